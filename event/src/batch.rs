@@ -1,0 +1,252 @@
+//! A batch: rows of one OCSF class that one mapping variant made, with the native fields rules asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
+use serde::{Deserialize, Serialize};
+
+use crate::alert::{Domain, RecordRef};
+use crate::class::{Class, ClassSchema, ENTITIES};
+use crate::entity::{Entity, EntityType, Role};
+use crate::ids::TenantId;
+use crate::time::Time;
+
+/// A Sigma logsource: each key present must be equal for a rule to apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logsource {
+    /// `windows`, `azure`, `m365`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Arc<str>>,
+    /// `process_creation`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Arc<str>>,
+    /// `sysmon`, `security`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
+}
+
+impl Logsource {
+    /// Whether a rule with this logsource applies to an event that has `event` among its logsources:
+    /// every key of the rule is present and equal (lower case on both sides).
+    pub fn covers(&self, event: &Logsource) -> bool {
+        let key = |rule: &Option<Arc<str>>, event: &Option<Arc<str>>| rule.is_none() || rule == event;
+        key(&self.product, &event.product) && key(&self.category, &event.category) && key(&self.service, &event.service)
+    }
+}
+
+/// Where the rows of a batch come from and how they are routed; one value a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowMeta {
+    /// The tenant of every row.
+    pub tenant: TenantId,
+    /// Source kind (`windows_event`).
+    pub source: Arc<str>,
+    /// Mapping variant (`sysmon_1`).
+    pub variant: Arc<str>,
+    /// Telemetry domain, which alerts on these rows take over.
+    pub domain: Domain,
+    /// Product name for findings.
+    pub product: Arc<str>,
+    /// The *set* of Sigma logsources of every row. Empty: rules are not gated (`detect --source json`).
+    pub logsources: Arc<[Logsource]>,
+}
+
+/// Rows of one class, one source kind, one mapping variant.
+#[derive(Debug, Clone)]
+pub struct EventBatch {
+    /// The class.
+    pub class: Class,
+    /// What all rows share.
+    pub meta: Arc<RowMeta>,
+    /// The flat OCSF columns; the schema is that of the class.
+    pub columns: RecordBatch,
+    /// Native fields by the source's own names.
+    pub native: NativeFields,
+}
+
+/// The native fields that loaded rules name, as columns parallel to the batch.
+#[derive(Debug, Clone, Default)]
+pub struct NativeFields {
+    fields: BTreeMap<Arc<str>, NativeColumn>,
+}
+
+/// One native field. Scalars are text in their JSON form without quotes (`true`, `4624`), since Sigma
+/// compares across string and number.
+#[derive(Debug, Clone)]
+pub struct NativeColumn {
+    /// The value; null where absent, JSON null, an object, or an array (then see `multi`).
+    pub values: StringViewArray,
+    /// Whether the key is present at all, even as null; `None` when presence equals having a value.
+    pub present: Option<BooleanArray>,
+    /// The members, for rows that hold an array. Any member may match.
+    pub multi: BTreeMap<u32, Vec<String>>,
+}
+
+impl NativeFields {
+    /// Adds or replaces a field.
+    pub fn insert(&mut self, name: Arc<str>, column: NativeColumn) {
+        self.fields.insert(name, column);
+    }
+
+    /// The column of a native field, if the decoder extracted it.
+    pub fn get(&self, name: &str) -> Option<&NativeColumn> {
+        self.fields.get(name)
+    }
+
+    /// The extracted names.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.fields.keys()
+    }
+}
+
+impl EventBatch {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.columns.num_rows()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.columns.num_rows() == 0
+    }
+
+    /// The flat schema of the batch.
+    pub fn schema(&self) -> &'static ClassSchema {
+        ClassSchema::of(self.class)
+    }
+
+    /// A column by name, if the class has it.
+    pub fn column(&self, name: &str) -> Option<&ArrayRef> {
+        self.schema().index_of(name).map(|i| self.columns.column(i))
+    }
+
+    /// The text of a `string` or `json` column at a row.
+    pub fn text(&self, name: &str, row: usize) -> Option<&str> {
+        let array: &StringViewArray = self.column(name)?.as_string_view_opt()?;
+        array.is_valid(row).then(|| array.value(row))
+    }
+
+    /// The number of an `int` column at a row.
+    pub fn int(&self, name: &str, row: usize) -> Option<i64> {
+        let array: &Int64Array = self.column(name)?.as_primitive_opt::<Int64Type>()?;
+        array.is_valid(row).then(|| array.value(row))
+    }
+
+    /// The time of a `time` column at a row.
+    pub fn time_of(&self, name: &str, row: usize) -> Option<Time> {
+        let array = self.column(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        array.is_valid(row).then(|| Time(array.value(row)))
+    }
+
+    /// Event time of a row.
+    pub fn time(&self, row: usize) -> Time {
+        self.time_of("time", row).unwrap_or_default()
+    }
+
+    /// Where a row came from.
+    pub fn record(&self, row: usize) -> RecordRef {
+        RecordRef {
+            topic: self.text("topic", row).unwrap_or_default().into(),
+            partition: self.int("partition", row).unwrap_or_default() as i32,
+            offset: self.int("offset", row).unwrap_or_default(),
+        }
+    }
+
+    /// The entities of a row.
+    pub fn entities(&self, row: usize) -> Vec<Entity> {
+        let Some(list) = self.column(ENTITIES).and_then(|c| c.as_list_opt::<i32>()) else { return Vec::new() };
+        let (start, end) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+        let members: &StructArray = list.values().as_struct();
+        let text = |i: usize| members.column(i).as_string_view();
+        let (types, roles, values) = (text(0), text(1), text(2));
+        (start..end)
+            .filter_map(|i| {
+                Some(Entity {
+                    entity_type: EntityType::from_name(types.value(i))?,
+                    role: Role::from_name(roles.value(i))?,
+                    value: values.value(i).into(),
+                })
+            })
+            .collect()
+    }
+
+    /// Some of the rows, in order.
+    pub fn slice(&self, offset: usize, length: usize) -> EventBatch {
+        let fields = self.native.fields.iter().map(|(name, column)| (Arc::clone(name), column.slice(offset, length)));
+        EventBatch {
+            class: self.class,
+            meta: Arc::clone(&self.meta),
+            columns: self.columns.slice(offset, length),
+            native: NativeFields { fields: fields.collect() },
+        }
+    }
+}
+
+impl NativeColumn {
+    /// A column in which presence equals having a value.
+    pub fn of(values: StringViewArray) -> Self {
+        Self { values, present: None, multi: BTreeMap::new() }
+    }
+
+    fn slice(&self, offset: usize, length: usize) -> Self {
+        let range = offset as u32..(offset + length) as u32;
+        Self {
+            values: self.values.slice(offset, length),
+            present: self.present.as_ref().map(|p| p.slice(offset, length)),
+            multi: self.multi.range(range).map(|(row, v)| (row - offset as u32, v.clone())).collect(),
+        }
+    }
+}
+
+/// Arrow type of the `entities` column: `List<Struct<type, role, value>>` of text.
+pub fn entity_list_type() -> DataType {
+    DataType::List(Arc::new(Field::new("item", DataType::Struct(entity_fields()), false)))
+}
+
+fn entity_fields() -> Fields {
+    ["type", "role", "value"].into_iter().map(|name| Field::new(name, DataType::Utf8View, false)).collect()
+}
+
+/// Builds the `entities` column row by row.
+#[derive(Debug, Default)]
+pub(crate) struct EntityColumn {
+    types: arrow::array::StringViewBuilder,
+    roles: arrow::array::StringViewBuilder,
+    values: arrow::array::StringViewBuilder,
+    offsets: Vec<i32>,
+}
+
+impl EntityColumn {
+    pub(crate) fn push_row<'a>(&mut self, entities: impl IntoIterator<Item = (EntityType, Role, &'a str)>) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        for (entity_type, role, value) in entities {
+            self.types.append_value(entity_type.as_str());
+            self.roles.append_value(role.as_str());
+            self.values.append_value(value);
+        }
+        self.offsets.push(i32::try_from(self.values_len()).unwrap_or(i32::MAX));
+    }
+
+    fn values_len(&self) -> usize {
+        arrow::array::ArrayBuilder::len(&self.values)
+    }
+
+    pub(crate) fn finish(mut self) -> ArrayRef {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        let members = StructArray::new(
+            entity_fields(),
+            vec![Arc::new(self.types.finish()), Arc::new(self.roles.finish()), Arc::new(self.values.finish())],
+            None,
+        );
+        let item = Arc::new(Field::new("item", DataType::Struct(entity_fields()), false));
+        let offsets = arrow::buffer::OffsetBuffer::new(self.offsets.into());
+        Arc::new(ListArray::new(item, offsets, Arc::new(members), None))
+    }
+}

@@ -1,0 +1,47 @@
+//! The data model of Asterism, and nothing else: no Kafka, HTTP, file, clock or thread.
+//!
+//! ```text
+//! record (bytes at topic, partition, offset)
+//!   -> EventBatch (Arrow columns of one OCSF class and one source kind)
+//!   -> Alert      (a rule fired, or a product told us)
+//!   -> Incident   (a connected group of alerts)
+//!   -> Action     (a change to the world: command and effect)
+//! ```
+//!
+//! - [`Class`] and [`ClassSchema`]: OCSF 1.8 classes as flat Arrow schemas; `classes.yml` is their one
+//!   definition, with the OCSF path of every column, so that [`ocsf`] gives the nested JSON back exactly.
+//! - [`EventBatch`]: rows of one class, with the native fields that rules asked for.
+//! - [`Entity`]: a user, device, process, ... named by a canonical value within a tenant.
+//! - [`Alert`], [`Incident`], [`IncidentDelta`], [`Action`], [`Effect`]: what the engine says.
+//! - [`Time`] is event time in microseconds; nothing here reads a clock.
+//!
+//! ```
+//! use event::{Class, ClassSchema};
+//! let schema = ClassSchema::of(Class::PROCESS_ACTIVITY);
+//! assert_eq!(schema.column("process_cmd_line").unwrap().path, "process.cmd_line");
+//! ```
+
+mod action;
+mod alert;
+mod batch;
+mod builder;
+mod class;
+mod entity;
+mod ids;
+mod incident;
+pub mod ocsf;
+mod time;
+
+pub use action::{
+    Action, ActionState, Approval, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition, UndoPlan,
+};
+pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
+pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, entity_list_type};
+pub use builder::BatchBuilder;
+pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
+pub use entity::{Entity, EntityId, EntityType, Role};
+pub use ids::{ActionId, AlertId, EffectId, IncidentId, TenantId};
+pub use incident::{
+    Explanation, GraphEdge, GraphNode, Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason,
+};
+pub use time::{Time, TimeError, Watermark};

@@ -1,0 +1,486 @@
+//! The command line: a contract that tests, benchmarks and users' scripts rely on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Open XDR: telemetry in, incidents out, guarded response.
+#[derive(Debug, Parser)]
+#[command(name = "asterism", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// More log lines on standard error (repeat for more); ASTERISM_LOG takes tracing filters
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything embedded: a simulated company under attack, the engine, the API
+    #[command(after_help = "Example:\n  asterism demo --duration 2m --fresh")]
+    Demo(DemoArgs),
+    /// The daemon: reads Kafka topics (or the embedded journal) and serves the API
+    #[command(after_help = "Example:\n  asterism run -c asterism.toml\n  asterism run --print-default-config > asterism.toml")]
+    Run(RunArgs),
+    /// Evaluate rules over files; alerts as NDJSON on standard output, none stored
+    #[command(after_help = "Example:\n  asterism detect --rules sigma/rules --source auto events.ndjson.zst | jq .rule_title")]
+    Detect(DetectArgs),
+    /// Alerts or findings in, one line per alert with its incident out
+    #[command(after_help = "Example:\n  asterism correlate --explain --incidents incidents.ndjson alerts.ndjson.gz")]
+    Correlate(CorrelateArgs),
+    /// The whole path offline: files into a data directory
+    #[command(after_help = "Example:\n  asterism replay --rules sigma/rules --data-dir /tmp/case events.ndjson.zst\n  asterism incidents list --data-dir /tmp/case")]
+    Replay(ReplayArgs),
+    /// SQL over events, alerts, incidents and actions
+    #[command(after_help = "Example:\n  asterism hunt --data-dir data 'SELECT device_hostname, process_cmd_line FROM process_activity LIMIT 10'\n  asterism hunt --data-dir data 'SHOW TABLES'")]
+    Hunt(HuntArgs),
+    /// List, show and work incidents
+    #[command(after_help = "Example:\n  asterism incidents list --data-dir data --severity high\n  asterism incidents show i-1234 --server http://127.0.0.1:8080")]
+    Incidents(IncidentsArgs),
+    /// List, approve, reject and undo actions
+    #[command(after_help = "Example:\n  asterism actions list --state awaiting_approval\n  asterism actions approve c-1234 --comment 'confirmed with owner'")]
+    Actions(ActionsArgs),
+    /// Verify or export the audit chain of decisions
+    #[command(after_help = "Example:\n  asterism audit verify --data-dir data")]
+    Audit(AuditArgs),
+    /// Check and list rules
+    #[command(after_help = "Example:\n  asterism rules check sigma/rules")]
+    Rules(RulesArgs),
+    /// Simulated telemetry with known truth
+    #[command(after_help = "Example:\n  asterism generate --seed 7 --events 100000 --scenario all --truth truth.ndjson --out telemetry/")]
+    Generate(GenerateArgs),
+    /// The simulated EDR of the demo as a process of its own (a test double)
+    #[command(hide = true)]
+    EdrSimulator(EdrSimulatorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Stop after this long (default: run until Ctrl-C)
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) duration: Option<Duration>,
+    /// Port of the API on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Where the demo keeps its state; a second start resumes from it
+    #[arg(long, default_value = "asterism-demo")]
+    pub(crate) data_dir: PathBuf,
+    /// Remove the demo's earlier state first
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Seed of the simulated company
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Records a second of real time
+    #[arg(long, default_value_t = 400)]
+    pub(crate) rate: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file; every setting has a default
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the commented default configuration and exit
+    #[arg(long)]
+    pub(crate) print_default_config: bool,
+    /// Check the configuration, rules and mappings, then exit
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// How records are read: shared by every command that takes files.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// Source kind of the records, `auto`, or `json` (any JSON object, every field native)
+    #[arg(long, default_value = "auto", value_name = "KIND")]
+    pub(crate) source: String,
+    /// Directory with further mappings (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mappings: Vec<PathBuf>,
+    /// NDJSON files, optionally .gz or .zst; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack
+    #[arg(long, required = true, value_name = "DIR")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// With `--source json`: the logsource of the records, which gates the rules
+    #[arg(long, value_name = "product=..,category=..,service=..", value_parser = parse_logsource)]
+    pub(crate) logsource: Vec<event::Logsource>,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CorrelateArgs {
+    /// Say for each alert why it is in its incident
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Also write the incidents, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) incidents: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack
+    #[arg(long, required = true, value_name = "DIR")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Data directory to fill; replaying the same files again changes nothing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Tenant of the records
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+}
+
+/// Where a command reads: a data directory, or a running server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TargetArgs {
+    /// Data directory of `run`, `replay` or `demo`
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Running server [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "ASTERISM_SERVER")]
+    pub(crate) server: Option<String>,
+    /// Bearer token of the server
+    #[arg(long, value_name = "TOKEN", env = "ASTERISM_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Tenant
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Csv,
+    Json,
+    Ndjson,
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HuntArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Output format
+    #[arg(long, default_value = "table")]
+    pub(crate) format: Format,
+    /// Most rows to return; 0 is unlimited (with --data-dir)
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) limit: usize,
+    /// Give up after this long
+    #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// A SELECT; `-` reads it from standard input
+    pub(crate) sql: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    #[command(subcommand)]
+    pub(crate) command: IncidentsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentsCommand {
+    /// List incidents, most urgent first
+    List {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// new, in_progress, closed or redirected
+        #[arg(long)]
+        status: Option<String>,
+        /// Lowest severity to list
+        #[arg(long)]
+        severity: Option<String>,
+        /// Only incidents that touch this domain (repeatable: all of them)
+        #[arg(long)]
+        domain: Vec<String>,
+        /// Most incidents to list
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one incident with its alerts in order
+    Show {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// The incident as a graph of alerts and entities (JSON)
+    Graph {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+    },
+    /// Why two alerts belong together; without alerts: every join of the incident
+    Explain {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+        /// Two alert ids
+        #[arg(num_args = 0..=2)]
+        alerts: Vec<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put an analyst in charge
+    Assign {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+        to: String,
+    },
+    /// Close with a classification; effects that only this incident holds are released
+    Close {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+        /// true_positive, false_positive or benign
+        #[arg(long, default_value = "true_positive")]
+        classification: String,
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Merge one incident into another
+    Merge {
+        #[command(flatten)]
+        target: TargetArgs,
+        from: String,
+        into: String,
+    },
+    /// Take alerts out of an incident into one of their own
+    Split {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+        #[arg(required = true)]
+        alerts: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActionsArgs {
+    #[command(subcommand)]
+    pub(crate) command: ActionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActionsCommand {
+    /// List actions, newest first
+    List {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Only this state (awaiting_approval, succeeded, ...)
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one action with its decision and history
+    Show {
+        #[command(flatten)]
+        target: TargetArgs,
+        id: String,
+    },
+    /// Approve a waiting action
+    Approve(DecideArgs),
+    /// Reject a waiting action
+    Reject(DecideArgs),
+    /// Cancel an action that has not finished
+    Cancel(DecideArgs),
+    /// Take an action back
+    Undo(DecideArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    pub(crate) id: String,
+    /// Why; goes into the audit chain
+    #[arg(long, default_value = "")]
+    pub(crate) comment: String,
+    /// Who decides [default: the login name]
+    #[arg(long, env = "USER", default_value = "analyst")]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// The hash chain holds, or its first broken record
+    Verify {
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Every entry, one JSON object a line
+    Export {
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    #[command(subcommand)]
+    pub(crate) command: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Load report: per rule ok or rejected with the reason; which source kinds feed each logsource
+    Check {
+        /// Directories or files; `builtin` is the shipped pack
+        #[arg(required = true)]
+        rules: Vec<PathBuf>,
+        /// Directory with further mappings (repeatable)
+        #[arg(long)]
+        mappings: Vec<PathBuf>,
+        /// Every rule, not only the rejected ones
+        #[arg(long)]
+        all: bool,
+    },
+    /// The loaded rules, one JSON object a line
+    List {
+        /// Directories or files; `builtin` is the shipped pack
+        #[arg(required = true)]
+        rules: Vec<PathBuf>,
+    },
+    /// Why a rule did or did not match the events of a file
+    Explain {
+        /// Directory or file with the rule
+        #[arg(long, required = true)]
+        rules: Vec<PathBuf>,
+        /// Rule id or title
+        #[arg(long)]
+        rule: String,
+        #[command(flatten)]
+        input: InputArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The same seed gives the same bytes
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Number of records
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) events: u64,
+    /// Scenario (repeatable): phishing_to_cloud, business_email_compromise, password_spray, benign, all
+    #[arg(long, default_value = "all")]
+    pub(crate) scenario: Vec<String>,
+    /// Write what is attack: one line per attack record with its story and step
+    #[arg(long, value_name = "FILE")]
+    pub(crate) truth: Option<PathBuf>,
+    /// Users of the company
+    #[arg(long, default_value_t = 300)]
+    pub(crate) users: usize,
+    /// Event time of the first record
+    #[arg(long, default_value = "2026-03-02T07:00:00Z")]
+    pub(crate) start: String,
+    /// Directory for one NDJSON file a topic
+    #[arg(long, value_name = "DIR", required_unless_present = "kafka", conflicts_with = "kafka")]
+    pub(crate) out: Option<PathBuf>,
+    /// Kafka bootstrap servers; records go to topics of the source's name
+    #[arg(long, value_name = "BROKERS")]
+    pub(crate) kafka: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EdrSimulatorArgs {
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Keep state here, so that a restart remembers
+    #[arg(long)]
+    pub(crate) state: Option<PathBuf>,
+    /// Write the bound address here once listening
+    #[arg(long)]
+    pub(crate) address_file: Option<PathBuf>,
+}
+
+/// `90s`, `10m`, `2h`, `1d`, `500ms`; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is no duration (90s, 10m, 2h, 1d)"))?;
+    let seconds = match unit {
+        "ms" => number / 1_000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3_600.0,
+        "d" => number * 86_400.0,
+        _ => return Err(format!("unknown unit {unit:?} (ms, s, m, h, d)")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+/// `product=windows,category=process_creation`.
+fn parse_logsource(text: &str) -> Result<event::Logsource, String> {
+    let mut logsource = event::Logsource::default();
+    for pair in text.split(',').filter(|p| !p.trim().is_empty()) {
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is no key=value"))?;
+        let value = Some(value.trim().to_ascii_lowercase().into());
+        match key.trim() {
+            "product" => logsource.product = value,
+            "category" => logsource.category = value,
+            "service" => logsource.service = value,
+            other => return Err(format!("unknown key {other:?} (product, category, service)")),
+        }
+    }
+    Ok(logsource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("5 parsecs").is_err());
+        assert!(parse_duration("").is_err());
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        use clap::CommandFactory;
+        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:"), "{} has no example", command.get_name());
+        }
+    }
+}

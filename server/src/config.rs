@@ -1,0 +1,230 @@
+//! `asterism.toml`. The shipped `default.toml` is both the documentation and the source of every default.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+/// The commented default configuration.
+pub(crate) const DEFAULT: &str = include_str!("default.toml");
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) mappings: Vec<PathBuf>,
+    pub(crate) api: Api,
+    pub(crate) kafka: Kafka,
+    pub(crate) rules: Rules,
+    pub(crate) ingest: Ingest,
+    pub(crate) correlate: Correlate,
+    pub(crate) store: Store,
+    pub(crate) respond: Respond,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    pub(crate) listen: SocketAddr,
+    pub(crate) token_file: PathBuf,
+    pub(crate) ingest_body_bytes_max: usize,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kafka {
+    pub(crate) bootstrap: String,
+    pub(crate) group: String,
+    pub(crate) dead_letter_topic: String,
+    pub(crate) output_prefix: String,
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+/// A topic and how to read it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    #[serde(default = "auto")]
+    pub(crate) source: String,
+    #[serde(default = "default_tenant")]
+    pub(crate) tenant: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rules {
+    pub(crate) builtin: bool,
+    pub(crate) dirs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ingest {
+    pub(crate) poll_records_max: usize,
+    pub(crate) poll_bytes_max: usize,
+    pub(crate) record_bytes_max: usize,
+    pub(crate) idle_partition_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Correlate {
+    pub(crate) threshold_ppm: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Store {
+    pub(crate) lake_rows_max: usize,
+    pub(crate) lake_flush_s: u64,
+    pub(crate) snapshot_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Respond {
+    pub(crate) automation: String,
+    pub(crate) rules: Vec<PathBuf>,
+    pub(crate) builtin: bool,
+    pub(crate) protected: Vec<String>,
+    pub(crate) rule_actions_per_hour_max: u32,
+    pub(crate) tenant_actions_per_hour_max: u32,
+    pub(crate) edr: Edr,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edr {
+    pub(crate) url: String,
+    pub(crate) token_file: PathBuf,
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+impl std::fmt::Debug for Kafka {
+    /// Settings may hold passwords: only their names are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kafka")
+            .field("bootstrap", &self.bootstrap)
+            .field("group", &self.group)
+            .field("topics", &self.topics)
+            .field("settings", &self.settings.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The defaults, overlaid with the file if there is one.
+    pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Self::parse("") };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        // Unknown keys are found in the user's own text first, so that the message points into it.
+        let user: toml::Table = toml::from_str(text)?;
+        let mut merged: toml::Table = toml::from_str(DEFAULT).context("the shipped default.toml")?;
+        overlay(&mut merged, user, "")?;
+        let config: Config = merged.try_into()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        if !self.api.listen.ip().is_loopback() && self.api.token_file.as_os_str().is_empty() {
+            bail!(
+                "api.listen is {}, which others can reach, but api.token_file is empty: set a token file, or listen on 127.0.0.1",
+                self.api.listen
+            );
+        }
+        if !self.kafka.bootstrap.is_empty() && self.kafka.topics.is_empty() {
+            bail!("kafka.bootstrap is set, but kafka.topics is empty: name the topics to read");
+        }
+        if self.ingest.poll_records_max == 0 || self.store.lake_rows_max == 0 {
+            bail!("ingest.poll_records_max and store.lake_rows_max must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// Lays `user` over `base`; a key that `base` lacks is unknown, free-form tables aside.
+fn overlay(base: &mut toml::Table, user: toml::Table, at: &str) -> anyhow::Result<()> {
+    for (key, value) in user {
+        let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if place != "kafka.settings" => {
+                overlay(inner, value, &place)?;
+            }
+            (Some(slot), value) => *slot = value,
+            (None, _) => {
+                let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                bail!("unknown key `{place}`; known here: {}", known.join(", "));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first line of a secret file, or `None` where no file is configured.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Option<String>> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read secret file {}", path.display()))?;
+    let secret = text.lines().next().unwrap_or_default().trim().to_owned();
+    if secret.is_empty() {
+        bail!("secret file {} is empty", path.display());
+    }
+    Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_default_is_valid() {
+        let config = Config::load(None).unwrap();
+        assert_eq!(config.respond.automation, "approve_all");
+        assert!(config.api.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_place() {
+        let error = Config::parse("[api]\nlissten = \"x\"").unwrap_err().to_string();
+        assert!(error.contains("api.lissten") && error.contains("token_file"), "{error}");
+    }
+
+    #[test]
+    fn wrong_types_and_broken_toml_are_refused() {
+        assert!(Config::parse("data_dir = 3").is_err());
+        let broken = Config::parse("[api\nlisten = 1").unwrap_err().to_string();
+        assert!(broken.contains("line 1"), "{broken}");
+    }
+
+    #[test]
+    fn nothing_listens_beyond_loopback_without_a_token() {
+        let error = Config::parse("[api]\nlisten = \"0.0.0.0:8080\"").unwrap_err().to_string();
+        assert!(error.contains("token_file"), "{error}");
+    }
+
+    #[test]
+    fn secrets_of_kafka_are_not_shown() {
+        let text = "[kafka]\nbootstrap = \"b:9\"\ntopics = [{name = \"t\"}]\n[kafka.settings]\n\"sasl.password\" = \"hunter2\"";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.kafka.settings["sasl.password"], "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,1 +1,32 @@
-//! ingest
+//! Records in, rows out: Kafka, the embedded journal and files; decode, normalise to OCSF, dead letters.
+//!
+//! ```text
+//! Source (Kafka | journal | files) -> Record -> Decoder --+-> EventBatch  (rows of one OCSF class)
+//!                                       ^                 +-> Alert       (a product reported a finding)
+//!                       MappingSet -----+                 +-> DeadLetter  (what could not be decoded, and why)
+//! ```
+//!
+//! - [`Record`]: bytes at a topic, partition and offset.
+//! - [`Source`]: polled within a [`PollBudget`]; [`KafkaSource`], [`JournalSource`] and [`FileSource`] implement it.
+//!   [`Budget`] counts what lies downstream and closes the source when that is full.
+//! - [`Journal`]: the log of an installation without Kafka; [`KafkaWriter`] and [`DeadLetterSink`] write to logs.
+//! - [`MappingSet`]: which record shapes are known and which field goes to which OCSF column. Content lies in
+//!   `ingest/mappings/`, its format in `ingest/mappings/README.md`.
+//! - [`Decoder`]: parses (simd-json), recognises, maps. It reads no clock, no file and no network.
+
+mod budget;
+mod decode;
+mod error;
+mod file;
+mod mapping;
+mod metrics;
+mod record;
+mod source;
+
+pub use budget::{Budget, Lease};
+pub use decode::{DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint};
+pub use error::{IngestError, MappingError};
+pub use file::{FileOptions, FileSource};
+pub use mapping::MappingSet;
+pub use record::Record;
+pub use source::{PollBudget, Polled, Positions, Source, TopicPartition};

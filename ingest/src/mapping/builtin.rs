@@ -1,0 +1,6 @@
+//! The shipped mappings: one line each. Their order does not matter.
+
+/// File name and text.
+pub(super) const FILES: &[(&str, &str)] = &[
+    // ("windows_event.yml", include_str!("../../mappings/windows_event.yml")),
+];

@@ -1,0 +1,138 @@
+//! What one commit of the state database holds.
+
+use std::collections::BTreeMap;
+
+use event::{Action, Alert, Effect, IncidentDelta, RecordRef, TenantId, Time};
+
+use super::engine::{StateLimits, Trimmed};
+use crate::Positions;
+
+/// One transaction. After a restart the log is read again from the last snapshot, so every part may come twice, in
+/// other portions; the stored state ends the same:
+///
+/// - alerts: two sightings of one id are united (records, entities, tags, evidence; earliest record decides the rest);
+/// - incidents: a state that the stored one has outgrown is skipped, anything else replaces it under a higher version;
+/// - actions and effects never step back; the audit chain refuses a second entry under one number;
+/// - dead letters and analyst inputs are kept once; counters are absolute values, not increments.
+///
+/// The outbox gets a row for each real change, in the order of the fields below, and none for a repetition.
+#[derive(Debug, Clone, Default)]
+pub struct StateChange {
+    /// New alerts, or new sightings of known ones.
+    pub alerts: Vec<Alert>,
+    /// Incident changes, in the correlator's order.
+    pub deltas: Vec<IncidentDelta>,
+    /// Actions after their change.
+    pub actions: Vec<Action>,
+    /// Effects after their change.
+    pub effects: Vec<Effect>,
+    /// Next entries of the audit chain.
+    pub audit: Vec<AuditRow>,
+    /// Records that could not be read.
+    pub dead_letters: Vec<DeadLetterRow>,
+    /// What analysts did; to be applied to the correlator once this is committed.
+    pub analyst_inputs: Vec<AnalystInput>,
+    /// The correlator's state. Commit it together with everything it has given out before it was taken.
+    pub snapshot: Option<Snapshot>,
+    /// Totals by name; absolute, so best committed with the snapshot they belong to.
+    pub counters: BTreeMap<String, i64>,
+    /// Small named values (rule set version, parameter hash).
+    pub meta: BTreeMap<String, String>,
+    /// How far sinks have come in the outbox; see [`crate::StateDb::outbox_ack`].
+    pub acks: BTreeMap<String, i64>,
+    /// Bounds to hold now; see [`crate::StateDb::trim`].
+    pub trim: Option<StateLimits>,
+}
+
+/// The correlator's state and where reading goes on after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The correlator's own bytes.
+    pub correlator: Vec<u8>,
+    /// Next offsets: everything before them is in `correlator`.
+    pub positions: Positions,
+    /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
+    pub inputs_seq: i64,
+}
+
+/// An entry of the audit chain, as its owner made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Position in the chain; may be global or per tenant.
+    pub seq: i64,
+    /// When it was decided.
+    pub at: Time,
+    /// What kind of entry (`proposed`, `approved`, ...).
+    pub kind: String,
+    /// The action or effect it is about.
+    pub subject: String,
+    /// Hash of the entry, which covers the one before it.
+    pub hash: String,
+    /// The entry as JSON.
+    pub body: String,
+}
+
+/// A record that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Where it lies in the log.
+    pub record: RecordRef,
+    /// Reason code (`not_json`, `no_time`, ...).
+    pub reason: String,
+    /// The reason for people.
+    pub message: String,
+    /// The bytes; stored up to 64 KiB.
+    pub payload: Vec<u8>,
+    /// When it was read.
+    pub ingest_time: Time,
+}
+
+/// What an analyst did to incidents; the log of inputs replays with the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnalystInput {
+    /// Number in the log of inputs; given by the database, ignored on commit.
+    pub seq: i64,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Idempotency key: the same id is stored once.
+    pub id: String,
+    /// When.
+    pub at: Time,
+    /// The input as JSON.
+    pub body: String,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// The last sequence number of the outbox after this change; 0 while it was never used.
+    pub outbox_seq: i64,
+    /// Rows this change added to the outbox: its real changes.
+    pub outbox_rows: usize,
+    /// The last number in the log of analyst inputs after this change.
+    pub inputs_seq: i64,
+    /// What was taken away, where the change asked for it.
+    pub trimmed: Trimmed,
+}
+
+impl StateChange {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+            && self.deltas.is_empty()
+            && self.actions.is_empty()
+            && self.effects.is_empty()
+            && self.audit.is_empty()
+            && self.dead_letters.is_empty()
+            && self.analyst_inputs.is_empty()
+            && self.snapshot.is_none()
+            && self.counters.is_empty()
+            && self.meta.is_empty()
+            && self.acks.is_empty()
+            && self.trim.is_none()
+    }
+}

@@ -15,18 +15,25 @@
 //! - [`Decoder`]: parses (simd-json), recognises, maps. It reads no clock, no file and no network.
 
 mod budget;
+mod dead_letter;
 mod decode;
 mod error;
 mod file;
+mod journal;
+mod kafka;
 mod mapping;
 mod metrics;
+mod product_alert;
 mod record;
 mod source;
 
 pub use budget::{Budget, Lease};
+pub use dead_letter::DeadLetterSink;
 pub use decode::{DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint};
 pub use error::{IngestError, MappingError};
 pub use file::{FileOptions, FileSource};
+pub use journal::{Journal, JournalOptions, JournalSource, Retention};
+pub use kafka::{KafkaHeader, KafkaOptions, KafkaSource, KafkaStart, KafkaWriter};
 pub use mapping::MappingSet;
 pub use record::Record;
 pub use source::{PollBudget, Polled, Positions, Source, TopicPartition};

@@ -2,5 +2,5 @@
 
 /// File name and text.
 pub(super) const FILES: &[(&str, &str)] = &[
-    // ("windows_event.yml", include_str!("../../mappings/windows_event.yml")),
+    ("windows_event.yml", include_str!("../../mappings/windows_event.yml")),
 ];

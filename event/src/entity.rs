@@ -227,8 +227,9 @@ fn canonical_user(value: String) -> Option<String> {
         .iter()
         .any(|prefix| value.starts_with(prefix));
     let well_known = WELL_KNOWN.contains(&name) || name.starts_with("dwm-") || name.starts_with("umfd-");
-    // `host$` is a machine account: the device already stands in the row.
-    (!machine_scoped && !well_known && !name.ends_with('$') && !name.is_empty()).then_some(value)
+    // `host$` and Kerberos' `host$@REALM` are machine accounts: the device already stands in the row.
+    let is_machine = name.split('@').next().is_some_and(|account| account.ends_with('$'));
+    (!machine_scoped && !well_known && !is_machine && !name.is_empty()).then_some(value)
 }
 
 fn canonical_device(value: String) -> Option<String> {
@@ -260,6 +261,7 @@ mod tests {
             (EntityType::User, "NT AUTHORITY\\SYSTEM"),
             (EntityType::User, "S-1-5-18"),
             (EntityType::User, "CONTOSO\\WS-01$"),
+            (EntityType::User, "WS-01$@CONTOSO.EXAMPLE"),
             (EntityType::User, "-"),
             (EntityType::Ip, "127.0.0.1"),
             (EntityType::Ip, "::1"),

@@ -46,7 +46,9 @@ pub enum IngestError {
         limit: String,
     },
     /// The log no longer holds what was asked for. Reading goes on where it can; the loss is counted.
-    #[error("{topic}/{partition}: offsets {from} to {to} are gone: {problem}; reading goes on at {resumed_at}")]
+    #[error(
+        "{topic}/{partition}: offsets {from} to {to} are gone: {problem}; reading goes on at {resumed_at}"
+    )]
     OffsetsGone {
         /// Topic.
         topic: String,

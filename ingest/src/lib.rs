@@ -29,7 +29,9 @@ mod source;
 
 pub use budget::{Budget, Lease};
 pub use dead_letter::DeadLetterSink;
-pub use decode::{DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint};
+pub use decode::{
+    DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint,
+};
 pub use error::{IngestError, MappingError};
 pub use file::{FileOptions, FileSource};
 pub use journal::{Journal, JournalOptions, JournalSource, Retention};

@@ -1,0 +1,95 @@
+//! Telling the operator about a broker that is away: at once, then seldom, and when it is back.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::metrics;
+
+/// The client reports an outage several times a second; once in this time is enough to be seen.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
+
+pub(super) struct Outage {
+    bootstrap: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    since: Option<Instant>,
+    said: HashMap<&'static str, Instant>,
+}
+
+impl Outage {
+    pub(super) fn new(bootstrap: &str) -> Self {
+        Self { bootstrap: bootstrap.to_owned(), state: Mutex::default() }
+    }
+
+    /// The client reported an error that it retries.
+    pub(super) fn failed(&self, error: &KafkaError, detail: &str) {
+        metrics::broker_error();
+        let code = error.rdkafka_error_code();
+        let Some(remedy) = remedy(code) else {
+            tracing::debug!(%error, detail, "Kafka client error");
+            return;
+        };
+        if self.is_due(remedy, is_outage(code)) {
+            let kafka = &self.bootstrap;
+            tracing::warn!(%kafka, "Kafka at {kafka}: {}{}{detail}; {remedy}; retrying", super::reason(error), if detail.is_empty() { "" } else { ": " });
+        }
+    }
+
+    /// A broker answers.
+    pub(super) fn ended(&self) {
+        let mut state = self.state();
+        if let Some(since) = state.since.take() {
+            state.said.clear();
+            let kafka = &self.bootstrap;
+            tracing::info!(%kafka, "Kafka at {kafka} answers again after {} s", since.elapsed().as_secs());
+        }
+    }
+
+    fn is_due(&self, remedy: &'static str, outage: bool) -> bool {
+        let mut state = self.state();
+        if outage {
+            state.since.get_or_insert_with(Instant::now);
+        }
+        let due = state.said.get(remedy).is_none_or(|at| at.elapsed() >= REPEAT_AFTER);
+        if due {
+            state.said.insert(remedy, Instant::now());
+        }
+        due
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn is_outage(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(code, Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve))
+}
+
+/// What to do; `None` for what heals by itself or is handled elsewhere.
+const fn remedy(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    Some(match code {
+        Some(Code::AllBrokersDown | Code::Resolve) => {
+            "check that the broker runs and that kafka.bootstrap is right"
+        }
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
+            "check the sasl.* and ssl.* entries of kafka.settings"
+        }
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+            "create the topic, or correct kafka.topics"
+        }
+        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+            "allow this user to read the topic and to join the group"
+        }
+        // One connection of several; the client reports again if it was the last one.
+        Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AutoOffsetReset) => return None,
+        Some(_) | None => "see the message",
+    })
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use event::Time;
 use ingest::Record;
-use simulate::{Company, CompanyOptions, GenerateOptions, Generator, Scenario};
+use simulate::{Company, CompanyOptions, GenerateOptions, Generator};
 
 /// Records of one shape, as a source would hand them over.
 pub struct Corpus {
@@ -39,7 +39,7 @@ pub fn windows_records() -> anyhow::Result<Option<Corpus>> {
 pub fn simulated_records(events: u64, wanted: impl Fn(&str) -> bool) -> Corpus {
     let start = Time::from_secs(1_772_434_800);
     let company = Company::new(CompanyOptions { seed: 1, start, ..CompanyOptions::default() });
-    let options = GenerateOptions { events: Some(events), scenarios: vec![Scenario::All], ..GenerateOptions::default() };
+    let options = GenerateOptions { events: Some(events), ..GenerateOptions::default() };
     let records = Generator::new(company, options).filter(|r| wanted(&r.topic)).map(|r| r.payload.into_bytes());
     corpus(format!("simulated company, {events} records"), records)
 }

@@ -1,16 +1,16 @@
 //! Quality: `asterism correlate` on labelled alerts, scored against their truth, next to naive groupings.
 //!
-//! The metrics are B-cubed and pairwise precision and recall over the alerts of true incidents, as
-//! Amigó et al. (2009) define them; noise counts against precision where it shares an incident with such an alert.
+//! The metrics are those of `simulate::Score`.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program that prints.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use serde_json::Value;
+use simulate::Score;
 
 /// Scores groupings of the labelled XDR alerts.
 #[derive(Parser)]
@@ -49,63 +49,10 @@ fn print_row(name: &str, truth: &BTreeMap<String, String>, predicted: &BTreeMap<
         score.groups,
         score.b3_precision,
         score.b3_recall,
-        f1(score.b3_precision, score.b3_recall),
-        f1(score.pair_precision, score.pair_recall),
+        score.b3_f1(),
+        score.pair_f1(),
         score.over_merge
     );
-}
-
-fn f1(precision: f64, recall: f64) -> f64 {
-    if precision + recall == 0.0 { 0.0 } else { 2.0 * precision * recall / (precision + recall) }
-}
-
-struct Score {
-    groups: usize,
-    b3_precision: f64,
-    b3_recall: f64,
-    pair_precision: f64,
-    pair_recall: f64,
-    over_merge: f64,
-}
-
-impl Score {
-    fn of(truth: &BTreeMap<String, String>, predicted: &BTreeMap<String, String>) -> Self {
-        let mut cells: HashMap<(&str, &str), f64> = HashMap::new();
-        let (mut true_size, mut pred_true, mut pred_noise) = (counts(), counts(), counts());
-        for (alert, incident) in truth {
-            // An alert that the prediction leaves out counts as alone.
-            let group = predicted.get(alert).unwrap_or(alert).as_str();
-            if incident == "-" {
-                *pred_noise.entry(group).or_default() += 1.0;
-                continue;
-            }
-            *true_size.entry(incident).or_default() += 1.0;
-            *pred_true.entry(group).or_default() += 1.0;
-            *cells.entry((group, incident)).or_default() += 1.0;
-        }
-        let n: f64 = true_size.values().sum();
-        let noise = |group: &str| pred_noise.get(group).copied().unwrap_or(0.0);
-        let pairs = |k: f64| k * (k - 1.0) / 2.0;
-        let hits: f64 = cells.values().map(|c| pairs(*c)).sum();
-        let predicted_pairs: f64 = pred_true.iter().map(|(g, k)| pairs(*k) + k * noise(g)).sum();
-        let true_pairs: f64 = true_size.values().map(|k| pairs(*k)).sum();
-        let mut held: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        for (group, incident) in cells.keys() {
-            held.entry(group).or_default().insert(incident);
-        }
-        Score {
-            groups: pred_true.len(),
-            b3_precision: cells.iter().map(|((g, _), c)| c * c / (pred_true[g] + noise(g))).sum::<f64>() / n,
-            b3_recall: cells.iter().map(|((_, t), c)| c * c / true_size[t]).sum::<f64>() / n,
-            pair_precision: if predicted_pairs > 0.0 { hits / predicted_pairs } else { 1.0 },
-            pair_recall: if true_pairs > 0.0 { hits / true_pairs } else { 1.0 },
-            over_merge: held.values().filter(|h| h.len() > 1).count() as f64 / held.len().max(1) as f64,
-        }
-    }
-}
-
-fn counts<'a>() -> HashMap<&'a str, f64> {
-    HashMap::new()
 }
 
 fn grouping(ndjson: &[u8]) -> anyhow::Result<BTreeMap<String, String>> {

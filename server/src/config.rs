@@ -80,20 +80,16 @@ pub(crate) struct Correlate {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
-    pub(crate) lake_rows_max: usize,
-    pub(crate) lake_flush_s: u64,
-    pub(crate) snapshot_s: u64,
+    pub(crate) checkpoint_rows_max: usize,
+    pub(crate) checkpoint_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Respond {
-    pub(crate) automation: String,
-    pub(crate) rules: Vec<PathBuf>,
     pub(crate) builtin: bool,
-    pub(crate) protected: Vec<String>,
-    pub(crate) rule_actions_per_hour_max: u32,
-    pub(crate) tenant_actions_per_hour_max: u32,
+    pub(crate) rules: Vec<PathBuf>,
+    pub(crate) policy: respond::Policy,
     pub(crate) edr: Edr,
 }
 
@@ -152,19 +148,22 @@ impl Config {
         if !self.kafka.bootstrap.is_empty() && self.kafka.topics.is_empty() {
             bail!("kafka.bootstrap is set, but kafka.topics is empty: name the topics to read");
         }
-        if self.ingest.poll_records_max == 0 || self.store.lake_rows_max == 0 {
-            bail!("ingest.poll_records_max and store.lake_rows_max must be at least 1");
+        if self.ingest.poll_records_max == 0 || self.store.checkpoint_rows_max == 0 {
+            bail!("ingest.poll_records_max and store.checkpoint_rows_max must be at least 1");
         }
         Ok(())
     }
 }
+
+/// Tables that name their own keys, or whose type checks them.
+const FREE_FORM: [&str; 2] = ["kafka.settings", "respond.policy"];
 
 /// Lays `user` over `base`; a key that `base` lacks is unknown, free-form tables aside.
 fn overlay(base: &mut toml::Table, user: toml::Table, at: &str) -> anyhow::Result<()> {
     for (key, value) in user {
         let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if place != "kafka.settings" => {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if !FREE_FORM.contains(&place.as_str()) => {
                 overlay(inner, value, &place)?;
             }
             (Some(slot), value) => *slot = value,
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn the_shipped_default_is_valid() {
         let config = Config::load(None).unwrap();
-        assert_eq!(config.respond.automation, "approve_all");
+        assert_eq!(config.respond.policy, respond::Policy::default());
         assert!(config.api.listen.ip().is_loopback());
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use respond::{RejectedRule, ResponseRules};
 use rules::{LoadReport, RuleSet};
 
 /// The name that stands for the shipped pack on the command line.
@@ -30,6 +31,18 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
         }
     }
     Ok(documents)
+}
+
+/// Loads response rules: the shipped ones, then those of directories.
+pub(crate) fn load_response(builtin: bool, dirs: &[PathBuf]) -> anyhow::Result<(ResponseRules, Vec<RejectedRule>)> {
+    let mut documents = if builtin { ResponseRules::builtin_pack() } else { Vec::new() };
+    for dir in dirs {
+        for file in yaml_files(dir)? {
+            documents.push((file.display().to_string(), read_capped(&file)?));
+        }
+    }
+    let (rules, report) = ResponseRules::load(documents);
+    Ok((rules, report.rejected))
 }
 
 /// Every YAML file at or below `path`, sorted.

@@ -1,0 +1,84 @@
+//! Hunting over HTTP: one SELECT, rows of JSON.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use storage::HuntLimits;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::page::TenantParam;
+use super::problem::Problem;
+
+/// Rows of an answer at most, whatever the client asks for: they are held in memory as JSON.
+const ROWS_MAX: usize = 100_000;
+/// Seconds of a query at most.
+const TIMEOUT_S_MAX: u64 = 100;
+
+/// A question.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HuntRequest {
+    /// A SELECT over the OCSF class tables and alerts, incidents, incident_alerts, actions, effects, audit, dead_letters
+    pub(crate) sql: String,
+    /// Most rows to return, at most 100000
+    #[serde(default)]
+    pub(crate) limit: Option<usize>,
+    /// Give up after this many seconds, at most 100
+    #[serde(default)]
+    pub(crate) timeout_s: Option<u64>,
+}
+
+/// A column of the answer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct HuntColumn {
+    /// Name
+    pub(crate) name: String,
+    /// Arrow type
+    #[serde(rename = "type")]
+    pub(crate) column_type: String,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct HuntResponse {
+    /// Columns in the order of the SELECT
+    pub(crate) columns: Vec<HuntColumn>,
+    /// One object a row; null values are left out
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub(crate) rows: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Whether the row limit cut the answer
+    pub(crate) limited: bool,
+}
+
+/// Ask in SQL
+#[utoipa::path(post, path = "/api/v1/hunt", tag = "hunt", params(TenantParam), request_body = HuntRequest,
+    responses((status = 200, description = "The rows", body = HuntResponse),
+        (status = 400, description = "The query is wrong, or does more than read", body = Problem),
+        (status = 422, description = "The query exceeds a limit", body = Problem)))]
+pub(crate) async fn hunt(
+    State(api): State<ApiState>,
+    Query(tenant): Query<TenantParam>,
+    Json(request): Json<HuntRequest>,
+) -> Result<Json<HuntResponse>, Problem> {
+    let rows_max = request.limit.filter(|l| *l > 0).unwrap_or(ROWS_MAX).min(ROWS_MAX);
+    let timeout = Duration::from_secs(request.timeout_s.unwrap_or(TIMEOUT_S_MAX).clamp(1, TIMEOUT_S_MAX));
+    let limits = HuntLimits { rows_max: Some(rows_max), timeout, ..HuntLimits::default() };
+    let stream = api.hunt.query(&request.sql, &tenant.id(), &limits).await?;
+    let schema = stream.schema();
+    let batches: Vec<_> = stream.try_collect().await.map_err(Problem::from)?;
+    let column = |f: &arrow::datatypes::FieldRef| HuntColumn {
+        name: f.name().clone(),
+        column_type: f.data_type().to_string(),
+    };
+    let mut writer = arrow::json::ArrayWriter::new(Vec::new());
+    writer.write_batches(&batches.iter().collect::<Vec<_>>()).map_err(|e| Problem::internal(&e))?;
+    writer.finish().map_err(|e| Problem::internal(&e))?;
+    let json = writer.into_inner();
+    let rows: Vec<_> = if json.is_empty() { Vec::new() } else { serde_json::from_slice(&json).map_err(|e| Problem::internal(&e))? };
+    let limited = rows.len() >= rows_max;
+    Ok(Json(HuntResponse { columns: schema.fields().iter().map(column).collect(), rows, limited }))
+}

@@ -1,0 +1,61 @@
+//! Records over HTTP: NDJSON into the embedded journal. The answer comes after the records are on disk.
+
+use std::sync::Arc;
+
+use ::ingest::{Journal, MappingSet};
+use axum::Json;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::problem::Problem;
+
+/// Topics of records that came over HTTP begin with this, then the source kind.
+pub(crate) const TOPIC_PREFIX: &str = "http.";
+
+/// Where records over HTTP go.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) mappings: Arc<MappingSet>,
+}
+
+/// What was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IngestResponse {
+    /// Records written
+    accepted: usize,
+    /// Topic they were written to
+    topic: String,
+    /// Offset of the first record
+    first_offset: Option<i64>,
+}
+
+/// Write NDJSON records, gzip allowed; the source kind is `auto` or one of the mappings'
+#[utoipa::path(post, path = "/api/v1/ingest/{source_kind}", tag = "ingest", params(("source_kind" = String, Path)),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 200, description = "The records are durable; decoding follows, what cannot be decoded becomes a dead letter", body = IngestResponse),
+        (status = 404, description = "No such source kind", body = Problem),
+        (status = 413, description = "The body is too large: send less at once", body = Problem)))]
+pub(crate) async fn ingest(
+    State(api): State<ApiState>,
+    Path(kind): Path<String>,
+    body: Bytes,
+) -> Result<Json<IngestResponse>, Problem> {
+    if kind != "auto" && !api.ingest.mappings.source_kinds().any(|(name, _)| name.as_ref() == kind) {
+        return Err(Problem::not_found("source kind", &kind));
+    }
+    let lines = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
+    let payloads: Vec<Bytes> = lines.map(|line| body.slice_ref(line)).collect();
+    let topic = format!("{TOPIC_PREFIX}{kind}");
+    let accepted = payloads.len();
+    let first_offset = if payloads.is_empty() {
+        None
+    } else {
+        let written = api.ingest.journal.append(&topic, 0, &payloads).await;
+        Some(written.map_err(|e| Problem::unavailable(e.to_string()))?)
+    };
+    Ok(Json(IngestResponse { accepted, topic, first_offset }))
+}

@@ -1,0 +1,147 @@
+//! The HTTP API: JSON under `/api/v1`, described by OpenAPI, problems as RFC 9457, pages by cursor.
+//!
+//! Reads go to the state database and the lake; what changes an incident or an action is handed to the engine,
+//! which owns both, and answered when it is durable.
+
+mod actions;
+mod alerts;
+mod auth;
+mod health;
+mod hunt;
+mod incidents;
+mod ingest;
+mod page;
+mod problem;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use metrics_exporter_prometheus::PrometheusHandle;
+use storage::{Hunt, StateDb};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use actions::DecisionRequest;
+pub(crate) use auth::Auth;
+pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse};
+pub(crate) use incidents::{ExplanationResponse, IncidentPatch, MergeRequest, SplitRequest};
+pub(crate) use page::Paged;
+use problem::Problem;
+
+use crate::engine::EngineHandle;
+
+/// A request body may have this many bytes, ingest aside: questions and decisions are short.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// A request other than the stream may take this long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct ApiState {
+    pub(crate) state: StateDb,
+    pub(crate) hunt: Arc<Hunt>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) ingest: ingest::Intake,
+    pub(crate) stopping: CancellationToken,
+}
+
+pub(crate) use ingest::Intake;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Asterism",
+    description = "Open XDR correlation engine: incidents, alerts, actions, hunting, ingest and a live stream.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Description;
+
+fn documented() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(incidents::list))
+        .routes(routes!(incidents::show, incidents::patch))
+        .routes(routes!(incidents::alerts))
+        .routes(routes!(incidents::graph))
+        .routes(routes!(incidents::explanation))
+        .routes(routes!(incidents::merge))
+        .routes(routes!(incidents::split))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::show))
+        .routes(routes!(actions::list))
+        .routes(routes!(actions::show))
+        .routes(routes!(actions::approve))
+        .routes(routes!(actions::reject))
+        .routes(routes!(actions::cancel))
+        .routes(routes!(actions::undo))
+        .routes(routes!(actions::effects))
+        .routes(routes!(actions::audit))
+        .routes(routes!(hunt::hunt))
+        .routes(routes!(stream::stream))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+/// The OpenAPI document.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    documented().routes(routes!(ingest::ingest)).into_openapi()
+}
+
+/// The routes with their limits and who may call them.
+pub(crate) fn router(state: ApiState, auth: Auth, ingest_body_bytes_max: usize) -> Router {
+    let limited = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT);
+    let (api, _) = documented().split_for_parts();
+    let (intake, _) = OpenApiRouter::new().routes(routes!(ingest::ingest)).split_for_parts();
+    let intake = intake
+        .layer(DefaultBodyLimit::max(ingest_body_bytes_max))
+        .layer(tower_http::limit::RequestBodyLimitLayer::new(ingest_body_bytes_max))
+        .layer(RequestDecompressionLayer::new());
+    let described = openapi();
+    api.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(intake)
+        .route("/api/v1/openapi.json", get(move || async move { Json(described) }))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such path; see /api/v1/openapi.json").into_response())
+        .layer(limited)
+        .layer(middleware::from_fn_with_state(auth, auth::require))
+        .with_state(state)
+}
+
+/// Binds the listener; a busy port is an error with its remedy.
+pub(crate) async fn bind(listen: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}: stop what uses it, or choose another port (--port, api.listen)")
+    })
+}
+
+/// Serves until `stopping` is cancelled.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) -> anyhow::Result<()> {
+    let stop = async move { stopping.cancelled().await };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await.context("the HTTP server failed")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_api_is_as_committed() {
+        let text = super::openapi().to_pretty_json().unwrap();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+        if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+            std::fs::write(&path, text.clone() + "\n").unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed.trim_end() == text, "server/openapi.json differs: look, then INSTA_UPDATE=always cargo test");
+    }
+}

@@ -1,0 +1,100 @@
+//! Pages and the parameters that every list shares.
+
+use event::TenantId;
+use serde::{Deserialize, Serialize};
+use storage::{Cursor, Page, StorageError};
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+
+/// Rows of a page when the client does not say.
+const LIMIT_DEFAULT: usize = 50;
+/// Rows of a page at most.
+const LIMIT_MAX: usize = 1_000;
+
+/// One page of a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Paged<T> {
+    /// The rows.
+    pub(crate) items: Vec<T>,
+    /// Pass it as `cursor` for the next page; absent after the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+impl<T> From<Page<T>> for Paged<T> {
+    fn from(page: Page<T>) -> Self {
+        Self { items: page.items, next: page.next.map(|c| c.to_string()) }
+    }
+}
+
+/// The tenant that a request speaks for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TenantParam {
+    /// Tenant
+    #[serde(default)]
+    tenant: Option<String>,
+}
+
+impl TenantParam {
+    pub(crate) fn of(tenant: &TenantId) -> Self {
+        Self { tenant: Some(tenant.to_string()) }
+    }
+
+    pub(crate) fn id(&self) -> TenantId {
+        self.tenant.as_deref().map_or_else(TenantId::default, TenantId::new)
+    }
+}
+
+/// Where a page begins and how long it is.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageParams {
+    /// `next` of the page before
+    #[serde(default)]
+    cursor: Option<String>,
+    /// Rows, at most 1000
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+impl PageParams {
+    pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Problem> {
+        self.cursor.as_deref().map(Cursor::parse).transpose().map_err(Problem::from)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Query { .. } | StorageError::Refused { .. } => Problem::bad_request(error.to_string()),
+            StorageError::Limit { .. } => {
+                Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
+            StorageError::Unavailable { .. } | StorageError::Full { .. } | StorageError::Closed => {
+                Problem::unavailable(error.to_string())
+            }
+            other => Problem::internal(&other),
+        }
+    }
+}
+
+/// A parameter that must be one of a few words.
+pub(crate) fn word<T>(name: &str, value: &str, parse: impl Fn(&str) -> Option<T>, known: &str) -> Result<T, Problem> {
+    parse(value).ok_or_else(|| Problem::bad_request(format!("{name}={value:?} is not one of {known}")))
+}
+
+/// Runs a blocking read of the state database off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(outcome) => outcome.map_err(Problem::from),
+        Err(panic) => Err(Problem::internal(&panic)),
+    }
+}

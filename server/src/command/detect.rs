@@ -1,0 +1,130 @@
+//! `asterism detect`: rules over files, alerts as NDJSON, nothing stored.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{Alert, AttackTag, TenantId};
+use indicatif::ProgressBar;
+use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source};
+use serde_json::{Value, json};
+
+use super::{load_mappings, note_rules, now, source_hint};
+use crate::cli::DetectArgs;
+use crate::engine::{Detected, Detector, Topics};
+use crate::output::{self, Lines};
+use crate::rule_loading;
+
+/// What one poll of files may bring: full column batches, little memory.
+pub(crate) const FILE_BUDGET: PollBudget =
+    PollBudget { records_max: 16_384, bytes_max: 32 << 20, wait: Duration::from_secs(1) };
+
+pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
+    let mappings = load_mappings(&args.input.mappings)?;
+    let hint = source_hint(&args.input.source, &args.logsource, &mappings)?;
+    let (rules, report) = rule_loading::load(&args.rules)?;
+    note_rules(&report);
+    let topics = Topics::all(hint, TenantId::default());
+    let mut detector = Detector::new(mappings, Arc::new(rules), topics, DecodeLimits::default());
+    let mut source = FileSource::open(&args.input.files, FileOptions::default())?;
+    let mut tally = Tally::default();
+    let mut lines = Lines::stdout();
+    let progress = output::progress("detect");
+    each_portion(&mut source, &mut detector, &mut tally, &progress, |detected| {
+        detected.alerts.iter().try_for_each(|alert| lines.json(&line(alert)))
+    })
+    .await?;
+    lines.flush()?;
+    progress.finish_and_clear();
+    Ok(tally.report())
+}
+
+/// Reads files to their end, a portion at a time, the file furthest behind in event time first.
+pub(crate) async fn each_portion(
+    source: &mut FileSource,
+    detector: &mut Detector,
+    tally: &mut Tally,
+    progress: &ProgressBar,
+    mut take: impl FnMut(Detected) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    loop {
+        let polled = source.poll(FILE_BUDGET).await?;
+        for fault in &polled.faults {
+            tally.fault(fault);
+        }
+        let detected = detector.detect(&polled.records, now());
+        for ((_, partition), reached) in &detected.progress {
+            if let Some(time) = reached.time_max {
+                source.progress(*partition, time);
+            }
+        }
+        tally.add(&detected);
+        progress.set_position(tally.records);
+        take(detected)?;
+        if polled.ended {
+            return Ok(());
+        }
+    }
+}
+
+/// An OCSF Detection Finding with the flat fields that scripts rely on.
+fn line(alert: &Alert) -> Value {
+    let mut finding = event::ocsf::finding(alert);
+    let record = alert.records.first();
+    finding["rule_id"] = json!(alert.rule.id);
+    finding["rule_title"] = json!(alert.rule.title);
+    finding["author"] = json!(alert.rule.author);
+    finding["level"] = json!(alert.severity);
+    finding["file"] = json!(record.map(|r| &r.topic));
+    finding["line"] = json!(record.map(|r| r.offset + 1));
+    finding["event_time"] = json!(alert.time);
+    finding["attack"] = json!(alert.attack.iter().map(attack_tag).collect::<Vec<_>>());
+    finding
+}
+
+fn attack_tag(tag: &AttackTag) -> String {
+    match tag {
+        AttackTag::Tactic(tactic) => format!("attack.{}", tactic.as_str().replace('_', "-")),
+        AttackTag::Technique(id) => format!("attack.{}", id.to_ascii_lowercase()),
+    }
+}
+
+/// What a file command read, for the summary at its end.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    rows: u64,
+    alerts: u64,
+    /// By reason code: how many, and one of them.
+    dead: BTreeMap<&'static str, (u64, String)>,
+    faults: Vec<String>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, detected: &Detected) {
+        self.records += detected.counts.records;
+        self.rows += detected.counts.rows;
+        self.alerts += detected.alerts.len() as u64;
+        for (_, letter) in &detected.dead {
+            let example = || format!("{} line {}: {}", letter.record.topic, letter.record.offset + 1, letter.reason);
+            self.dead.entry(letter.reason.code()).or_insert_with(|| (0, example())).0 += 1;
+        }
+    }
+
+    pub(crate) fn fault(&mut self, fault: &dyn std::fmt::Display) {
+        self.faults.push(fault.to_string());
+    }
+
+    /// Says what was read and what was not. A file that could not be read to its end is a failure.
+    pub(crate) fn report(&self) -> ExitCode {
+        output::note(&format!("{} records read, {} events, {} alerts", self.records, self.rows, self.alerts));
+        for (code, (count, example)) in &self.dead {
+            output::note(&format!("  {count} not decoded ({code}), such as {example}"));
+        }
+        for fault in &self.faults {
+            output::note(&format!("error: {fault}"));
+        }
+        if self.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

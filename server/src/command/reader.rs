@@ -1,0 +1,179 @@
+//! What `incidents`, `actions` and `audit` read: a data directory or a running server, with one answer.
+
+use std::path::Path;
+
+use anyhow::Context;
+use correlate::{Correlator, Parameters};
+use event::{Action, ActionId, Alert, AlertId, Explanation, Incident, IncidentGraph, IncidentId, TenantId};
+use storage::{ActionFilter, IncidentFilter, IncidentSort, StateDb};
+
+use super::client::{Client, segment};
+use crate::api::{ExplanationResponse, Paged};
+use crate::cli::TargetArgs;
+
+/// A data directory or a running server.
+pub(crate) enum Reader {
+    Local { state: StateDb, tenant: TenantId },
+    Remote(Client),
+}
+
+/// What `incidents list` asks for, in the words of the API.
+#[derive(Default)]
+pub(crate) struct IncidentQuery {
+    pub(crate) status: Option<String>,
+    pub(crate) severity: Option<String>,
+    pub(crate) domains: Vec<String>,
+    pub(crate) limit: usize,
+}
+
+impl Reader {
+    pub(crate) fn open(target: &TargetArgs) -> anyhow::Result<Self> {
+        match &target.data_dir {
+            Some(dir) => Ok(Reader::Local { state: open_state(dir)?, tenant: TenantId::new(target.tenant.as_str()) }),
+            None => Ok(Reader::Remote(Client::new(target)?)),
+        }
+    }
+
+    pub(crate) async fn incidents(&self, query: &IncidentQuery) -> anyhow::Result<Vec<Incident>> {
+        let first = query.domains.first();
+        let mut incidents = match self {
+            Reader::Local { state, tenant } => {
+                let filter = filter(query)?;
+                state.incidents_page(tenant, &filter, None, query.limit.min(1_000))?.items
+            }
+            Reader::Remote(client) => {
+                let mut params = vec![("limit", query.limit.min(1_000).to_string())];
+                params.extend(query.status.clone().map(|v| ("status", v)));
+                params.extend(query.severity.clone().map(|v| ("severity", v)));
+                params.extend(first.cloned().map(|v| ("domain", v)));
+                client.get::<Paged<Incident>>("/api/v1/incidents", &params).await?.items
+            }
+        };
+        incidents.retain(|i| query.domains.iter().all(|d| i.domains.iter().any(|own| own.as_str() == d)));
+        Ok(incidents)
+    }
+
+    pub(crate) async fn incident(&self, id: &str) -> anyhow::Result<Incident> {
+        match self {
+            Reader::Local { state, tenant } => {
+                state.incident(tenant, &IncidentId::new(id))?.with_context(|| format!("no incident {id:?}"))
+            }
+            Reader::Remote(client) => client.get(&format!("/api/v1/incidents/{}", segment(id)), &[]).await,
+        }
+    }
+
+    pub(crate) async fn alerts_of(&self, id: &str) -> anyhow::Result<Vec<Alert>> {
+        match self {
+            Reader::Local { state, tenant } => Ok(state.alerts_of(tenant, &IncidentId::new(id))?),
+            Reader::Remote(client) => {
+                let path = format!("/api/v1/incidents/{}/alerts", segment(id));
+                Ok(client.get::<Paged<Alert>>(&path, &[]).await?.items)
+            }
+        }
+    }
+
+    pub(crate) async fn graph(&self, id: &str) -> anyhow::Result<IncidentGraph> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let incident = self.incident(id).await?;
+                let graph = correlator(state)?.graph(tenant, &incident.id);
+                graph.with_context(|| format!("no incident {id:?} in the snapshot"))
+            }
+            Reader::Remote(client) => client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &[]).await,
+        }
+    }
+
+    pub(crate) async fn explain(&self, id: &str, pair: Option<(&str, &str)>) -> anyhow::Result<Vec<Explanation>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let incident = self.incident(id).await?;
+                let pair = pair.map(|(a, b)| (AlertId::new(a), AlertId::new(b)));
+                Ok(crate::engine::explain(&correlator(state)?, tenant, &incident, pair.as_ref()))
+            }
+            Reader::Remote(client) => {
+                let mut params = Vec::new();
+                if let Some((a, b)) = pair {
+                    params.extend([("a", a.to_owned()), ("b", b.to_owned())]);
+                }
+                let path = format!("/api/v1/incidents/{}/explanation", segment(id));
+                Ok(client.get::<ExplanationResponse>(&path, &params).await?.explanations)
+            }
+        }
+    }
+
+    pub(crate) async fn actions(&self, state_name: Option<&str>, limit: usize) -> anyhow::Result<Vec<Action>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let parse = |name: &str| serde_json::from_value(serde_json::Value::String(name.to_owned()));
+                let states = state_name.map(parse).transpose().context("--state")?;
+                let filter = ActionFilter { states: states.into_iter().collect(), ..ActionFilter::default() };
+                Ok(state.actions_page(tenant, &filter, None, limit.min(1_000))?.items)
+            }
+            Reader::Remote(client) => {
+                let mut params = vec![("limit", limit.min(1_000).to_string())];
+                params.extend(state_name.map(|v| ("state", v.to_owned())));
+                Ok(client.get::<Paged<Action>>("/api/v1/actions", &params).await?.items)
+            }
+        }
+    }
+
+    pub(crate) async fn action(&self, id: &str) -> anyhow::Result<Action> {
+        match self {
+            Reader::Local { state, tenant } => {
+                state.action(tenant, &ActionId::new(id))?.with_context(|| format!("no action {id:?}"))
+            }
+            Reader::Remote(client) => client.get(&format!("/api/v1/actions/{}", segment(id)), &[]).await,
+        }
+    }
+
+    /// Every entry of the audit chain as JSON, in order.
+    pub(crate) async fn audit(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        const PAGE: usize = 1_000;
+        let mut entries = Vec::new();
+        let mut from = 0;
+        loop {
+            let (page, next) = match self {
+                Reader::Local { state, .. } => {
+                    let rows = state.audit(None, from, PAGE)?;
+                    let next = (rows.len() == PAGE).then(|| rows.last().map(|r| r.seq + 1)).flatten();
+                    (rows.iter().map(|r| serde_json::from_str(&r.body)).collect::<Result<Vec<_>, _>>()?, next)
+                }
+                Reader::Remote(client) => {
+                    let page: Paged<serde_json::Value> = client.get("/api/v1/audit", &[("from", from.to_string())]).await?;
+                    (page.items, page.next.and_then(|n| n.parse().ok()))
+                }
+            };
+            entries.extend(page);
+            match next {
+                Some(next) => from = next,
+                None => return Ok(entries),
+            }
+        }
+    }
+}
+
+/// The state database of a data directory, beside whoever writes it.
+pub(crate) fn open_state(dir: &Path) -> anyhow::Result<StateDb> {
+    let path = crate::engine::state_path(dir);
+    StateDb::open_read_only(&path).with_context(|| format!("{} is no data directory of asterism", dir.display()))
+}
+
+/// The correlator as of the last snapshot.
+fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
+    let snapshot = state.load_snapshot()?.context("no snapshot yet: wait for one, or ask the running server")?;
+    Ok(Correlator::restore(Parameters::shipped(), &snapshot.correlator)?)
+}
+
+fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
+    let text = |value: &str| serde_json::Value::String(value.to_owned());
+    let status = query.status.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--status")?;
+    let severity = query.severity.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--severity")?;
+    let domain = query.domains.first().map(|v| serde_json::from_value(text(v))).transpose().context("--domain")?;
+    Ok(IncidentFilter {
+        status: status.into_iter().collect(),
+        severity_min: severity,
+        domain,
+        sort: IncidentSort::Score,
+        ..IncidentFilter::default()
+    })
+}

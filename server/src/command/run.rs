@@ -1,0 +1,187 @@
+//! `asterism run`: the daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use correlate::Parameters;
+use ingest::{
+    DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource, MappingSet, PollBudget,
+};
+use respond::{Policy, ResponseRules};
+use rules::RuleSet;
+use storage::Hunt;
+use tokio_util::sync::CancellationToken;
+
+use super::{load_mappings, note_rules, now};
+use crate::api::{self, ApiState, Auth, Intake};
+use crate::cli::RunArgs;
+use crate::config::{self, Config};
+use crate::engine::{
+    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics, boxed,
+    stop_on_signals,
+};
+use crate::output::{Lines, note};
+use crate::{rule_loading, telemetry};
+
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    if args.print_default_config {
+        let mut out = Lines::stdout();
+        out.bytes(config::DEFAULT.as_bytes())?;
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::load(args.config.as_deref())?;
+    let content = Content::load(&config)?;
+    if args.check {
+        note("the configuration, rules and mappings are sound");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stopping = CancellationToken::new();
+    stop_on_signals(stopping.clone())?;
+    let daemon = Daemon::start(config, content, stopping).await?;
+    note(&format!("asterism serves http://{}; Ctrl-C stops it", daemon.address()));
+    daemon.wait().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that is content: mappings, rules, response rules.
+pub(crate) struct Content {
+    mappings: Arc<MappingSet>,
+    rules: Arc<RuleSet>,
+    response_rules: ResponseRules,
+    policy: Policy,
+    parameters: Parameters,
+}
+
+impl Content {
+    pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
+        let builtin = config.rules.builtin.then(|| PathBuf::from("builtin"));
+        let rule_paths: Vec<PathBuf> = builtin.into_iter().chain(config.rules.dirs.iter().cloned()).collect();
+        let (rules, report) = rule_loading::load(&rule_paths)?;
+        note_rules(&report);
+        let (response_rules, rejected) = rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
+        for rejection in rejected {
+            note(&format!("  response rule rejected: {rejection}"));
+        }
+        let mut parameters = Parameters::builtin()?;
+        if config.correlate.threshold_ppm > 0 {
+            parameters = parameters.with_theta_ppm(config.correlate.threshold_ppm)?;
+        }
+        Ok(Self {
+            mappings: load_mappings(&config.mappings)?,
+            rules: Arc::new(rules),
+            response_rules,
+            policy: config.respond.policy.clone(),
+            parameters,
+        })
+    }
+}
+
+/// The engine and its API, running.
+pub(crate) struct Daemon {
+    address: std::net::SocketAddr,
+    state: storage::StateDb,
+    journal: Arc<Journal>,
+    engine: tokio::task::JoinHandle<anyhow::Result<()>>,
+    server: tokio::task::JoinHandle<anyhow::Result<()>>,
+    stopping: CancellationToken,
+}
+
+impl Daemon {
+    /// Opens the stores, binds the port, and starts the stages.
+    pub(crate) async fn start(config: Config, content: Content, stopping: CancellationToken) -> anyhow::Result<Self> {
+        let auth = Auth::new(config::read_secret(&config.api.token_file)?);
+        let listener = api::bind(config.api.listen).await?;
+        let address = listener.local_addr()?;
+        let metrics = telemetry::init_metrics()?;
+        let stores = Stores::open(&config.data_dir).await?;
+        let journal = Arc::new(Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?);
+        let hunt = Arc::new(Hunt::open(&config.data_dir).await?);
+        let sources = sources(&config, &content, &journal)?;
+        let edr = EdrConnection::configured(&config.respond.edr)?;
+        let mappings = Arc::clone(&content.mappings);
+        let pipeline = Pipeline::open(stores.clone(), pipeline_options(&config, content), now()).await?;
+        let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config));
+        let engine = tokio::spawn(engine.run(stopping.clone()));
+        let state = stores.state.clone();
+        let intake = Intake { journal: Arc::clone(&journal), mappings };
+        let api = ApiState { state: state.clone(), hunt, engine: handle, metrics, ingest: intake, stopping: stopping.clone() };
+        let router = api::router(api, auth, config.api.ingest_body_bytes_max);
+        let server = tokio::spawn(api::serve(listener, router, stopping.clone()));
+        Ok(Self { address, state, journal, engine, server, stopping })
+    }
+
+    /// Where the API listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// The embedded journal, which the engine reads.
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// The state database.
+    pub(crate) fn state(&self) -> &storage::StateDb {
+        &self.state
+    }
+
+    /// Waits until the engine has stopped, on its own or because it was told to.
+    pub(crate) async fn wait(self) -> anyhow::Result<()> {
+        let outcome = self.engine.await.context("bug: the engine panicked")?;
+        self.stopping.cancel();
+        // An open stream must not keep the process alive.
+        let server = tokio::time::timeout(Duration::from_secs(5), self.server).await;
+        outcome?;
+        match server {
+            Ok(served) => served.context("bug: the HTTP server panicked")?,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn detector(config: &Config, content: &Content) -> Detector {
+    let limits = DecodeLimits { record_bytes_max: config.ingest.record_bytes_max, ..DecodeLimits::default() };
+    let topics = Topics::configured(&config.kafka.topics);
+    Detector::new(Arc::clone(&content.mappings), Arc::clone(&content.rules), topics, limits)
+}
+
+/// The journal always (records over HTTP go there); Kafka where it is configured.
+fn sources(config: &Config, content: &Content, journal: &Arc<Journal>) -> anyhow::Result<Vec<SourceWithDetector>> {
+    let mut sources = vec![boxed(JournalSource::new(Arc::clone(journal)), detector(config, content))];
+    if !config.kafka.bootstrap.is_empty() {
+        let options = KafkaOptions {
+            bootstrap: config.kafka.bootstrap.clone(),
+            group: config.kafka.group.clone(),
+            topics: config.kafka.topics.iter().map(|t| t.name.clone()).collect(),
+            settings: config.kafka.settings.clone(),
+            ..KafkaOptions::default()
+        };
+        sources.push(boxed(KafkaSource::connect(options)?, detector(config, content)));
+    }
+    Ok(sources)
+}
+
+fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
+    PipelineOptions {
+        parameters: content.parameters,
+        response_rules: content.response_rules,
+        policy: content.policy,
+        checkpoint_rows_max: config.store.checkpoint_rows_max,
+    }
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        budget: PollBudget {
+            records_max: config.ingest.poll_records_max,
+            bytes_max: config.ingest.poll_bytes_max,
+            wait: Duration::from_millis(200),
+        },
+        checkpoint: Duration::from_secs(config.store.checkpoint_s.max(1)),
+        idle_partition: Duration::from_secs(config.ingest.idle_partition_s.max(1)),
+    }
+}

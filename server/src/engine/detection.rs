@@ -1,0 +1,105 @@
+//! Records to batches and alerts: the stateless half of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::{Alert, EventBatch, TenantId, Time};
+use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Record};
+use rules::RuleSet;
+
+use super::topics::Topics;
+
+/// Decodes records and evaluates rules on them.
+pub(crate) struct Detector {
+    mappings: Arc<MappingSet>,
+    rules: Arc<RuleSet>,
+    decoder: Decoder,
+    topics: Topics,
+}
+
+/// What a portion of records became.
+#[derive(Default)]
+pub(crate) struct Detected {
+    pub(crate) batches: Vec<EventBatch>,
+    pub(crate) alerts: Vec<Alert>,
+    pub(crate) dead: Vec<(TenantId, DeadLetter)>,
+    /// Per topic-partition: how far event time and offsets came.
+    pub(crate) progress: BTreeMap<(Arc<str>, i32), Progress>,
+    pub(crate) counts: DecodeCounts,
+}
+
+/// How far one partition came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// The offset to read next.
+    pub(crate) next_offset: i64,
+    /// Latest event time, once a row was seen.
+    pub(crate) time_max: Option<Time>,
+    /// How late records of its source kinds may be, in microseconds.
+    pub(crate) lateness_us: i64,
+}
+
+impl Detector {
+    pub(crate) fn new(mappings: Arc<MappingSet>, rules: Arc<RuleSet>, topics: Topics, limits: DecodeLimits) -> Self {
+        let decoder = Decoder::new(Arc::clone(&mappings), &rules.native_fields(), limits);
+        Self { mappings, rules, decoder, topics }
+    }
+
+    /// Decodes and detects. Never fails: what cannot be decoded is among `dead`.
+    pub(crate) fn detect(&mut self, records: &[Record], ingest_time: Time) -> Detected {
+        let mut detected = Detected::default();
+        for run in records.chunk_by(|a, b| a.topic == b.topic) {
+            self.detect_topic(run, ingest_time, &mut detected);
+        }
+        metrics::counter!("asterism_events_total").increment(detected.counts.rows);
+        metrics::counter!("asterism_alerts_total").increment(detected.alerts.len() as u64);
+        detected
+    }
+
+    fn detect_topic(&mut self, records: &[Record], ingest_time: Time, detected: &mut Detected) {
+        let Some(first) = records.first() else { return };
+        let route = self.topics.route(&first.topic);
+        let decoded = self.decoder.decode(records, &route.hint, &route.tenant, ingest_time);
+        note_offsets(&mut detected.progress, records);
+        for batch in &decoded.batches {
+            let lateness_us = self.mappings.lateness_us(&batch.meta.source);
+            note_times(&mut detected.progress, batch, &first.topic, lateness_us);
+            detected.alerts.extend(self.rules.evaluate(batch));
+        }
+        detected.alerts.extend(decoded.alerts);
+        detected.dead.extend(decoded.dead.into_iter().map(|d| (route.tenant.clone(), d)));
+        detected.batches.extend(decoded.batches);
+        add(&mut detected.counts, &decoded.counts);
+    }
+}
+
+fn note_offsets(progress: &mut BTreeMap<(Arc<str>, i32), Progress>, records: &[Record]) {
+    for record in records {
+        let entry = progress.entry((Arc::clone(&record.topic), record.partition)).or_default();
+        entry.next_offset = entry.next_offset.max(record.offset + 1);
+    }
+}
+
+fn note_times(
+    progress: &mut BTreeMap<(Arc<str>, i32), Progress>,
+    batch: &EventBatch,
+    topic: &Arc<str>,
+    lateness_us: i64,
+) {
+    for row in 0..batch.len() {
+        let partition = batch.int("partition", row).and_then(|p| i32::try_from(p).ok()).unwrap_or_default();
+        let entry = progress.entry((Arc::clone(topic), partition)).or_default();
+        entry.time_max = entry.time_max.max(Some(batch.time(row)));
+        entry.lateness_us = entry.lateness_us.max(lateness_us);
+    }
+}
+
+fn add(sum: &mut DecodeCounts, more: &DecodeCounts) {
+    sum.records += more.records;
+    sum.bytes += more.bytes;
+    sum.exploded += more.exploded;
+    sum.rows += more.rows;
+    sum.dead += more.dead;
+    sum.alerts += more.alerts;
+    sum.misfits += more.misfits;
+}

@@ -1,0 +1,383 @@
+//! The daemon's loop: sources, ticks, what people say, orderly stop.
+//!
+//! An intake task per source polls, decodes and detects; it hands portions to the one core task through a bounded
+//! channel, so a slow store slows the sources down. The core task owns everything that has state.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, TenantId};
+use ingest::{PollBudget, Positions, Source, TopicPartition};
+use respond::{Report, Work};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::detection::{Detected, Detector};
+use super::executor::EdrConnection;
+use super::pipeline::Pipeline;
+use crate::command::now;
+
+/// Portions between intake and core: enough to overlap them, little enough to hold.
+const PORTIONS: usize = 2;
+/// Steps and reports between core and executor.
+const STEPS: usize = 256;
+/// What people say, waiting for the core.
+const INPUTS: usize = 64;
+/// Time passes for approvals, leases and effects at this pace.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a person decides about an action.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Verdict {
+    Approve,
+    Reject,
+    Cancel,
+    Undo,
+}
+
+/// What a person says.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Assign { tenant: TenantId, incident: IncidentId, to: String, by: String },
+    Close { tenant: TenantId, incident: IncidentId, classification: String, comment: String, by: String },
+    Merge { tenant: TenantId, from: IncidentId, into: IncidentId, by: String },
+    Split { tenant: TenantId, incident: IncidentId, alerts: Vec<AlertId>, by: String },
+    Decide { tenant: TenantId, action: ActionId, verdict: Verdict, by: String, comment: String },
+}
+
+/// Why an input had no effect.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    /// It does not fit the state of things.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be stored; the engine stops.
+    #[error("{0:#}")]
+    Failed(anyhow::Error),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+enum Request {
+    Tell(Input, oneshot::Sender<Result<(), InputError>>),
+    Graph(TenantId, IncidentId, oneshot::Sender<Option<IncidentGraph>>),
+    Explain(TenantId, IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
+}
+
+/// The API's way to the core.
+#[derive(Clone)]
+pub(crate) struct EngineHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl EngineHandle {
+    /// Hands an input to the core; it is durable when this returns.
+    pub(crate) async fn tell(&self, input: Input) -> Result<(), InputError> {
+        self.ask(|reply| Request::Tell(input, reply)).await?
+    }
+
+    pub(crate) async fn graph(&self, tenant: TenantId, incident: IncidentId) -> Result<IncidentGraph, InputError> {
+        let graph = self.ask(|reply| Request::Graph(tenant, incident.clone(), reply)).await?;
+        graph.ok_or_else(|| InputError::Refused(format!("incident {incident} has no graph any more")))
+    }
+
+    pub(crate) async fn explain(
+        &self,
+        tenant: TenantId,
+        incident: IncidentId,
+        pair: Option<(AlertId, AlertId)>,
+    ) -> Result<Vec<Explanation>, InputError> {
+        self.ask(|reply| Request::Explain(tenant, incident, pair, reply)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, InputError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| InputError::Stopped)?;
+        answer.await.map_err(|_| InputError::Stopped)
+    }
+
+    /// Whether the core still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.requests.is_closed()
+    }
+}
+
+/// A source with the decoder and rules for its records.
+pub(crate) struct SourceWithDetector {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) detector: Detector,
+}
+
+/// Pace and limits of the loop.
+pub(crate) struct EngineOptions {
+    pub(crate) budget: PollBudget,
+    pub(crate) checkpoint: Duration,
+    pub(crate) idle_partition: Duration,
+}
+
+/// The engine, ready to run.
+pub(crate) struct Engine {
+    pipeline: Pipeline,
+    sources: Vec<SourceWithDetector>,
+    edr: Option<EdrConnection>,
+    options: EngineOptions,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        sources: Vec<SourceWithDetector>,
+        edr: Option<EdrConnection>,
+        options: EngineOptions,
+    ) -> (Self, EngineHandle) {
+        let (sender, requests) = mpsc::channel(INPUTS);
+        (Self { pipeline, sources, edr, options, requests }, EngineHandle { requests: sender })
+    }
+
+    /// Runs until `stopping` is cancelled, then takes a last checkpoint.
+    ///
+    /// # Errors
+    /// Where a source or a store fails in a way that retrying cannot heal; what was acknowledged is on disk.
+    pub(crate) async fn run(self, stopping: CancellationToken) -> anyhow::Result<()> {
+        let Engine { mut pipeline, sources, edr, options, requests } = self;
+        let (portions_in, portions) = mpsc::channel(PORTIONS);
+        let (commits_in, commits) = tokio::sync::watch::channel(Positions::new());
+        let mut intakes = tokio::task::JoinSet::new();
+        for source in sources {
+            let intake = Intake {
+                source,
+                start: pipeline.positions().clone(),
+                budget: options.budget,
+                portions: portions_in.clone(),
+                commits: commits.clone(),
+                stopping: stopping.clone(),
+            };
+            intakes.spawn(intake.run());
+        }
+        drop(portions_in);
+        let (work_in, work) = mpsc::channel(STEPS);
+        let (reports_in, reports) = mpsc::channel(STEPS);
+        let executor = edr.map(|edr| tokio::spawn(edr.run(work, reports_in)));
+        let core = Core {
+            pipeline: &mut pipeline,
+            portions,
+            requests,
+            reports,
+            work: executor.is_some().then_some(work_in),
+            commits: commits_in,
+            checkpointed: Positions::new(),
+            last_seen: HashMap::new(),
+            options: &options,
+        };
+        let outcome = core.run(&stopping).await;
+        stopping.cancel();
+        while let Some(intake) = intakes.join_next().await {
+            intake.context("bug: an intake task panicked")??;
+        }
+        if let Some(executor) = executor {
+            executor.abort();
+        }
+        outcome?;
+        pipeline.checkpoint().await?;
+        pipeline.settle().await
+    }
+}
+
+/// What an intake task hands over.
+struct Portion {
+    detected: Detected,
+    assigned: Vec<TopicPartition>,
+    finished: Vec<TopicPartition>,
+}
+
+struct Intake {
+    source: SourceWithDetector,
+    start: Positions,
+    budget: PollBudget,
+    portions: mpsc::Sender<Portion>,
+    commits: tokio::sync::watch::Receiver<Positions>,
+    stopping: CancellationToken,
+}
+
+impl Intake {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let SourceWithDetector { source, detector } = &mut self.source;
+        source.seek(&self.start).await?;
+        loop {
+            let polled = tokio::select! {
+                () = self.stopping.cancelled() => return Ok(()),
+                polled = source.poll(self.budget) => polled?,
+            };
+            if self.commits.has_changed().unwrap_or(false) {
+                let durable = self.commits.borrow_and_update().clone();
+                source.commit(&durable).await?;
+            }
+            for fault in &polled.faults {
+                tracing::warn!("{fault}");
+            }
+            if polled.is_empty() {
+                continue;
+            }
+            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
+            let finished = polled.finished.into_iter().chain(polled.revoked).collect();
+            let assigned = polled.assigned.into_iter().map(|(partition, _)| partition).collect();
+            if self.portions.send(Portion { detected, assigned, finished }).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Core<'a> {
+    pipeline: &'a mut Pipeline,
+    portions: mpsc::Receiver<Portion>,
+    requests: mpsc::Receiver<Request>,
+    reports: mpsc::Receiver<Report>,
+    work: Option<mpsc::Sender<Work>>,
+    commits: tokio::sync::watch::Sender<Positions>,
+    /// Positions of the checkpoint on its way to disk.
+    checkpointed: Positions,
+    /// When each partition last had records; `None` once it counts as idle.
+    last_seen: HashMap<TopicPartition, Option<Instant>>,
+    options: &'a EngineOptions,
+}
+
+impl Core<'_> {
+    async fn run(mut self, stopping: &CancellationToken) -> anyhow::Result<()> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut checkpoint_at = Instant::now() + self.options.checkpoint;
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                Some(request) = self.requests.recv() => self.answer(request).await?,
+                Some(report) = self.reports.recv() => self.pipeline.report(report, now()).await?,
+                _ = ticks.tick() => self.tick().await?,
+                portion = self.portions.recv() => match portion {
+                    Some(portion) => self.take(portion).await?,
+                    // Every intake ended, with an error that `Engine::run` reports.
+                    None => break,
+                },
+            }
+            self.send_work().await;
+            if Instant::now() >= checkpoint_at {
+                self.checkpoint().await?;
+                checkpoint_at = Instant::now() + self.options.checkpoint;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, portion: Portion) -> anyhow::Result<()> {
+        for partition in &portion.assigned {
+            self.pipeline.expect(partition);
+            self.last_seen.insert(partition.clone(), Some(Instant::now()));
+        }
+        for partition in portion.detected.progress.keys() {
+            self.last_seen.insert(partition.clone(), Some(Instant::now()));
+        }
+        self.pipeline.process(portion.detected, now()).await?;
+        for partition in &portion.finished {
+            self.pipeline.finished(partition);
+            self.last_seen.remove(partition);
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        let idle_after = self.options.idle_partition;
+        let mut quiet = false;
+        for (partition, seen) in &mut self.last_seen {
+            if seen.is_some_and(|at| at.elapsed() >= idle_after) {
+                self.pipeline.idle(partition);
+                *seen = None;
+                quiet = true;
+            }
+        }
+        if quiet {
+            self.pipeline.advance(None, now()).await?;
+        }
+        self.pipeline.tick(now()).await
+    }
+
+    async fn send_work(&mut self) {
+        let work = self.pipeline.take_work();
+        // Without an executor nothing is leased for long: the lease lapses and the command stays queued.
+        let Some(executor) = &self.work else { return };
+        for step in work {
+            if executor.send(step).await.is_err() {
+                tracing::error!("the executor has stopped; commands wait");
+                return;
+            }
+        }
+    }
+
+    async fn checkpoint(&mut self) -> anyhow::Result<()> {
+        if !self.pipeline.has_news() {
+            return Ok(());
+        }
+        let taken = self.pipeline.positions().clone();
+        // Starting a checkpoint waits for the one before it, whose positions are durable from here on.
+        self.pipeline.checkpoint().await?;
+        self.commits.send_replace(std::mem::replace(&mut self.checkpointed, taken));
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: Request) -> anyhow::Result<()> {
+        // A client that went away does not wait for its answer.
+        match request {
+            Request::Tell(input, reply) => match self.pipeline.input(input, now()).await {
+                Err(InputError::Failed(error)) => {
+                    let text = format!("{error:#}");
+                    drop(reply.send(Err(InputError::Failed(anyhow::anyhow!(text)))));
+                    return Err(error);
+                }
+                outcome => drop(reply.send(outcome)),
+            },
+            Request::Graph(tenant, incident, reply) => drop(reply.send(self.pipeline.graph(&tenant, &incident))),
+            Request::Explain(tenant, incident, pair, reply) => {
+                drop(reply.send(self.pipeline.explain(&tenant, &incident, pair.as_ref())));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    pub(crate) fn tenant(&self) -> &TenantId {
+        match self {
+            Input::Assign { tenant, .. }
+            | Input::Close { tenant, .. }
+            | Input::Merge { tenant, .. }
+            | Input::Split { tenant, .. }
+            | Input::Decide { tenant, .. } => tenant,
+        }
+    }
+}
+
+/// How long a stop waits for the engine's last checkpoint.
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(60);
+
+/// Cancels `stopping` on Ctrl-C or SIGTERM.
+pub(crate) fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        stopping.cancel();
+    });
+    Ok(())
+}
+
+/// Sources are shared by nobody else.
+pub(crate) fn boxed(source: impl Source + 'static, detector: Detector) -> SourceWithDetector {
+    SourceWithDetector { source: Box::new(source), detector }
+}
+

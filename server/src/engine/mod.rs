@@ -1,0 +1,23 @@
+//! The stages wired together; each stage is one function of one file.
+//!
+//! ```text
+//! detection.rs   records -> batches, alerts, dead letters            (decode, detect)
+//! pipeline.rs    batches, alerts -> incidents, actions, stored rows  (correlate, respond, store)
+//! live.rs        the daemon's loop: sources, ticks, commands of the API, orderly stop
+//! executor.rs    lets decided commands out, one at a time, and reports back
+//! topics.rs      how the records of a topic are read
+//! ```
+
+mod detection;
+mod executor;
+mod live;
+mod pipeline;
+mod topics;
+
+pub(crate) use detection::{Detected, Detector};
+pub(crate) use executor::EdrConnection;
+pub(crate) use live::{
+    Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, boxed, stop_on_signals,
+};
+pub(crate) use pipeline::{Pipeline, PipelineOptions, Stores, explain, state_path};
+pub(crate) use topics::Topics;

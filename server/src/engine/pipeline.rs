@@ -1,0 +1,394 @@
+//! Batches and alerts to incidents, actions and stored rows: the stateful half of the engine, one owner.
+//!
+//! Order of a turn: correlate, store alerts and incident changes, respond, store decisions. Commands leave only
+//! after their decision is on disk. A checkpoint takes the correlation state and the buffered rows at one point
+//! of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use correlate::{Correlator, Parameters, WatermarkTracker};
+use event::{
+    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time, Watermark,
+};
+use ingest::DeadLetter;
+use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
+use storage::{AnalystInput, AuditRow, DeadLetterRow, Lake, Positions, Snapshot, StateChange, StateDb};
+use tokio::task::JoinHandle;
+
+use super::detection::Detected;
+use super::live::{Input, InputError, Verdict};
+
+/// The stores of a data directory.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) state: StateDb,
+    pub(crate) lake: Lake,
+}
+
+impl Stores {
+    /// Opens, or creates, the stores of a data directory, for writing.
+    pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
+        let state = StateDb::open(state_path(data_dir))?;
+        let lake = Lake::open(data_dir.join("lake")).await?;
+        Ok(Self { state, lake })
+    }
+}
+
+/// The state database of a data directory.
+pub(crate) fn state_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("state.db")
+}
+
+/// How the stateful half is set up.
+pub(crate) struct PipelineOptions {
+    pub(crate) parameters: Parameters,
+    pub(crate) response_rules: ResponseRules,
+    pub(crate) policy: Policy,
+    /// Rows that are buffered before a checkpoint.
+    pub(crate) checkpoint_rows_max: usize,
+}
+
+/// The stateful half of the engine.
+pub(crate) struct Pipeline {
+    stores: Stores,
+    correlator: Correlator,
+    watermarks: WatermarkTracker,
+    responder: Responder,
+    positions: Positions,
+    inputs_seq: i64,
+    buffered: Vec<EventBatch>,
+    buffered_rows: usize,
+    checkpoint_rows_max: usize,
+    /// A checkpoint on its way to disk; at most one.
+    in_flight: Option<JoinHandle<Result<(), storage::StorageError>>>,
+    counts: BTreeMap<String, i64>,
+    work: Vec<Work>,
+}
+
+impl Pipeline {
+    /// Takes up where the data directory stopped.
+    pub(crate) async fn open(stores: Stores, options: PipelineOptions, now: Time) -> anyhow::Result<Self> {
+        let snapshot = stores.state.load_snapshot()?;
+        let (correlator, positions, inputs_seq) = match snapshot {
+            Some(s) => (Correlator::restore(options.parameters, &s.correlator)?, s.positions, s.inputs_seq),
+            None => (Correlator::new(options.parameters), Positions::new(), 0),
+        };
+        let responder = Responder::new(options.response_rules, options.policy)?;
+        let counts = stores.state.counters()?;
+        let mut pipeline = Self {
+            stores,
+            correlator,
+            watermarks: WatermarkTracker::default(),
+            responder,
+            positions,
+            inputs_seq,
+            buffered: Vec::new(),
+            buffered_rows: 0,
+            checkpoint_rows_max: options.checkpoint_rows_max,
+            in_flight: None,
+            counts,
+            work: Vec::new(),
+        };
+        pipeline.restore_responder(now).await?;
+        pipeline.repeat_inputs()?;
+        Ok(pipeline)
+    }
+
+    async fn restore_responder(&mut self, now: Time) -> anyhow::Result<()> {
+        let state = &self.stores.state;
+        let head = match state.audit_head(None)? {
+            Some(row) => AuditHead { sequence: u64::try_from(row.seq)?, hash: row.hash },
+            None => AuditHead::default(),
+        };
+        let changes = self.responder.restore(state.all_actions()?, state.all_effects()?, head, now);
+        self.commit_actions(changes).await
+    }
+
+    /// Analyst inputs that were stored after the snapshot are applied again.
+    fn repeat_inputs(&mut self) -> anyhow::Result<()> {
+        for stored in self.stores.state.analyst_inputs(self.inputs_seq)? {
+            let input = serde_json::from_str(&stored.body).context("a stored analyst input")?;
+            if let Err(error) = self.correlator.apply(&input) {
+                tracing::warn!("analyst input {} no longer applies: {error}", stored.id);
+            }
+            self.inputs_seq = stored.seq;
+        }
+        Ok(())
+    }
+
+    /// Where reading goes on.
+    pub(crate) fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// A partition that will be read: event time waits for it.
+    pub(crate) fn expect(&mut self, partition: &(Arc<str>, i32)) {
+        self.watermarks.add(partition);
+    }
+
+    /// A partition that is read to its end, or by somebody else from now on.
+    pub(crate) fn finished(&mut self, partition: &(Arc<str>, i32)) {
+        self.watermarks.remove(partition);
+    }
+
+    /// A partition that has had nothing new for a while no longer holds event time back.
+    pub(crate) fn idle(&mut self, partition: &(Arc<str>, i32)) {
+        self.watermarks.idle(partition);
+    }
+
+    /// One portion of the log through every stage.
+    pub(crate) async fn process(&mut self, detected: Detected, now: Time) -> anyhow::Result<()> {
+        for (partition, progress) in &detected.progress {
+            self.positions.insert(partition.clone(), progress.next_offset);
+            if let Some(time) = progress.time_max {
+                self.watermarks.advance(partition, time, progress.lateness_us);
+            }
+        }
+        self.count(&detected);
+        for batch in &detected.batches {
+            self.correlator.observe(batch);
+        }
+        let alerts = detected.alerts.clone();
+        self.correlator.push(detected.alerts);
+        let deltas = self.correlator.advance(self.watermarks.watermark());
+        let dead_letters = detected.dead.into_iter().map(dead_letter).collect();
+        self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() }).await?;
+        self.respond(&deltas, now).await?;
+        self.buffered_rows += detected.batches.iter().map(EventBatch::len).sum::<usize>();
+        self.buffered.extend(detected.batches);
+        if self.buffered_rows >= self.checkpoint_rows_max {
+            self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, detected: &Detected) {
+        let counts = &detected.counts;
+        let totals = [
+            ("records", counts.records),
+            ("rows", counts.rows),
+            ("dead_letters", detected.dead.len() as u64),
+            ("misfits", counts.misfits),
+        ];
+        for (name, n) in totals {
+            *self.counts.entry(name.to_owned()).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
+        }
+        metrics::counter!("asterism_dead_letters_total").increment(detected.dead.len() as u64);
+    }
+
+    /// Event time has ended (files), or moved on without records (idle partitions).
+    pub(crate) async fn advance(&mut self, watermark: Option<Watermark>, now: Time) -> anyhow::Result<()> {
+        let deltas = self.correlator.advance(watermark.unwrap_or_else(|| self.watermarks.watermark()));
+        self.take(deltas, now).await
+    }
+
+    async fn take(&mut self, deltas: Vec<IncidentDelta>, now: Time) -> anyhow::Result<()> {
+        self.commit(StateChange { deltas: deltas.clone(), ..StateChange::default() }).await?;
+        self.respond(&deltas, now).await
+    }
+
+    /// Asks the response rules about every incident that changed.
+    async fn respond(&mut self, deltas: &[IncidentDelta], now: Time) -> anyhow::Result<()> {
+        let mut changes = Vec::new();
+        for delta in deltas {
+            let incident = delta.incident();
+            if let IncidentDelta::Merged { from, incident } = delta {
+                changes.extend(self.responder.on_merged(from, &incident.id, now));
+            }
+            let alerts = self.stores.state.alerts_of(&incident.tenant, &incident.id)?;
+            changes.extend(self.responder.on_incident(incident, &alerts, now));
+        }
+        metrics::counter!("asterism_incident_changes_total").increment(deltas.len() as u64);
+        self.commit_actions(changes).await?;
+        self.lease(now).await
+    }
+
+    /// Time passes for approvals, leases and effects.
+    pub(crate) async fn tick(&mut self, now: Time) -> anyhow::Result<()> {
+        let changes = self.responder.tick(now);
+        self.commit_actions(changes).await?;
+        self.lease(now).await?;
+        self.gauges();
+        Ok(())
+    }
+
+    fn gauges(&self) {
+        metrics::gauge!("asterism_lake_buffered_rows").set(self.buffered_rows as f64);
+        let Watermark(time) = self.watermarks.watermark();
+        metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
+    }
+
+    /// What executors may do now; its intent is on disk when this returns.
+    async fn lease(&mut self, now: Time) -> anyhow::Result<()> {
+        let (work, changes) = self.responder.next_work(now);
+        self.commit_actions(changes).await?;
+        self.work.extend(work);
+        Ok(())
+    }
+
+    /// The steps that are ready to go out.
+    pub(crate) fn take_work(&mut self) -> Vec<Work> {
+        std::mem::take(&mut self.work)
+    }
+
+    /// An executor's word on a step.
+    pub(crate) async fn report(&mut self, report: Report, now: Time) -> anyhow::Result<()> {
+        let changes = self.responder.report(report, now);
+        self.commit_actions(changes).await?;
+        self.lease(now).await
+    }
+
+    async fn commit_actions(&mut self, changes: Vec<ActionChange>) -> anyhow::Result<()> {
+        let mut change = StateChange::default();
+        for action_change in changes {
+            tracing::info!(
+                "{} {} on {}: {}",
+                action_change.action.id,
+                action_change.action.verb,
+                action_change.action.target.entity.value,
+                action_change.action.state.as_str()
+            );
+            change.audit.push(audit_row(&action_change)?);
+            change.actions.push(action_change.action);
+            change.effects.extend(action_change.effect);
+        }
+        self.commit(change).await
+    }
+
+    async fn commit(&mut self, change: StateChange) -> anyhow::Result<()> {
+        if !change.is_empty() {
+            self.stores.state.commit(change).await?;
+        }
+        Ok(())
+    }
+
+    /// What a person says about an incident or an action. Stored first, so that a restart says it again.
+    pub(crate) async fn input(&mut self, input: Input, now: Time) -> Result<(), InputError> {
+        match input {
+            Input::Decide { action, verdict, by, comment, .. } => {
+                let decided = match verdict {
+                    Verdict::Approve => self.responder.approve(&action, &by, &comment, now),
+                    Verdict::Reject => self.responder.reject(&action, &by, &comment, now),
+                    Verdict::Cancel => self.responder.cancel(&action, &by, &comment, now),
+                    Verdict::Undo => self.responder.undo(&action, &by, &comment, now),
+                };
+                let changes = decided.map_err(|e| InputError::Refused(e.to_string()))?;
+                self.commit_actions(changes).await.map_err(InputError::Failed)?;
+                self.lease(now).await.map_err(InputError::Failed)
+            }
+            input => self.analyst(input, now).await,
+        }
+    }
+
+    async fn analyst(&mut self, input: Input, now: Time) -> Result<(), InputError> {
+        let tenant = input.tenant().clone();
+        let closes = match &input {
+            Input::Close { incident, .. } => Some(incident.clone()),
+            _ => None,
+        };
+        let input = input.into_analyst(now);
+        let body = serde_json::to_string(&input).map_err(|e| InputError::Failed(e.into()))?;
+        self.correlator.check(&input).map_err(|e| InputError::Refused(e.to_string()))?;
+        let id = format!("{}-{}", now.micros(), self.inputs_seq + 1);
+        let stored = AnalystInput { seq: 0, tenant, id, at: now, body };
+        let change = StateChange { analyst_inputs: vec![stored], ..StateChange::default() };
+        let committed = self.stores.state.commit(change).await.map_err(|e| InputError::Failed(e.into()))?;
+        self.inputs_seq = committed.inputs_seq;
+        self.correlator.apply(&input).map_err(|e| InputError::Refused(e.to_string()))?;
+        let deltas = self.correlator.advance(self.watermarks.watermark());
+        self.take(deltas, now).await.map_err(InputError::Failed)?;
+        if let Some(incident) = closes {
+            let changes = self.responder.on_closed(&incident, now);
+            self.commit_actions(changes).await.map_err(InputError::Failed)?;
+            self.lease(now).await.map_err(InputError::Failed)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn graph(&self, tenant: &TenantId, incident: &IncidentId) -> Option<IncidentGraph> {
+        self.correlator.graph(tenant, incident)
+    }
+
+    pub(crate) fn explain(&self, tenant: &TenantId, incident: &IncidentId, pair: Option<&(AlertId, AlertId)>) -> Vec<Explanation> {
+        match self.correlator.incident(tenant, incident) {
+            Some(incident) => explain(&self.correlator, tenant, &incident, pair),
+            None => Vec::new(),
+        }
+    }
+
+    /// Starts a checkpoint. One that is still on its way is awaited first: the disk sets the pace.
+    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
+        self.settle().await?;
+        let batches = std::mem::take(&mut self.buffered);
+        self.buffered_rows = 0;
+        let change = StateChange {
+            snapshot: Some(Snapshot {
+                correlator: self.correlator.snapshot(),
+                positions: self.positions.clone(),
+                inputs_seq: self.inputs_seq,
+            }),
+            counters: self.counts.clone(),
+            ..StateChange::default()
+        };
+        let Stores { state, lake } = self.stores.clone();
+        self.in_flight = Some(tokio::spawn(async move {
+            lake.append(batches).await?;
+            state.commit(change).await.map(drop)
+        }));
+        Ok(())
+    }
+
+    /// Waits until the checkpoint on its way is on disk.
+    pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
+        if let Some(task) = self.in_flight.take() {
+            task.await.context("bug: the checkpoint panicked")?.context("checkpoint")?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything that a checkpoint would add.
+    pub(crate) fn has_news(&self) -> bool {
+        self.buffered_rows > 0
+    }
+}
+
+/// The explanation of two alerts, or of every join of the incident.
+pub(crate) fn explain(
+    correlator: &Correlator,
+    tenant: &TenantId,
+    incident: &Incident,
+    pair: Option<&(AlertId, AlertId)>,
+) -> Vec<Explanation> {
+    match pair {
+        Some((a, b)) => vec![correlator.explain(tenant, a, b)],
+        None => incident.joins.iter().map(|j| correlator.explain(tenant, &j.a, &j.b)).collect(),
+    }
+}
+
+fn dead_letter((tenant, letter): (TenantId, DeadLetter)) -> DeadLetterRow {
+    DeadLetterRow {
+        tenant,
+        record: letter.record,
+        reason: letter.reason.code().to_owned(),
+        message: letter.reason.to_string(),
+        payload: letter.payload.to_vec(),
+        ingest_time: letter.ingest_time,
+    }
+}
+
+fn audit_row(change: &ActionChange) -> anyhow::Result<AuditRow> {
+    let entry = &change.audit;
+    Ok(AuditRow {
+        tenant: entry.record.tenant.clone(),
+        seq: i64::try_from(entry.sequence)?,
+        at: entry.record.at,
+        kind: entry.record.kind.clone(),
+        subject: entry.record.subject.clone(),
+        hash: entry.hash.clone(),
+        body: serde_json::to_string(entry)?,
+    })
+}

@@ -1,0 +1,142 @@
+//! The binary, data, and processes that end with the test.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test.
+pub fn asterism() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asterism"));
+    command.stdin(Stdio::null()).env_remove("ASTERISM_SERVER").env_remove("ASTERISM_TOKEN");
+    command
+}
+
+/// Runs to the end; standard error is part of the message where it fails.
+pub fn ok(command: &mut Command) -> Output {
+    let output = command.output().expect("the binary runs");
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, stderr(&output));
+    output
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Lines of JSON on standard output.
+pub fn json_lines(output: &Output) -> Vec<Value> {
+    let lines = output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+    lines.map(|l| serde_json::from_slice(l).expect("a line of JSON")).collect()
+}
+
+/// The public real-world data, or `None` with one line that says so; required where ASTERISM_DATA_REQUIRED is set.
+pub fn data(test: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dir = std::env::var_os("ASTERISM_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    let required = std::env::var_os("ASTERISM_DATA_REQUIRED").is_some_and(|v| v == "1");
+    assert!(!required, "{test}: no data at {}, and ASTERISM_DATA_REQUIRED is set", dir.display());
+    println!("skipped: {test}: no data at {}", dir.display());
+    None
+}
+
+/// The published Sigma rules, unpacked below `into`: the active folders.
+pub fn sigma_rules(data: &Path, into: &Path) -> PathBuf {
+    let archive = std::fs::File::open(data.join("rules/sigmahq_rules.tar.zst")).expect("the rule archive");
+    let tar = zstd::Decoder::new(archive).expect("zstd");
+    tar::Archive::new(tar).unpack(into).expect("the archive unpacks");
+    into.to_owned()
+}
+
+/// Unpacked lines of a .ndjson.zst file.
+pub fn lines(path: &Path) -> Vec<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    zstd::Decoder::new(file).expect("zstd").read_to_string(&mut text).expect("text");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// A process that is killed when the test ends, however it ends.
+pub struct Running {
+    child: Child,
+    pub log: PathBuf,
+}
+
+impl Running {
+    /// Starts with standard error in a file of `dir`.
+    pub fn start(command: &mut Command, dir: &Path, name: &str) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let file = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the binary starts");
+        Self { child, log }
+    }
+
+    /// SIGKILL: no chance to clean up.
+    pub fn kill_hard(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// SIGTERM, then waits for an orderly end.
+    pub fn stop(mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "{status}: {}", self.text());
+    }
+
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Waits until `check` gives something.
+pub fn eventually<T>(what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(begun.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// `hunt --format ndjson` on a data directory.
+pub fn hunt(data_dir: &Path, sql: &str) -> Vec<Value> {
+    json_lines(&ok(asterism().args(["hunt", "--format", "ndjson", "--limit", "0", "--data-dir"]).arg(data_dir).arg(sql)))
+}
+
+/// The incidents of a data directory, most urgent first.
+pub fn incidents(data_dir: &Path) -> Vec<Value> {
+    json_lines(&ok(asterism().args(["incidents", "list", "--json", "--limit", "1000", "--data-dir"]).arg(data_dir)))
+}
+
+/// The alerts of an incident, by time.
+pub fn alerts_of(data_dir: &Path, incident: &Value) -> Vec<Value> {
+    let id = incident["id"].as_str().expect("an id");
+    let shown = json_lines(&ok(asterism().args(["incidents", "show", "--json", "--data-dir"]).arg(data_dir).arg(id)));
+    shown[0]["alerts"].as_array().expect("alerts").clone()
+}

@@ -1,0 +1,177 @@
+//! The dictionary of one field over one batch: each distinct value once, folded once.
+
+use std::borrow::Cow;
+
+use event::EventBatch;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use crate::atom::Field;
+use crate::field::{Cell, FieldReader};
+use crate::fold::fold;
+use crate::rows::Rows;
+
+/// The distinct values of a field, and which rows hold each.
+#[derive(Debug)]
+pub(crate) struct FieldColumn<'a> {
+    rows: usize,
+    values: Vec<Cow<'a, str>>,
+    /// The folded text, where it differs from the value.
+    folded: Vec<Option<Box<str>>>,
+    /// (value, row) pairs, by row.
+    pairs: Vec<(u32, u32)>,
+    /// `pairs` by value: rows of value `v` are `by_value[starts[v]..starts[v + 1]]`.
+    by_value: Vec<u32>,
+    starts: Vec<u32>,
+    /// Where the pairs of a row begin; one more than there are rows.
+    row_starts: Vec<u32>,
+    present: Rows,
+    null: Rows,
+}
+
+impl<'a> FieldColumn<'a> {
+    pub(crate) fn new(batch: &'a EventBatch, field: &Field) -> Self {
+        let reader = FieldReader::new(batch, field);
+        let mut dictionary = Dictionary::default();
+        let rows = batch.len();
+        let mut column = Self::absent(rows);
+        if reader.is_absent() {
+            return column;
+        }
+        for row in 0..rows {
+            match reader.cell(row) {
+                Cell::Absent => {}
+                Cell::Null => column.present.insert(row),
+                Cell::One(value) => column.push(row, &mut dictionary, [value]),
+                Cell::Many(values) => column.push(row, &mut dictionary, values),
+            }
+            column.row_starts[row + 1] = column.pairs.len() as u32;
+        }
+        column.values = dictionary.values;
+        column.index();
+        column
+    }
+
+    fn absent(rows: usize) -> Self {
+        Self {
+            rows,
+            values: Vec::new(),
+            folded: Vec::new(),
+            pairs: Vec::new(),
+            by_value: Vec::new(),
+            starts: vec![0],
+            row_starts: vec![0; rows + 1],
+            present: Rows::none(rows),
+            null: Rows::all(rows),
+        }
+    }
+
+    fn push(
+        &mut self,
+        row: usize,
+        dictionary: &mut Dictionary<'a>,
+        values: impl IntoIterator<Item = Cow<'a, str>>,
+    ) {
+        self.present.insert(row);
+        self.null.remove(row);
+        self.pairs.extend(values.into_iter().map(|v| (dictionary.code(v), row as u32)));
+    }
+
+    /// Counting sort of the pairs by value, and the folded texts.
+    fn index(&mut self) {
+        let mut starts = vec![0u32; self.values.len() + 1];
+        self.pairs.iter().for_each(|(value, _)| starts[*value as usize + 1] += 1);
+        for i in 1..starts.len() {
+            starts[i] += starts[i - 1];
+        }
+        let mut next = starts.clone();
+        self.by_value = vec![0; self.pairs.len()];
+        for (value, row) in &self.pairs {
+            let at = &mut next[*value as usize];
+            self.by_value[*at as usize] = *row;
+            *at += 1;
+        }
+        self.starts = starts;
+        self.folded = self.values.iter().map(|v| differing_fold(v)).collect();
+    }
+
+    /// Rows whose key is present.
+    pub(crate) fn present(&self) -> &Rows {
+        &self.present
+    }
+
+    /// Rows without a value: absent or null.
+    pub(crate) fn null(&self) -> &Rows {
+        &self.null
+    }
+
+    /// The distinct values: raw and folded.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        (0..self.values.len() as u32).map(|code| self.value(code))
+    }
+
+    pub(crate) fn value(&self, code: u32) -> (&str, &str) {
+        let raw = self.values[code as usize].as_ref();
+        (raw, self.folded[code as usize].as_deref().unwrap_or(raw))
+    }
+
+    /// The rows that hold a value.
+    pub(crate) fn rows_of(&self, code: usize) -> &[u32] {
+        &self.by_value[self.starts[code] as usize..self.starts[code + 1] as usize]
+    }
+
+    /// The values that a row holds.
+    pub(crate) fn codes(&self, row: usize) -> impl Iterator<Item = u32> + '_ {
+        let range = self.row_starts[row] as usize..self.row_starts[row + 1] as usize;
+        self.pairs[range].iter().map(|(code, _)| *code)
+    }
+
+    /// The rows of `among` that hold a value for which `test` (raw, folded) is true; each value is asked once.
+    pub(crate) fn select(&self, among: &Rows, mut test: impl FnMut(&str, &str) -> bool) -> Rows {
+        let mut found = Rows::none(self.rows);
+        let mut known: Vec<Option<bool>> = vec![None; self.values.len()];
+        for row in among.iter() {
+            let hit = self.codes(row).any(|code| {
+                *known[code as usize].get_or_insert_with(|| {
+                    let (raw, folded) = self.value(code);
+                    test(raw, folded)
+                })
+            });
+            if hit {
+                found.insert(row);
+            }
+        }
+        found
+    }
+}
+
+fn differing_fold(value: &str) -> Option<Box<str>> {
+    match fold(value) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(folded) => Some(folded.into()),
+    }
+}
+
+/// Interns values by content.
+#[derive(Default)]
+struct Dictionary<'a> {
+    table: HashTable<u32>,
+    values: Vec<Cow<'a, str>>,
+    hasher: FixedState,
+}
+
+impl<'a> Dictionary<'a> {
+    fn code(&mut self, value: Cow<'a, str>) -> u32 {
+        let Self { table, values, hasher } = self;
+        let hash = hasher.hash_one(value.as_ref());
+        let same = |code: &u32| values[*code as usize] == value;
+        if let Some(code) = table.find(hash, same) {
+            return *code;
+        }
+        let code = values.len() as u32;
+        values.push(value);
+        table.insert_unique(hash, code, |code| hasher.hash_one(values[*code as usize].as_ref()));
+        code
+    }
+}

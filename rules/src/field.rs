@@ -1,0 +1,131 @@
+//! The value of a Sigma field in a row: native field first, then the OCSF columns that stand for it.
+
+use std::borrow::Cow;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use event::{EventBatch, NativeColumn, Time};
+
+use crate::atom::Field;
+use crate::keywords;
+use crate::taxonomy::{self, Source};
+
+/// What a row holds for a field.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell<'a> {
+    /// The key is not there.
+    Absent,
+    /// The key is there, without a value.
+    Null,
+    /// One value.
+    One(Cow<'a, str>),
+    /// A list of values, perhaps empty.
+    Many(Vec<Cow<'a, str>>),
+}
+
+/// Reads the cells of one field of a batch.
+///
+/// Row by row the native field wins wherever its key is present, so that neighbours in a batch, which differ
+/// with the size of batches, never change what a row holds.
+pub(crate) enum FieldReader<'a> {
+    Named { native: Option<&'a NativeColumn>, mapped: Option<(&'a EventBatch, Source)> },
+    Keywords(&'a EventBatch),
+}
+
+impl<'a> FieldReader<'a> {
+    pub(crate) fn new(batch: &'a EventBatch, field: &Field) -> Self {
+        match field {
+            Field::Keywords => FieldReader::Keywords(batch),
+            Field::Named(name) => FieldReader::Named {
+                native: batch.native.get(name),
+                mapped: taxonomy::source_of(batch.class, name)
+                    .map(|source| (batch, source))
+                    .filter(|(b, s)| s.has_value(b)),
+            },
+        }
+    }
+
+    /// Whether no row of the batch can hold the field.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, FieldReader::Named { native: None, mapped: None })
+    }
+
+    pub(crate) fn cell(&self, row: usize) -> Cell<'a> {
+        match self {
+            FieldReader::Keywords(batch) => Cell::Many(keywords::of(batch, row)),
+            FieldReader::Named { native, mapped } => {
+                let native = native.map_or(Cell::Absent, |column| native_cell(column, row));
+                match (native, mapped) {
+                    (Cell::Absent, Some((batch, source))) => source.cell(batch, row),
+                    (native, _) => native,
+                }
+            }
+        }
+    }
+}
+
+fn native_cell(column: &NativeColumn, row: usize) -> Cell<'_> {
+    if column.values.is_valid(row) {
+        return Cell::One(Cow::Borrowed(column.values.value(row)));
+    }
+    let members = u32::try_from(row).ok().and_then(|row| column.multi.get(&row));
+    if let Some(members) = members {
+        return Cell::Many(members.iter().map(|m| Cow::Borrowed(m.as_str())).collect());
+    }
+    match &column.present {
+        Some(present) if present.value(row) => Cell::Null,
+        _ => Cell::Absent,
+    }
+}
+
+impl Source {
+    fn indexes(&self) -> Vec<usize> {
+        match self {
+            Source::First(columns) => columns.clone(),
+            Source::Labelled(columns) => columns.iter().map(|(_, i)| *i).collect(),
+        }
+    }
+
+    fn has_value(&self, batch: &EventBatch) -> bool {
+        self.indexes().iter().any(|i| batch.columns.column(*i).null_count() < batch.len())
+    }
+
+    fn cell<'a>(&self, batch: &'a EventBatch, row: usize) -> Cell<'a> {
+        match self {
+            Source::First(columns) => {
+                let mut cells = columns.iter().map(|i| column_cell(batch.columns.column(*i), row));
+                cells.find(|cell| *cell != Cell::Absent).unwrap_or(Cell::Absent)
+            }
+            Source::Labelled(columns) => {
+                let member = |(label, i): &(String, usize)| match column_cell(batch.columns.column(*i), row) {
+                    Cell::One(value) => Some(Cow::Owned(format!("{label}={value}"))),
+                    _ => None,
+                };
+                let members: Vec<Cow<'a, str>> = columns.iter().filter_map(member).collect();
+                if members.is_empty() { Cell::Absent } else { Cell::Many(members) }
+            }
+        }
+    }
+}
+
+/// A null in an OCSF column says that the record did not have it.
+fn column_cell(array: &ArrayRef, row: usize) -> Cell<'_> {
+    if array.is_null(row) {
+        return Cell::Absent;
+    }
+    match array.data_type() {
+        DataType::Utf8View => Cell::One(Cow::Borrowed(array.as_string_view().value(row))),
+        DataType::Int64 => Cell::One(array.as_primitive::<Int64Type>().value(row).to_string().into()),
+        DataType::Boolean => Cell::One(array.as_boolean().value(row).to_string().into()),
+        DataType::Float64 => Cell::One(array.as_primitive::<Float64Type>().value(row).to_string().into()),
+        DataType::Timestamp(..) => {
+            Cell::One(Time(array.as_primitive::<TimestampMicrosecondType>().value(row)).to_string().into())
+        }
+        DataType::List(_) => {
+            let members = array.as_list::<i32>().value(row);
+            let texts = members.as_string_view_opt().into_iter().flat_map(|m| m.iter().flatten());
+            Cell::Many(texts.map(|t| Cow::Owned(t.to_owned())).collect())
+        }
+        _ => Cell::Absent,
+    }
+}

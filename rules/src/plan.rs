@@ -1,0 +1,56 @@
+//! What to do with a batch of a given set of logsources: its rules, their scanners, what wakes each rule.
+
+use std::collections::BTreeMap;
+
+use event::Logsource;
+use hashbrown::HashMap;
+
+use crate::atom::{AtomId, Atoms, FieldId};
+use crate::rule::CompiledRule;
+use crate::scan::Scanner;
+
+/// The rules of one set of logsources, ready to evaluate. Made once a set, then shared.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// One scanner for each field with scanned atoms.
+    pub(crate) scanners: Vec<(FieldId, Scanner)>,
+    /// Rules (indexes of the rule set, ascending) that one of their atoms wakes.
+    pub(crate) woken: HashMap<AtomId, Vec<u32>>,
+    /// Rules that every batch asks, ascending.
+    pub(crate) always: Vec<u32>,
+}
+
+impl Plan {
+    /// The plan for events with these logsources; an empty set is not gated.
+    pub(crate) fn new(rules: &[CompiledRule], atoms: &Atoms, logsources: &[Logsource]) -> Self {
+        let mut plan = Self::default();
+        let mut scanned: BTreeMap<FieldId, Vec<AtomId>> = BTreeMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            if !applies(&rule.info.logsource, logsources) {
+                continue;
+            }
+            rule.tree.for_each_atom(&mut |atom| {
+                if atoms.is_scanned(atom) {
+                    scanned.entry(atoms.get(atom).field).or_default().push(atom);
+                }
+            });
+            match &rule.triggers {
+                Some(triggers) => {
+                    triggers.iter().for_each(|t| plan.woken.entry(*t).or_default().push(index as u32))
+                }
+                None => plan.always.push(index as u32),
+            }
+        }
+        for (field, mut ids) in scanned {
+            ids.sort_unstable();
+            ids.dedup();
+            plan.scanners.push((field, Scanner::new(atoms, &ids)));
+        }
+        plan
+    }
+}
+
+/// Whether a rule applies to events with this set of logsources.
+pub(crate) fn applies(rule: &Logsource, event: &[Logsource]) -> bool {
+    event.is_empty() || event.iter().any(|e| rule.covers(e))
+}

@@ -1,0 +1,120 @@
+//! A loaded rule: what it is, and its compiled condition.
+
+use std::sync::Arc;
+
+use event::{AttackTag, Logsource, RuleRef, Severity};
+use rsigma_parser::{LogSource, SigmaRule, Status};
+
+use crate::atom::{AtomId, Atoms};
+use crate::compile;
+use crate::error::RuleError;
+use crate::node::Node;
+
+/// What a loaded rule says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleInfo {
+    /// Id, title and author, as every alert carries them.
+    pub reference: RuleRef,
+    /// The file it came from.
+    pub file: Arc<str>,
+    /// Its severity; a rule without a level is medium.
+    pub severity: Severity,
+    /// The events it applies to: each key present must be equal, lower case.
+    pub logsource: Logsource,
+    /// ATT&CK tags, sorted, without duplicates.
+    pub attack: Vec<AttackTag>,
+    /// Maturity: `stable`, `test`, `experimental`, `deprecated`, `unsupported`.
+    pub status: Option<&'static str>,
+    /// What it finds and why that matters.
+    pub description: Option<Arc<str>>,
+    /// Where to read on.
+    pub references: Vec<String>,
+    /// What else it may find.
+    pub falsepositives: Vec<String>,
+}
+
+/// A rule ready to evaluate.
+#[derive(Debug)]
+pub(crate) struct CompiledRule {
+    pub(crate) info: RuleInfo,
+    /// The condition as written.
+    pub(crate) tree: Node,
+    /// The same condition in the order of evaluation.
+    pub(crate) program: Node,
+    /// See [`Node::triggers`].
+    pub(crate) triggers: Option<Vec<AtomId>>,
+}
+
+impl CompiledRule {
+    /// Compiles a parsed rule, which will be known by `id`.
+    ///
+    /// # Errors
+    /// Why it must be rejected.
+    pub(crate) fn new(
+        id: Arc<str>,
+        file: &str,
+        rule: &SigmaRule,
+        atoms: &mut Atoms,
+    ) -> Result<Self, RuleError> {
+        let tree = compile::compile(&rule.detection, atoms)?;
+        let program = tree.optimised(atoms);
+        let triggers = program.triggers(atoms);
+        Ok(Self { info: info(id, file, rule), tree, program, triggers })
+    }
+}
+
+/// The id of a rule: its own, else one derived from file, title and `ordinal` (how many rules of that title
+/// stand before it in the file), which stays as long as these do.
+pub(crate) fn id_of(file: &str, ordinal: usize, rule: &SigmaRule) -> Arc<str> {
+    match rule.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+        Some(id) => id.to_ascii_lowercase().into(),
+        None => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&(file.len() as u64).to_le_bytes());
+            hasher.update(&(ordinal as u64).to_le_bytes());
+            hasher.update(file.as_bytes()).update(rule.title.as_bytes());
+            format!("r-{}", &hasher.finalize().to_hex()[..24]).into()
+        }
+    }
+}
+
+fn info(id: Arc<str>, file: &str, rule: &SigmaRule) -> RuleInfo {
+    let mut attack: Vec<AttackTag> =
+        rule.tags.iter().filter(|t| t.starts_with("attack.")).filter_map(|t| AttackTag::parse(t)).collect();
+    attack.sort_unstable();
+    attack.dedup();
+    RuleInfo {
+        reference: RuleRef {
+            id,
+            title: rule.title.as_str().into(),
+            author: rule.author.as_deref().map(Into::into),
+        },
+        file: file.into(),
+        severity: rule.level.and_then(|l| Severity::from_name(l.as_str())).unwrap_or(Severity::Medium),
+        logsource: logsource(&rule.logsource),
+        attack,
+        status: rule.status.map(status_name),
+        description: rule.description.as_deref().map(|d| d.trim().into()),
+        references: rule.references.clone(),
+        falsepositives: rule.falsepositives.clone(),
+    }
+}
+
+fn logsource(source: &LogSource) -> Logsource {
+    let key = |value: &Option<String>| value.as_deref().map(|v| v.trim().to_ascii_lowercase().into());
+    Logsource {
+        product: key(&source.product),
+        category: key(&source.category),
+        service: key(&source.service),
+    }
+}
+
+const fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Stable => "stable",
+        Status::Test => "test",
+        Status::Experimental => "experimental",
+        Status::Deprecated => "deprecated",
+        Status::Unsupported => "unsupported",
+    }
+}

@@ -1,0 +1,98 @@
+//! Batches from any JSON objects, every field native: a small stand-in for the decoder.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, StringViewArray};
+use event::{
+    BatchBuilder, Class, ClassSchema, Domain, EventBatch, Logsource, NativeColumn, NativeFields, RowMeta,
+    TenantId, Time,
+};
+use serde_json::Value;
+
+/// A batch of the generic class with the native fields that `wanted` names.
+pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Logsource]) -> EventBatch {
+    let meta = RowMeta {
+        tenant: TenantId::default(),
+        source: "json".into(),
+        variant: "json".into(),
+        domain: Domain::Endpoint,
+        product: "JSON".into(),
+        logsources: logsources.into(),
+    };
+    let schema = ClassSchema::of(Class::BASE_EVENT);
+    let at = |name: &str| schema.columns.iter().position(|c| c.name == name).unwrap();
+    let mut builder = BatchBuilder::new(Class::BASE_EVENT, Arc::new(meta));
+    for (row, event) in events.iter().enumerate() {
+        builder.set_time(at("time"), Time::from_secs(1_700_000_000));
+        builder.set_time(at("ingest_time"), Time::from_secs(1_700_000_000));
+        for (column, value) in [("tenant", "default"), ("source", "json"), ("topic", "test")] {
+            builder.set_text(at(column), value);
+        }
+        builder.set_text(at("event_uid"), &format!("test/0@{row}"));
+        builder.set_text(at("raw"), &event.to_string());
+        for (column, value) in
+            [("class_uid", 0), ("activity_id", 0), ("partition", 0), ("offset", row as i64)]
+        {
+            builder.set_int(at(column), value);
+        }
+        builder.end_row();
+    }
+    let mut native = NativeFields::default();
+    for name in wanted {
+        let found: Vec<Option<&Value>> = events.iter().map(|e| lookup(e, name)).collect();
+        if found.iter().any(Option::is_some) {
+            native.insert(Arc::clone(name), native_column(&found));
+        }
+    }
+    builder.finish(native, &[]).unwrap()
+}
+
+/// A literal key, with or without spaces in it, else a dotted path.
+fn lookup<'a>(event: &'a Value, name: &str) -> Option<&'a Value> {
+    let object = event.as_object()?;
+    let squeezed = || object.iter().find(|(key, _)| key.replace(' ', "") == name).map(|(_, v)| v);
+    object.get(name).or_else(squeezed).or_else(|| {
+        let (head, rest) = name.split_once('.')?;
+        lookup(object.get(head)?, rest)
+    })
+}
+
+fn native_column(found: &[Option<&Value>]) -> NativeColumn {
+    let multi = found.iter().enumerate().filter_map(|(row, value)| {
+        let members = value.and_then(Value::as_array)?;
+        Some((row as u32, members.iter().filter_map(text).collect()))
+    });
+    NativeColumn {
+        values: found.iter().map(|value| value.and_then(text)).collect::<StringViewArray>(),
+        present: Some(found.iter().map(|value| Some(value.is_some())).collect::<BooleanArray>()),
+        multi: multi.collect::<BTreeMap<u32, Vec<String>>>(),
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// The workspace's real data: `None`, with one printed line, where it is absent and not required.
+pub(crate) fn data(path: &str) -> Option<std::path::PathBuf> {
+    let root = std::env::var_os("ASTERISM_DATA").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        std::path::PathBuf::from,
+    );
+    let full = root.join(path);
+    if full.exists() {
+        return Some(full);
+    }
+    assert!(
+        std::env::var_os("ASTERISM_DATA_REQUIRED").is_none_or(|v| v != "1"),
+        "{} is absent",
+        full.display()
+    );
+    println!("skipped: {} is absent", full.display());
+    None
+}

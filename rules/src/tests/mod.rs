@@ -1,0 +1,7 @@
+//! Tests of the whole crate: vectors, corpus, oracle, pack.
+
+mod batch;
+mod corpus;
+mod families;
+mod oracle;
+mod vectors;

@@ -38,7 +38,8 @@ struct Read {
 }
 
 impl JournalSource {
-    /// A reader of `topics`, from the oldest records on unless [`Source::seek`] says otherwise.
+    /// A reader of `topics` (of every topic, where none is named), from the oldest records on unless
+    /// [`Source::seek`] says otherwise.
     pub fn open(journal: Journal, topics: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self {
             commits: journal.commits(),
@@ -55,7 +56,8 @@ impl JournalSource {
     /// Takes up partitions that are new in the journal.
     fn discover(&mut self) {
         for key in self.journal.partitions() {
-            if self.topics.contains(&key.0) && !self.cursors.contains_key(&key) {
+            let wanted = self.topics.is_empty() || self.topics.contains(&key.0);
+            if wanted && !self.cursors.contains_key(&key) {
                 let oldest = self.journal.bounds(&key.0, key.1).map_or(0, |(oldest, _)| oldest);
                 let from = self.seeked.get(&key).copied().unwrap_or(oldest);
                 self.news.assigned.push(key.clone());

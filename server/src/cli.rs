@@ -256,8 +256,6 @@ pub(crate) enum IncidentsCommand {
         /// true_positive, false_positive or benign
         #[arg(long, default_value = "true_positive")]
         classification: String,
-        #[arg(long, default_value = "")]
-        comment: String,
     },
     /// Merge one incident into another
     Merge {
@@ -376,7 +374,7 @@ pub(crate) enum RulesCommand {
         /// Directory or file with the rule
         #[arg(long, required = true)]
         rules: Vec<PathBuf>,
-        /// Rule id or title
+        /// Rule id
         #[arg(long)]
         rule: String,
         #[command(flatten)]

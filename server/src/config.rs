@@ -20,7 +20,6 @@ pub(crate) struct Config {
     pub(crate) kafka: Kafka,
     pub(crate) rules: Rules,
     pub(crate) ingest: Ingest,
-    pub(crate) correlate: Correlate,
     pub(crate) store: Store,
     pub(crate) respond: Respond,
 }
@@ -69,12 +68,6 @@ pub(crate) struct Ingest {
     pub(crate) poll_bytes_max: usize,
     pub(crate) record_bytes_max: usize,
     pub(crate) idle_partition_s: u64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Correlate {
-    pub(crate) threshold_ppm: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

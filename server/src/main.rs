@@ -55,7 +55,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Incidents(args) => command::incidents::run(args).await,
         Command::Actions(args) => command::actions::run(args).await,
         Command::Audit(args) => command::audit::run(args).await,
-        Command::Rules(args) => command::rules::run(args),
+        Command::Rules(args) => command::rules::run(args).await,
         Command::Generate(args) => command::generate::run(args).await,
         Command::EdrSimulator(args) => command::edr_simulator::run(args).await,
     }

@@ -80,11 +80,13 @@ impl Site {
         let config = format!(
             "data_dir = {:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[kafka]\nbootstrap = {bootstrap:?}\ngroup = \"{name}\"\ntopics = [{}]\n\
              [ingest]\npoll_records_max = 500\nidle_partition_s = 2\n[store]\ncheckpoint_s = 1\ncheckpoint_rows_max = 3000\n\
-             [respond.policy]\nautomation = \"full\"\n[respond.edr]\nurl = \"http://{}\"\n",
+             [respond.policy]\nautomation = \"full\"\n[respond.edr]\nurl = {:?}\ntoken_file = {:?}\n",
             dir.join("data"),
             topics.join(", "),
-            url.trim()
+            url.trim(),
+            dir.join("edr.token")
         );
+        std::fs::write(dir.join("edr.token"), "simulated-edr\n").unwrap();
         std::fs::write(dir.join("asterism.toml"), config).unwrap();
         Self { dir, api, edr }
     }

@@ -96,7 +96,7 @@ async fn decide(
 ) -> Result<Json<Action>, Problem> {
     let action = stored(&api, tenant.clone(), &id).await?.id;
     let (by, comment) = (request.by, request.comment);
-    api.engine.tell(Input::Decide { tenant: tenant.clone(), action, verdict, by, comment }).await?;
+    api.engine.tell(Input::Decide { action, verdict, by, comment }).await?;
     stored(&api, tenant, &id).await.map(Json)
 }
 

@@ -4,7 +4,10 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use event::{Alert, AlertId, Domain, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, Severity, Time};
+use correlate::{AnalystInput, Said};
+use event::{
+    Alert, AlertId, Domain, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, Severity, TenantId, Time,
+};
 use serde::{Deserialize, Serialize};
 use storage::{IncidentFilter, IncidentSort};
 use utoipa::{IntoParams, ToSchema};
@@ -12,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::page::{PageParams, Paged, TenantParam, blocking, word};
 use super::problem::Problem;
+use crate::command::now;
 use crate::engine::Input;
 
 const STATUSES: &str = "new, in_progress, closed, redirected";
@@ -139,15 +143,12 @@ pub(crate) struct IncidentPatch {
     /// Analyst in charge
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) assignee: Option<String>,
-    /// `closed`
+    /// new, in_progress or closed
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<String>,
-    /// true_positive, false_positive or benign; with `status: closed`
+    /// Such as true_positive, false_positive, benign
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) classification: Option<String>,
-    /// Why
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) comment: Option<String>,
     /// Who
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<String>,
@@ -168,7 +169,7 @@ pub(crate) async fn patch(
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     require_match(&headers, &incident)?;
-    for input in inputs_of(&incident, tenant, patch)? {
+    for input in inputs_of(&incident, patch)? {
         api.engine.tell(input).await?;
     }
     show(State(api), Path(id), Query(TenantParam::of(&incident.tenant))).await
@@ -185,27 +186,28 @@ fn require_match(headers: &HeaderMap, incident: &Incident) -> Result<(), Problem
     }
 }
 
-fn inputs_of(incident: &Incident, tenant: TenantParam, patch: IncidentPatch) -> Result<Vec<Input>, Problem> {
-    let (tenant, by) = (tenant.id(), patch.by.unwrap_or_else(|| "api".to_owned()));
-    let mut inputs = Vec::new();
+fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Problem> {
+    let by = patch.by.as_deref().unwrap_or("api");
+    let id = || incident.id.clone();
+    let mut said = Vec::new();
     if let Some(to) = patch.assignee {
-        inputs.push(Input::Assign { tenant: tenant.clone(), incident: incident.id.clone(), to, by: by.clone() });
+        said.push(Said::Assign { incident: id(), assignee: Some(to).filter(|a| !a.is_empty()) });
     }
-    match patch.status.as_deref() {
-        None => {}
-        Some("closed") => inputs.push(Input::Close {
-            tenant,
-            incident: incident.id.clone(),
-            classification: patch.classification.unwrap_or_else(|| "true_positive".to_owned()),
-            comment: patch.comment.unwrap_or_default(),
-            by,
-        }),
-        Some(other) => return Err(Problem::bad_request(format!("status {other:?} cannot be set; `closed` can"))),
+    if let Some(classification) = patch.classification {
+        said.push(Said::Classify { incident: id(), classification: Some(classification).filter(|c| !c.is_empty()) });
     }
-    if inputs.is_empty() {
-        return Err(Problem::bad_request("nothing to change: give assignee or status"));
+    if let Some(status) = patch.status {
+        let status = word("status", &status, status_from_name, "new, in_progress, closed")?;
+        said.push(Said::SetStatus { incident: id(), status });
     }
-    Ok(inputs)
+    if said.is_empty() {
+        return Err(Problem::bad_request("nothing to change: give assignee, classification or status"));
+    }
+    Ok(said.into_iter().map(|said| analyst(&incident.tenant, by, said)).collect())
+}
+
+fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
+    Input::Analyst(AnalystInput { tenant: tenant.clone(), at: now(), by: by.to_owned(), said, alerts: Vec::new() })
 }
 
 /// The alerts of an incident, in event time
@@ -232,7 +234,7 @@ pub(crate) async fn graph(
     Query(tenant): Query<TenantParam>,
 ) -> Result<Json<IncidentGraph>, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    Ok(Json(api.engine.graph(tenant.id(), incident.id).await?))
+    Ok(Json(api.engine.graph(incident.id).await?))
 }
 
 /// Two alerts, or none for every join.
@@ -273,7 +275,7 @@ pub(crate) async fn explanation(
         (None, None) => None,
         _ => return Err(Problem::bad_request("give both a and b, or neither")),
     };
-    let explanations = api.engine.explain(tenant.id(), incident.id.clone(), pair).await?;
+    let explanations = api.engine.explain(incident.id.clone(), pair).await?;
     Ok(Json(ExplanationResponse { incident: incident.id, explanations }))
 }
 
@@ -301,8 +303,8 @@ pub(crate) async fn merge(
 ) -> Result<Response, Problem> {
     let from = stored(&api, &tenant, &id).await?;
     let into = stored(&api, &tenant, &request.into).await?;
-    let by = request.by.unwrap_or_else(|| "api".to_owned());
-    api.engine.tell(Input::Merge { tenant: tenant.id(), from: from.id, into: into.id.clone(), by }).await?;
+    let said = Said::Merge { into: into.id.clone(), from: from.id };
+    api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
     show(State(api), Path(into.id.to_string()), Query(tenant)).await
 }
 
@@ -329,8 +331,8 @@ pub(crate) async fn split(
     Json(request): Json<SplitRequest>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    let alerts = request.alerts.into_iter().map(AlertId::new).collect();
-    let by = request.by.unwrap_or_else(|| "api".to_owned());
-    api.engine.tell(Input::Split { tenant: tenant.id(), incident: incident.id, alerts, by }).await?;
+    let leaving = request.alerts.into_iter().map(AlertId::new).collect();
+    let said = Said::Split { incident: incident.id, leaving };
+    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
     show(State(api), Path(id), Query(tenant)).await
 }

@@ -18,7 +18,7 @@ pub(crate) const TOPIC_PREFIX: &str = "http.";
 /// Where records over HTTP go.
 #[derive(Clone)]
 pub(crate) struct Intake {
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) journal: Journal,
     pub(crate) mappings: Arc<MappingSet>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn ingest(
     Path(kind): Path<String>,
     body: Bytes,
 ) -> Result<Json<IngestResponse>, Problem> {
-    if kind != "auto" && !api.ingest.mappings.source_kinds().any(|(name, _)| name.as_ref() == kind) {
+    if kind != "auto" && !api.ingest.mappings.source_kinds().any(|(name, _)| name == kind) {
         return Err(Problem::not_found("source kind", &kind));
     }
     let lines = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());

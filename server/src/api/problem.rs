@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::engine::InputError;
+
 /// What went wrong, for programs and people.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -50,6 +52,16 @@ impl Problem {
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("request failed: {error}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the server's log has the cause")
+    }
+}
+
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Refused(why) => Problem::conflict(why),
+            InputError::Stopped => Problem::unavailable(error.to_string()),
+            InputError::Failed(_) => Problem::internal(&error),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ async fn verify(reader: &Reader) -> anyhow::Result<ExitCode> {
     let entries = reader.audit().await?;
     let parse = |v: serde_json::Value| serde_json::from_value::<AuditEntry>(v);
     let entries: Vec<AuditEntry> = entries.into_iter().map(parse).collect::<Result<_, _>>().context("an audit entry")?;
-    match respond::verify_audit(&entries) {
+    match respond::audit::verify(&entries) {
         Ok(()) => {
             note(&format!("the chain holds: {} entries", entries.len()));
             Ok(ExitCode::SUCCESS)

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: CorrelateArgs) -> anyhow::Result<ExitCode> {
     let no_rules = Arc::new(RuleSet::load(Vec::new()).0);
     let mut detector = Detector::new(mappings, no_rules, topics, DecodeLimits::default());
     let mut source = FileSource::open(&args.input.files, FileOptions::default())?;
-    let mut correlator = Correlator::new(Parameters::shipped());
+    let mut correlator = Correlator::new(Parameters::builtin()?);
     let mut tally = Tally::default();
     let mut order: Vec<AlertId> = Vec::new();
     let progress = output::progress("correlate");
@@ -64,8 +64,8 @@ struct Line<'a> {
     why: Option<Vec<String>>,
 }
 
-fn write_alerts(incidents: &[Arc<Incident>], order: &[AlertId], explain: bool) -> anyhow::Result<()> {
-    let mut home: HashMap<&AlertId, &Arc<Incident>> = HashMap::new();
+fn write_alerts(incidents: &[Incident], order: &[AlertId], explain: bool) -> anyhow::Result<()> {
+    let mut home: HashMap<&AlertId, &Incident> = HashMap::new();
     let mut joins: HashMap<&AlertId, Vec<&Join>> = HashMap::new();
     for incident in incidents {
         home.extend(incident.alerts.iter().map(|id| (id, incident)));
@@ -103,7 +103,7 @@ fn why(id: &AlertId, join: &Join) -> String {
     format!("with {other}, {score:.2}, {gap} s apart: {}", reasons.join("; "))
 }
 
-fn write_incidents(path: &Path, incidents: &[Arc<Incident>]) -> anyhow::Result<()> {
+fn write_incidents(path: &Path, incidents: &[Incident]) -> anyhow::Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut file = BufWriter::new(file);
     for incident in incidents {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use respond::Policy;
-use simulate::EdrSimulator;
+use simulate::{Company, CompanyOptions, EdrConfig, EdrSimulator};
 use tokio_util::sync::CancellationToken;
 
 use super::run::{Content, Daemon};
@@ -24,6 +24,9 @@ use story::Narrator;
 /// Marks a folder as the demo's own, so that `--fresh` never removes anything else.
 const MARK: &str = ".asterism-demo";
 
+/// Token of the simulated EDR, which guards nothing.
+const EDR_TOKEN: &str = "edr.token";
+
 /// What the demo lets the engine do by itself: isolate workstations, never servers.
 const POLICY: &str = r#"
 automation = "approve_all"
@@ -34,13 +37,13 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     prepare(&args.data_dir, args.fresh)?;
     let stopping = CancellationToken::new();
     stop_on_signals(stopping.clone())?;
-    let edr = EdrSimulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(&args.data_dir.join("edr.json"))).await?;
+    let edr = edr(&args).await?;
     let config = config(&args, &edr)?;
     let content = Content::load(&config)?;
     let daemon = Daemon::start(config, content, stopping.clone()).await?;
     welcome(&daemon, &edr, &args);
     let state = daemon.state().clone();
-    let feed = Feed::open(&args, std::sync::Arc::clone(daemon.journal()))?;
+    let feed = Feed::open(&args, daemon.journal().clone())?;
     let feeding = tokio::spawn(feed.run(stopping.clone()));
     let narrator = Narrator::new(state.clone(), Instant::now())?;
     let narrating = tokio::spawn(narrator.run(stopping.clone()));
@@ -54,7 +57,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     daemon.wait().await?;
     let fed = feeding.await.context("bug: the feed panicked")??;
     narrating.await.context("bug: the narrator panicked")??;
-    edr.stop().await;
+    drop(edr);
     story::summary(&state, &args.data_dir, fed)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,11 +76,22 @@ fn prepare(dir: &Path, fresh: bool) -> anyhow::Result<()> {
     std::fs::write(&mark, "").with_context(|| format!("cannot write {}", mark.display()))
 }
 
+/// The simulated EDR, which manages every machine of the company.
+async fn edr(args: &DemoArgs) -> anyhow::Result<EdrSimulator> {
+    let company = Company::new(CompanyOptions { seed: args.seed, ..CompanyOptions::default() });
+    let machines = company.hosts().iter().map(|h| h.fqdn().to_owned()).collect();
+    let state_file = Some(args.data_dir.join("edr.json"));
+    let config = EdrConfig { machines, state_file, ..EdrConfig::default() };
+    std::fs::write(args.data_dir.join(EDR_TOKEN), &config.token)?;
+    EdrSimulator::start(config).await.context("the simulated EDR")
+}
+
 fn config(args: &DemoArgs, edr: &EdrSimulator) -> anyhow::Result<Config> {
     let mut config = Config::load(None)?;
     config.data_dir = args.data_dir.clone();
     config.api.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    config.respond.edr.url = format!("http://{}", edr.address());
+    config.respond.edr.url = edr.url();
+    config.respond.edr.token_file = args.data_dir.join(EDR_TOKEN);
     config.respond.policy = toml::from_str::<Policy>(POLICY).context("bug: the demo's policy")?;
     // The demo squeezes an hour into half a minute: checkpoints and idle partitions keep that pace.
     config.store.checkpoint_s = 3;
@@ -92,7 +106,7 @@ fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
     note(&format!("  live stream     curl -N {server}/api/v1/stream"));
     note(&format!("  incidents       asterism incidents list --server {server}"));
     note(&format!("  hunting         asterism hunt --server {server} 'SHOW TABLES'"));
-    note(&format!("  simulated EDR   http://{}/simulator/machines", edr.address()));
+    note(&format!("  simulated EDR   curl -H 'Authorization: Bearer simulated-edr' {}/simulator/machines", edr.url()));
     let how_long = args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("it stops after {} s", d.as_secs()));
     note(&format!("Three attacks hide in an ordinary morning; the last 45 minutes pass in half a minute. {how_long}.\n"));
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use bytes::Bytes;
 use event::Time;
-use ingest::KafkaAppender;
+use ingest::{KafkaHeader, KafkaWriter};
 use simulate::{Company, CompanyOptions, GenerateOptions, GeneratedRecord, Generator, Scenario};
 
 use crate::cli::GenerateArgs;
@@ -29,8 +30,7 @@ pub(crate) async fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let mut count: u64 = 0;
     for record in generator {
         if let (Some(file), Some(row)) = (&mut truth, &record.truth) {
-            serde_json::to_writer(&mut *file, row)?;
-            file.write_all(b"\n")?;
+            writeln!(file, "{}", row.to_json()?)?;
         }
         sink.write(record).await?;
         count += 1;
@@ -55,7 +55,7 @@ fn generator(args: &GenerateArgs) -> anyhow::Result<Generator> {
 
 enum Sink {
     Files { dir: PathBuf, open: HashMap<String, BufWriter<File>> },
-    Kafka { appender: KafkaAppender, waiting: HashMap<String, Vec<Vec<u8>>>, held: usize },
+    Kafka { writer: KafkaWriter, waiting: HashMap<&'static str, Vec<(Bytes, Bytes, Vec<KafkaHeader>)>>, held: usize },
 }
 
 impl Sink {
@@ -65,8 +65,8 @@ impl Sink {
     }
 
     fn kafka(brokers: &str) -> anyhow::Result<Self> {
-        let appender = KafkaAppender::connect(brokers, &std::collections::BTreeMap::new())?;
-        Ok(Sink::Kafka { appender, waiting: HashMap::new(), held: 0 })
+        let writer = KafkaWriter::open(brokers, &std::collections::BTreeMap::new())?;
+        Ok(Sink::Kafka { writer, waiting: HashMap::new(), held: 0 })
     }
 
     async fn write(&mut self, record: GeneratedRecord) -> anyhow::Result<()> {
@@ -81,7 +81,8 @@ impl Sink {
                 Ok(file.write_all(b"\n")?)
             }
             Sink::Kafka { waiting, held, .. } => {
-                waiting.entry(record.topic.to_string()).or_default().push(record.payload.into_bytes());
+                let keyed = (record.key.into(), record.payload.into(), Vec::new());
+                waiting.entry(record.topic).or_default().push(keyed);
                 *held += 1;
                 if *held >= KAFKA_BATCH_RECORDS {
                     self.send().await?;
@@ -92,9 +93,9 @@ impl Sink {
     }
 
     async fn send(&mut self) -> anyhow::Result<()> {
-        if let Sink::Kafka { appender, waiting, held } = self {
-            for (topic, payloads) in waiting.drain() {
-                appender.append(&topic, payloads).await?;
+        if let Sink::Kafka { writer, waiting, held } = self {
+            for (topic, records) in waiting.drain() {
+                writer.append_keyed(topic, &records).await?;
             }
             *held = 0;
         }

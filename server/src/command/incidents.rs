@@ -39,11 +39,10 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             let patch = IncidentPatch { assignee: Some(to), ..IncidentPatch::default() };
             change(&target, Method::PATCH, &id, "", &patch).await?;
         }
-        IncidentsCommand::Close { target, id, classification, comment } => {
+        IncidentsCommand::Close { target, id, classification } => {
             let patch = IncidentPatch {
                 status: Some("closed".to_owned()),
                 classification: Some(classification),
-                comment: Some(comment),
                 ..IncidentPatch::default()
             };
             change(&target, Method::PATCH, &id, "", &patch).await?;

@@ -46,8 +46,8 @@ pub(crate) fn source_hint(
         "auto" => return Ok(SourceKindHint::Auto),
         _ => {}
     }
-    let known: Vec<String> = mappings.source_kinds().map(|(name, _)| name.to_string()).collect();
-    if !known.iter().any(|k| k == source) {
+    let known: Vec<&str> = mappings.source_kinds().map(|(name, _)| name).collect();
+    if !known.contains(&source) {
         bail!("unknown source kind {source:?}; known: auto, json, {}", known.join(", "));
     }
     Ok(SourceKindHint::Kind(source.into()))
@@ -56,9 +56,9 @@ pub(crate) fn source_hint(
 /// Says how many rules loaded, and names up to ten that did not.
 pub(crate) fn note_rules(report: &LoadReport) {
     const NAMED_MAX: usize = 10;
-    let rejected = report.rejected().len();
-    output::note(&format!("{} rules loaded, {rejected} rejected", report.loaded()));
-    for rejection in report.rejected().iter().take(NAMED_MAX) {
+    let rejected = report.rejected.len();
+    output::note(&format!("{} rules loaded, {rejected} rejected", report.loaded));
+    for rejection in report.rejected.iter().take(NAMED_MAX) {
         output::note(&format!("  {rejection}"));
     }
     if rejected > NAMED_MAX {

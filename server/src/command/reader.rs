@@ -74,9 +74,9 @@ impl Reader {
 
     pub(crate) async fn graph(&self, id: &str) -> anyhow::Result<IncidentGraph> {
         match self {
-            Reader::Local { state, tenant } => {
+            Reader::Local { state, .. } => {
                 let incident = self.incident(id).await?;
-                let graph = correlator(state)?.graph(tenant, &incident.id);
+                let graph = correlator(state)?.graph(&incident.id);
                 graph.with_context(|| format!("no incident {id:?} in the snapshot"))
             }
             Reader::Remote(client) => client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &[]).await,
@@ -85,10 +85,10 @@ impl Reader {
 
     pub(crate) async fn explain(&self, id: &str, pair: Option<(&str, &str)>) -> anyhow::Result<Vec<Explanation>> {
         match self {
-            Reader::Local { state, tenant } => {
+            Reader::Local { state, .. } => {
                 let incident = self.incident(id).await?;
                 let pair = pair.map(|(a, b)| (AlertId::new(a), AlertId::new(b)));
-                Ok(crate::engine::explain(&correlator(state)?, tenant, &incident, pair.as_ref()))
+                Ok(crate::engine::explain(&correlator(state)?, &incident, pair.as_ref()))
             }
             Reader::Remote(client) => {
                 let mut params = Vec::new();
@@ -161,7 +161,7 @@ pub(crate) fn open_state(dir: &Path) -> anyhow::Result<StateDb> {
 /// The correlator as of the last snapshot.
 fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
     let snapshot = state.load_snapshot()?.context("no snapshot yet: wait for one, or ask the running server")?;
-    Ok(Correlator::restore(Parameters::shipped(), &snapshot.correlator)?)
+    Ok(Correlator::restore(Parameters::builtin()?, &snapshot.correlator)?)
 }
 
 fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {

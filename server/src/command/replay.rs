@@ -35,6 +35,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         // Offline nothing is executed: what would be done is recorded, waiting for a person.
         policy: Policy::default(),
         checkpoint_rows_max: CHECKPOINT_ROWS,
+        executes: false,
     };
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let tally = feed(source, detector, &mut pipeline).await?;

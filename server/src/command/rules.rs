@@ -1,16 +1,20 @@
 //! `asterism rules`: check, list and explain rules.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use event::{Logsource, TenantId};
-use rules::{LoadReport, RuleSet};
+use ingest::{DecodeLimits, Decoded, Decoder, FileOptions, FileSource, MappingSet, Record, Source};
+use rules::{LoadReport, RuleIndex, RuleInfo, RuleSet};
 
+use super::detect::FILE_BUDGET;
 use super::{load_mappings, note_rules, now, source_hint};
 use crate::cli::{InputArgs, RulesArgs, RulesCommand};
 use crate::output::{Lines, note};
 use crate::rule_loading;
 
-pub(crate) fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         RulesCommand::Check { rules, mappings, all } => {
             let mappings = load_mappings(&mappings)?;
@@ -20,40 +24,54 @@ pub(crate) fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
         RulesCommand::List { rules } => {
             let (set, _) = rule_loading::load(&rules)?;
             let mut out = Lines::stdout();
-            for rule in set.rules() {
-                out.json(rule)?;
+            for (_, rule) in set.rules() {
+                out.json(&described(rule))?;
             }
             out.flush()?;
             Ok(ExitCode::SUCCESS)
         }
-        RulesCommand::Explain { rules, rule, input } => explain(&rules, &rule, &input),
+        RulesCommand::Explain { rules, rule, input } => explain(&rules, &rule, &input).await,
     }
 }
 
-fn check(set: &RuleSet, report: &LoadReport, mappings: &ingest::MappingSet, all: bool) -> anyhow::Result<ExitCode> {
+fn described(rule: &RuleInfo) -> serde_json::Value {
+    serde_json::json!({
+        "id": rule.reference.id, "title": rule.reference.title, "author": rule.reference.author, "file": rule.file,
+        "level": rule.severity, "logsource": rule.logsource, "attack": rule.attack, "status": rule.status,
+        "description": rule.description, "references": rule.references, "falsepositives": rule.falsepositives,
+    })
+}
+
+fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -> anyhow::Result<ExitCode> {
     let mut out = Lines::stdout();
-    for rejection in report.rejected() {
+    for rejection in &report.rejected {
         out.text(&format!("rejected  {rejection}"))?;
     }
+    for (file, rule, odd) in &report.warnings {
+        out.text(&format!("odd       {file}: {rule}: {odd}"))?;
+    }
     if all {
-        for rule in set.rules() {
-            out.text(&format!("ok        {}  {} ({})", rule.file, rule.title, rule.id))?;
+        for (_, rule) in set.rules() {
+            out.text(&format!("ok        {}: {} ({})", rule.file, rule.reference.title, rule.reference.id))?;
         }
+    }
+    let mut by_logsource: BTreeMap<&Logsource, usize> = BTreeMap::new();
+    for (_, rule) in set.rules() {
+        *by_logsource.entry(&rule.logsource).or_default() += 1;
     }
     let fed = mappings.logsources();
     let mut unfed = 0;
-    for (logsource, count) in set.logsources() {
-        let mut kinds: Vec<&str> = fed.iter().filter(|(_, own)| own.iter().any(|o| logsource.covers(o))).map(|(k, _)| k.as_ref()).collect();
-        kinds.dedup();
-        if kinds.is_empty() {
-            unfed += count;
-        }
-        let fed_by = if kinds.is_empty() { "nothing feeds it".to_owned() } else { kinds.join(", ") };
-        out.text(&format!("{count:>6} rules  {:<60} {fed_by}", describe(&logsource)))?;
+    for (logsource, count) in by_logsource {
+        let feeds = |own: &[Logsource]| own.iter().any(|o| logsource.covers(o));
+        let kinds: Vec<&str> = fed.iter().filter(|(_, own)| feeds(own)).map(|(kind, _)| *kind).collect();
+        unfed += if kinds.is_empty() { count } else { 0 };
+        let by = if kinds.is_empty() { "nothing feeds it".to_owned() } else { kinds.join(", ") };
+        out.text(&format!("{count:>6} rules  {:<60} {by}", describe(logsource)))?;
     }
     out.flush()?;
-    note(&format!("{} rules loaded, {} rejected, {unfed} that no source kind feeds", report.loaded(), report.rejected().len()));
-    Ok(if report.rejected().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let rejected = report.rejected.len();
+    note(&format!("{} rules loaded, {rejected} rejected, {unfed} that no source kind feeds", report.loaded));
+    Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn describe(logsource: &Logsource) -> String {
@@ -62,25 +80,40 @@ fn describe(logsource: &Logsource) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
-fn explain(paths: &[std::path::PathBuf], wanted: &str, input: &InputArgs) -> anyhow::Result<ExitCode> {
+async fn explain(paths: &[PathBuf], wanted: &str, input: &InputArgs) -> anyhow::Result<ExitCode> {
     let mappings = load_mappings(&input.mappings)?;
     let hint = source_hint(&input.source, &[], &mappings)?;
     let (set, report) = rule_loading::load(paths)?;
     note_rules(&report);
-    let Some(index) = set.find(wanted) else { anyhow::bail!("no loaded rule has the id or title {wanted:?}") };
-    let mut decoder = ingest::Decoder::new(mappings, &set.native_fields(), ingest::DecodeLimits::default());
+    let Some(index) = set.find(wanted) else { anyhow::bail!("no loaded rule has the id {wanted:?}") };
+    let mut decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());
+    let mut source = FileSource::open(&input.files, FileOptions::default())?;
     let mut out = Lines::stdout();
-    for record in super::read_all(&input.files)? {
-        let decoded = decoder.decode(std::slice::from_ref(&record), &hint, &TenantId::default(), now());
-        for letter in &decoded.dead {
-            out.text(&format!("{} line {}: {}", record.topic, record.offset + 1, letter.reason))?;
+    loop {
+        let polled = source.poll(FILE_BUDGET).await?;
+        for fault in &polled.faults {
+            note(&format!("error: {fault}"));
         }
-        for batch in &decoded.batches {
-            for row in 0..batch.len() {
-                out.text(&format!("{} line {}: {}", record.topic, record.offset + 1, set.explain(batch, row, index)))?;
-            }
+        for record in &polled.records {
+            let decoded = decoder.decode(std::slice::from_ref(record), &hint, &TenantId::default(), now());
+            explain_record(&mut out, &set, index, record, &decoded)?;
+        }
+        if polled.ended {
+            out.flush()?;
+            return Ok(ExitCode::SUCCESS);
         }
     }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+}
+
+fn explain_record(out: &mut Lines, set: &RuleSet, rule: RuleIndex, record: &Record, decoded: &Decoded) -> anyhow::Result<()> {
+    let place = format!("{} line {}", record.topic, record.offset + 1);
+    for letter in &decoded.dead {
+        out.text(&format!("{place}: not decoded: {}", letter.reason))?;
+    }
+    for batch in &decoded.batches {
+        for row in 0..batch.len() {
+            out.text(&format!("{place}: {}", rules::explain(set, batch, row, rule)))?;
+        }
+    }
+    Ok(())
 }

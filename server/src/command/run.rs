@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use correlate::Parameters;
 use ingest::{
-    DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource, MappingSet, PollBudget,
+    DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource, KafkaWriter, MappingSet,
+    PollBudget,
 };
 use respond::{Policy, ResponseRules};
 use rules::RuleSet;
@@ -20,7 +21,7 @@ use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
 use crate::config::{self, Config};
 use crate::engine::{
-    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics, boxed,
+    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics,
     stop_on_signals,
 };
 use crate::output::{Lines, note};
@@ -66,16 +67,12 @@ impl Content {
         for rejection in rejected {
             note(&format!("  response rule rejected: {rejection}"));
         }
-        let mut parameters = Parameters::builtin()?;
-        if config.correlate.threshold_ppm > 0 {
-            parameters = parameters.with_theta_ppm(config.correlate.threshold_ppm)?;
-        }
         Ok(Self {
             mappings: load_mappings(&config.mappings)?,
             rules: Arc::new(rules),
             response_rules,
             policy: config.respond.policy.clone(),
-            parameters,
+            parameters: Parameters::builtin()?,
         })
     }
 }
@@ -84,7 +81,7 @@ impl Content {
 pub(crate) struct Daemon {
     address: std::net::SocketAddr,
     state: storage::StateDb,
-    journal: Arc<Journal>,
+    journal: Journal,
     engine: tokio::task::JoinHandle<anyhow::Result<()>>,
     server: tokio::task::JoinHandle<anyhow::Result<()>>,
     stopping: CancellationToken,
@@ -98,16 +95,16 @@ impl Daemon {
         let address = listener.local_addr()?;
         let metrics = telemetry::init_metrics()?;
         let stores = Stores::open(&config.data_dir).await?;
-        let journal = Arc::new(Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?);
+        let journal = Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?;
         let hunt = Arc::new(Hunt::open(&config.data_dir).await?);
-        let sources = sources(&config, &content, &journal)?;
+        let sources = sources(&config, &content, &journal).await?;
         let edr = EdrConnection::configured(&config.respond.edr)?;
         let mappings = Arc::clone(&content.mappings);
         let pipeline = Pipeline::open(stores.clone(), pipeline_options(&config, content), now()).await?;
         let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config));
         let engine = tokio::spawn(engine.run(stopping.clone()));
         let state = stores.state.clone();
-        let intake = Intake { journal: Arc::clone(&journal), mappings };
+        let intake = Intake { journal: journal.clone(), mappings };
         let api = ApiState { state: state.clone(), hunt, engine: handle, metrics, ingest: intake, stopping: stopping.clone() };
         let router = api::router(api, auth, config.api.ingest_body_bytes_max);
         let server = tokio::spawn(api::serve(listener, router, stopping.clone()));
@@ -120,7 +117,7 @@ impl Daemon {
     }
 
     /// The embedded journal, which the engine reads.
-    pub(crate) fn journal(&self) -> &Arc<Journal> {
+    pub(crate) fn journal(&self) -> &Journal {
         &self.journal
     }
 
@@ -150,17 +147,30 @@ fn detector(config: &Config, content: &Content) -> Detector {
 }
 
 /// The journal always (records over HTTP go there); Kafka where it is configured.
-fn sources(config: &Config, content: &Content, journal: &Arc<Journal>) -> anyhow::Result<Vec<SourceWithDetector>> {
-    let mut sources = vec![boxed(JournalSource::new(Arc::clone(journal)), detector(config, content))];
+async fn sources(config: &Config, content: &Content, journal: &Journal) -> anyhow::Result<Vec<SourceWithDetector>> {
+    let mut sources = vec![SourceWithDetector {
+        source: Box::new(JournalSource::open(journal.clone(), Vec::new())),
+        detector: detector(config, content),
+        dead_letters: None,
+    }];
     if !config.kafka.bootstrap.is_empty() {
         let options = KafkaOptions {
-            bootstrap: config.kafka.bootstrap.clone(),
             group: config.kafka.group.clone(),
-            topics: config.kafka.topics.iter().map(|t| t.name.clone()).collect(),
             settings: config.kafka.settings.clone(),
-            ..KafkaOptions::default()
+            // The daemon serves without its broker, and says what it waits for.
+            start_timeout: None,
+            ..KafkaOptions::new(config.kafka.bootstrap.as_str(), config.kafka.topics.iter().map(|t| t.name.as_str()))
         };
-        sources.push(boxed(KafkaSource::connect(options)?, detector(config, content)));
+        let topic = Some(config.kafka.dead_letter_topic.clone()).filter(|t| !t.is_empty());
+        let dead_letters = match topic {
+            Some(topic) => {
+                let writer = KafkaWriter::open(&config.kafka.bootstrap, &config.kafka.settings)?;
+                Some(DeadLetterSink::kafka(writer, Some(topic)))
+            }
+            None => None,
+        };
+        let source = Box::new(KafkaSource::open(options).await?);
+        sources.push(SourceWithDetector { source, detector: detector(config, content), dead_letters });
     }
     Ok(sources)
 }
@@ -171,6 +181,7 @@ fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
         response_rules: content.response_rules,
         policy: content.policy,
         checkpoint_rows_max: config.store.checkpoint_rows_max,
+        executes: !config.respond.edr.url.is_empty(),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use respond::{Executor, HttpExecutor, HttpExecutorOptions, Report, Work};
+use respond::{HttpExecutor, HttpExecutorConfig, Report, Work, Worker};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::command::now;
 use crate::config::{Edr, read_secret};
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
@@ -14,7 +13,7 @@ const CONCURRENT: usize = 8;
 
 /// The EDR that commands go to.
 pub(crate) struct EdrConnection {
-    executor: Arc<dyn Executor>,
+    worker: Worker,
 }
 
 impl EdrConnection {
@@ -27,8 +26,8 @@ impl EdrConnection {
     }
 
     pub(crate) fn new(url: &str, token: Option<String>) -> anyhow::Result<Self> {
-        let options = HttpExecutorOptions { base_url: url.to_owned(), token: token.map(Into::into), ..HttpExecutorOptions::default() };
-        Ok(Self { executor: Arc::new(HttpExecutor::new(options)?) })
+        let config = HttpExecutorConfig::new(url, token.unwrap_or_default());
+        Ok(Self { worker: Worker::new(Arc::new(HttpExecutor::new(config)?)) })
     }
 
     /// Performs steps until no more come.
@@ -38,9 +37,9 @@ impl EdrConnection {
             if running.len() >= CONCURRENT {
                 running.join_next().await;
             }
-            let (executor, reports) = (Arc::clone(&self.executor), reports.clone());
+            let (worker, reports) = (self.worker.clone(), reports.clone());
             running.spawn(async move {
-                let report = respond::perform(executor.as_ref(), &step, now()).await;
+                let report = worker.perform(&step).await;
                 // The core is gone only when the process stops; the lease lapses then.
                 drop(reports.send(report).await);
             });

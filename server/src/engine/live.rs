@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, TenantId};
-use ingest::{PollBudget, Positions, Source, TopicPartition};
+use correlate::AnalystInput;
+use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId};
+use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
 use respond::{Report, Work};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -39,11 +40,10 @@ pub(crate) enum Verdict {
 /// What a person says.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Assign { tenant: TenantId, incident: IncidentId, to: String, by: String },
-    Close { tenant: TenantId, incident: IncidentId, classification: String, comment: String, by: String },
-    Merge { tenant: TenantId, from: IncidentId, into: IncidentId, by: String },
-    Split { tenant: TenantId, incident: IncidentId, alerts: Vec<AlertId>, by: String },
-    Decide { tenant: TenantId, action: ActionId, verdict: Verdict, by: String, comment: String },
+    /// About an incident.
+    Analyst(AnalystInput),
+    /// About an action.
+    Decide { action: ActionId, verdict: Verdict, by: String, comment: String },
 }
 
 /// Why an input had no effect.
@@ -62,8 +62,8 @@ pub(crate) enum InputError {
 
 enum Request {
     Tell(Input, oneshot::Sender<Result<(), InputError>>),
-    Graph(TenantId, IncidentId, oneshot::Sender<Option<IncidentGraph>>),
-    Explain(TenantId, IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
+    Graph(IncidentId, oneshot::Sender<Option<IncidentGraph>>),
+    Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
 }
 
 /// The API's way to the core.
@@ -78,18 +78,17 @@ impl EngineHandle {
         self.ask(|reply| Request::Tell(input, reply)).await?
     }
 
-    pub(crate) async fn graph(&self, tenant: TenantId, incident: IncidentId) -> Result<IncidentGraph, InputError> {
-        let graph = self.ask(|reply| Request::Graph(tenant, incident.clone(), reply)).await?;
+    pub(crate) async fn graph(&self, incident: IncidentId) -> Result<IncidentGraph, InputError> {
+        let graph = self.ask(|reply| Request::Graph(incident.clone(), reply)).await?;
         graph.ok_or_else(|| InputError::Refused(format!("incident {incident} has no graph any more")))
     }
 
     pub(crate) async fn explain(
         &self,
-        tenant: TenantId,
         incident: IncidentId,
         pair: Option<(AlertId, AlertId)>,
     ) -> Result<Vec<Explanation>, InputError> {
-        self.ask(|reply| Request::Explain(tenant, incident, pair, reply)).await
+        self.ask(|reply| Request::Explain(incident, pair, reply)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, InputError> {
@@ -108,6 +107,8 @@ impl EngineHandle {
 pub(crate) struct SourceWithDetector {
     pub(crate) source: Box<dyn Source>,
     pub(crate) detector: Detector,
+    /// Where records that cannot be decoded go besides the state database.
+    pub(crate) dead_letters: Option<DeadLetterSink>,
 }
 
 /// Pace and limits of the loop.
@@ -204,7 +205,7 @@ struct Intake {
 
 impl Intake {
     async fn run(mut self) -> anyhow::Result<()> {
-        let SourceWithDetector { source, detector } = &mut self.source;
+        let SourceWithDetector { source, detector, dead_letters } = &mut self.source;
         source.seek(&self.start).await?;
         loop {
             let polled = tokio::select! {
@@ -222,6 +223,13 @@ impl Intake {
                 continue;
             }
             let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
+            if let Some(sink) = dead_letters.as_ref().filter(|_| !detected.dead.is_empty()) {
+                let letters: Vec<DeadLetter> = detected.dead.iter().map(|(_, letter)| letter.clone()).collect();
+                // The state database has them too: a broker that is away must not stop the engine.
+                if let Err(error) = sink.send(&letters).await {
+                    tracing::warn!("{} dead letters did not reach their topic: {error}", letters.len());
+                }
+            }
             let finished = polled.finished.into_iter().chain(polled.revoked).collect();
             let assigned = polled.assigned.into_iter().map(|(partition, _)| partition).collect();
             if self.portions.send(Portion { detected, assigned, finished }).await.is_err() {
@@ -306,7 +314,6 @@ impl Core<'_> {
 
     async fn send_work(&mut self) {
         let work = self.pipeline.take_work();
-        // Without an executor nothing is leased for long: the lease lapses and the command stays queued.
         let Some(executor) = &self.work else { return };
         for step in work {
             if executor.send(step).await.is_err() {
@@ -338,29 +345,14 @@ impl Core<'_> {
                 }
                 outcome => drop(reply.send(outcome)),
             },
-            Request::Graph(tenant, incident, reply) => drop(reply.send(self.pipeline.graph(&tenant, &incident))),
-            Request::Explain(tenant, incident, pair, reply) => {
-                drop(reply.send(self.pipeline.explain(&tenant, &incident, pair.as_ref())));
+            Request::Graph(incident, reply) => drop(reply.send(self.pipeline.graph(&incident))),
+            Request::Explain(incident, pair, reply) => {
+                drop(reply.send(self.pipeline.explain(&incident, pair.as_ref())));
             }
         }
         Ok(())
     }
 }
-
-impl Input {
-    pub(crate) fn tenant(&self) -> &TenantId {
-        match self {
-            Input::Assign { tenant, .. }
-            | Input::Close { tenant, .. }
-            | Input::Merge { tenant, .. }
-            | Input::Split { tenant, .. }
-            | Input::Decide { tenant, .. } => tenant,
-        }
-    }
-}
-
-/// How long a stop waits for the engine's last checkpoint.
-pub(crate) const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// Cancels `stopping` on Ctrl-C or SIGTERM.
 pub(crate) fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<()> {
@@ -376,8 +368,4 @@ pub(crate) fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Sources are shared by nobody else.
-pub(crate) fn boxed(source: impl Source + 'static, detector: Detector) -> SourceWithDetector {
-    SourceWithDetector { source: Box::new(source), detector }
-}
 

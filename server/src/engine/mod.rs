@@ -17,7 +17,7 @@ mod topics;
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::EdrConnection;
 pub(crate) use live::{
-    Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, boxed, stop_on_signals,
+    Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, stop_on_signals,
 };
 pub(crate) use pipeline::{Pipeline, PipelineOptions, Stores, explain, state_path};
 pub(crate) use topics::Topics;

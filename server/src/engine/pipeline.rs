@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use correlate::{Correlator, Parameters, WatermarkTracker};
+use correlate::{AnalystInput, Correlator, Parameters, WatermarkTracker};
 use event::{
     AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time, Watermark,
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
-use storage::{AnalystInput, AuditRow, DeadLetterRow, Lake, Positions, Snapshot, StateChange, StateDb};
+use storage::{AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, Positions, Snapshot, StateChange, StateDb};
 use tokio::task::JoinHandle;
 
 use super::detection::Detected;
@@ -50,6 +50,8 @@ pub(crate) struct PipelineOptions {
     pub(crate) policy: Policy,
     /// Rows that are buffered before a checkpoint.
     pub(crate) checkpoint_rows_max: usize,
+    /// Whether there is an executor for commands.
+    pub(crate) executes: bool,
 }
 
 /// The stateful half of the engine.
@@ -67,6 +69,8 @@ pub(crate) struct Pipeline {
     in_flight: Option<JoinHandle<Result<(), storage::StorageError>>>,
     counts: BTreeMap<String, i64>,
     work: Vec<Work>,
+    /// Whether an executor takes work.
+    executes: bool,
 }
 
 impl Pipeline {
@@ -92,6 +96,7 @@ impl Pipeline {
             in_flight: None,
             counts,
             work: Vec::new(),
+            executes: options.executes,
         };
         pipeline.restore_responder(now).await?;
         pipeline.repeat_inputs()?;
@@ -112,7 +117,7 @@ impl Pipeline {
     fn repeat_inputs(&mut self) -> anyhow::Result<()> {
         for stored in self.stores.state.analyst_inputs(self.inputs_seq)? {
             let input = serde_json::from_str(&stored.body).context("a stored analyst input")?;
-            if let Err(error) = self.correlator.apply(&input) {
+            if let Err(error) = self.correlator.apply(input) {
                 tracing::warn!("analyst input {} no longer applies: {error}", stored.id);
             }
             self.inputs_seq = stored.seq;
@@ -127,17 +132,17 @@ impl Pipeline {
 
     /// A partition that will be read: event time waits for it.
     pub(crate) fn expect(&mut self, partition: &(Arc<str>, i32)) {
-        self.watermarks.add(partition);
+        self.watermarks.expect(&name(partition));
     }
 
     /// A partition that is read to its end, or by somebody else from now on.
     pub(crate) fn finished(&mut self, partition: &(Arc<str>, i32)) {
-        self.watermarks.remove(partition);
+        self.watermarks.forget(&name(partition));
     }
 
     /// A partition that has had nothing new for a while no longer holds event time back.
     pub(crate) fn idle(&mut self, partition: &(Arc<str>, i32)) {
-        self.watermarks.idle(partition);
+        self.watermarks.idle(&name(partition));
     }
 
     /// One portion of the log through every stage.
@@ -145,7 +150,7 @@ impl Pipeline {
         for (partition, progress) in &detected.progress {
             self.positions.insert(partition.clone(), progress.next_offset);
             if let Some(time) = progress.time_max {
-                self.watermarks.advance(partition, time, progress.lateness_us);
+                self.watermarks.advance(&name(partition), time, progress.lateness_us);
             }
         }
         self.count(&detected);
@@ -222,11 +227,14 @@ impl Pipeline {
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
 
-    /// What executors may do now; its intent is on disk when this returns.
+    /// What executors may do now; its intent is on disk when this returns. Without an executor commands wait.
     async fn lease(&mut self, now: Time) -> anyhow::Result<()> {
-        let (work, changes) = self.responder.next_work(now);
-        self.commit_actions(changes).await?;
-        self.work.extend(work);
+        while self.executes
+            && let Some(leased) = self.responder.next_work(now)
+        {
+            self.commit_actions(leased.changes).await?;
+            self.work.push(leased.work);
+        }
         Ok(())
     }
 
@@ -237,8 +245,11 @@ impl Pipeline {
 
     /// An executor's word on a step.
     pub(crate) async fn report(&mut self, report: Report, now: Time) -> anyhow::Result<()> {
-        let changes = self.responder.report(report, now);
-        self.commit_actions(changes).await?;
+        match self.responder.report(report, now) {
+            Ok(changes) => self.commit_actions(changes).await?,
+            // Counted by the responder; whoever has the lease now finds out by probing.
+            Err(stale) => tracing::warn!("{stale}"),
+        }
         self.lease(now).await
     }
 
@@ -280,44 +291,37 @@ impl Pipeline {
                 self.commit_actions(changes).await.map_err(InputError::Failed)?;
                 self.lease(now).await.map_err(InputError::Failed)
             }
-            input => self.analyst(input, now).await,
+            Input::Analyst(input) => self.analyst(input, now).await,
         }
     }
 
-    async fn analyst(&mut self, input: Input, now: Time) -> Result<(), InputError> {
-        let tenant = input.tenant().clone();
-        let closes = match &input {
-            Input::Close { incident, .. } => Some(incident.clone()),
-            _ => None,
-        };
-        let input = input.into_analyst(now);
-        let body = serde_json::to_string(&input).map_err(|e| InputError::Failed(e.into()))?;
-        self.correlator.check(&input).map_err(|e| InputError::Refused(e.to_string()))?;
-        let id = format!("{}-{}", now.micros(), self.inputs_seq + 1);
-        let stored = AnalystInput { seq: 0, tenant, id, at: now, body };
-        let change = StateChange { analyst_inputs: vec![stored], ..StateChange::default() };
+    async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
+        let (recorded, deltas) = self.correlator.apply(input).map_err(|e| InputError::Refused(e.to_string()))?;
+        let stored: Result<Vec<StoredInput>, _> = (1..).zip(&recorded).map(|(i, input)| self.stored(input, i)).collect();
+        let analyst_inputs = stored.map_err(|e| InputError::Failed(e.into()))?;
+        let change = StateChange { analyst_inputs, deltas: deltas.clone(), ..StateChange::default() };
         let committed = self.stores.state.commit(change).await.map_err(|e| InputError::Failed(e.into()))?;
         self.inputs_seq = committed.inputs_seq;
-        self.correlator.apply(&input).map_err(|e| InputError::Refused(e.to_string()))?;
-        let deltas = self.correlator.advance(self.watermarks.watermark());
-        self.take(deltas, now).await.map_err(InputError::Failed)?;
-        if let Some(incident) = closes {
-            let changes = self.responder.on_closed(&incident, now);
-            self.commit_actions(changes).await.map_err(InputError::Failed)?;
-            self.lease(now).await.map_err(InputError::Failed)?;
-        }
-        Ok(())
+        self.respond(&deltas, now).await.map_err(InputError::Failed)
     }
 
-    pub(crate) fn graph(&self, tenant: &TenantId, incident: &IncidentId) -> Option<IncidentGraph> {
-        self.correlator.graph(tenant, incident)
+    fn stored(&self, input: &AnalystInput, index: i64) -> Result<StoredInput, serde_json::Error> {
+        Ok(StoredInput {
+            seq: 0,
+            tenant: input.tenant.clone(),
+            id: format!("{}-{}", input.at.micros(), self.inputs_seq + index),
+            at: input.at,
+            body: serde_json::to_string(input)?,
+        })
     }
 
-    pub(crate) fn explain(&self, tenant: &TenantId, incident: &IncidentId, pair: Option<&(AlertId, AlertId)>) -> Vec<Explanation> {
-        match self.correlator.incident(tenant, incident) {
-            Some(incident) => explain(&self.correlator, tenant, &incident, pair),
-            None => Vec::new(),
-        }
+    pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
+        self.correlator.graph(incident)
+    }
+
+    pub(crate) fn explain(&self, incident: &IncidentId, pair: Option<&(AlertId, AlertId)>) -> Vec<Explanation> {
+        let incident = self.correlator.incident(incident);
+        incident.map_or_else(Vec::new, |incident| explain(&self.correlator, &incident, pair))
     }
 
     /// Starts a checkpoint. One that is still on its way is awaited first: the disk sets the pace.
@@ -356,16 +360,20 @@ impl Pipeline {
     }
 }
 
+/// The name of a partition among the watermarks.
+fn name((topic, partition): &(Arc<str>, i32)) -> String {
+    format!("{topic}/{partition}")
+}
+
 /// The explanation of two alerts, or of every join of the incident.
 pub(crate) fn explain(
     correlator: &Correlator,
-    tenant: &TenantId,
     incident: &Incident,
     pair: Option<&(AlertId, AlertId)>,
 ) -> Vec<Explanation> {
     match pair {
-        Some((a, b)) => vec![correlator.explain(tenant, a, b)],
-        None => incident.joins.iter().map(|j| correlator.explain(tenant, &j.a, &j.b)).collect(),
+        Some((a, b)) => correlator.explain(a, b).into_iter().collect(),
+        None => incident.joins.iter().filter_map(|j| correlator.explain(&j.a, &j.b)).collect(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -46,7 +45,7 @@ pub(super) struct TruthRow {
 }
 
 pub(super) struct Feed {
-    journal: Arc<Journal>,
+    journal: Journal,
     generator: std::iter::Peekable<Generator>,
     progress: Progress,
     progress_path: PathBuf,
@@ -54,7 +53,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn open(args: &DemoArgs, journal: Arc<Journal>) -> anyhow::Result<Self> {
+    pub(super) fn open(args: &DemoArgs, journal: Journal) -> anyhow::Result<Self> {
         let progress_path = progress_path(&args.data_dir);
         let progress = match std::fs::read(&progress_path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("in {}", progress_path.display()))?,

@@ -1,0 +1,39 @@
+//! `cargo xtask bench`: the benchmarks, their machine and commit first. `benches/RESULTS.md` keeps what they said.
+
+use std::process::Command;
+
+use anyhow::ensure;
+
+/// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `end_to_end`.
+pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
+    let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
+    println!("commit {}", String::from_utf8_lossy(&head.stdout).trim());
+    let wanted = |part: &str| only.is_none_or(|o| o == part);
+    for bench in ["decode", "detect", "correlate"] {
+        if wanted(bench) {
+            cargo(&["bench", "--package", "benches", "--bench", bench])?;
+        }
+    }
+    if wanted("quality") || wanted("end_to_end") {
+        cargo(&["build", "--release", "--bin", "asterism"])?;
+    }
+    let asterism = crate::target_dir().join("release/asterism");
+    let asterism = asterism.to_string_lossy();
+    let program = |name, more: &[&str]| {
+        let fixed = ["run", "--release", "--package", "benches", "--bin", name, "--", "--asterism", asterism.as_ref()];
+        cargo(&[&fixed, more].concat())
+    };
+    if wanted("quality") {
+        program("quality", &[])?;
+    }
+    if wanted("end_to_end") {
+        program("end_to_end", &["--events", events])?;
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(env!("CARGO")).args(args).status()?;
+    ensure!(status.success(), "cargo {} failed", args.join(" "));
+    Ok(())
+}

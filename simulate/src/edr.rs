@@ -1,0 +1,469 @@
+//! A simulated EDR: an HTTP server that isolates and releases machines as the Defender for Endpoint machine
+//! action API does, with faults to inject. A double for tests and for the demo; it touches no real machine.
+//!
+//! ```text
+//! GET  /api/machines?$filter=computerDnsName eq 'x'    (also startswith(computerDnsName,'x'))
+//! GET  /api/machines/{id or name}
+//! POST /api/machines/{id}/isolate     {"Comment", "IsolationType"}     201, 400, 404, 429
+//! POST /api/machines/{id}/unisolate   {"Comment"}
+//! GET  /api/machineactions?$filter=machineId eq 'x'
+//! GET  /api/machineactions/{id}
+//! POST /api/machineactions/{id}/cancel {"Comment"}
+//! GET  /simulator/machines            the truth: is it isolated, how often was it asked for
+//! POST /simulator/machines            {"computerDnsName", "online"}    onboard, or set online
+//! POST /simulator/faults              see EdrFaults
+//! ```
+
+mod state;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use event::Time;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use state::{Durations, MachineAction, State};
+
+pub use state::{EdrFaults, EdrMachine};
+
+/// How to run the simulated EDR.
+#[derive(Debug, Clone)]
+pub struct EdrConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The bearer token that requests must carry.
+    pub token: String,
+    /// DNS names of its machines.
+    pub machines: Vec<String>,
+    /// Whether a machine asked for by its exact name is onboarded if it is unknown.
+    pub onboard_unknown: bool,
+    /// How long an action stays `Pending`.
+    pub pending: Duration,
+    /// How long it then stays `InProgress`.
+    pub running: Duration,
+    /// Keeps machines and actions over restarts and kills.
+    pub state_file: Option<PathBuf>,
+}
+
+impl Default for EdrConfig {
+    fn default() -> Self {
+        EdrConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            token: "simulated-edr".to_owned(),
+            machines: Vec::new(),
+            onboard_unknown: false,
+            pending: Duration::from_millis(200),
+            running: Duration::from_millis(300),
+            state_file: None,
+        }
+    }
+}
+
+/// A running simulated EDR; it stops when dropped.
+#[derive(Debug)]
+pub struct EdrSimulator {
+    address: SocketAddr,
+    edr: Arc<Edr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+/// Shared by the handlers. The lock is held for in-memory steps and one small file write, never over an await.
+#[derive(Debug)]
+struct Edr {
+    config: EdrConfig,
+    state: Mutex<State>,
+}
+
+impl EdrSimulator {
+    /// Starts the server in the present runtime.
+    ///
+    /// # Errors
+    /// A busy address, or a state file that cannot be read.
+    pub async fn start(config: EdrConfig) -> io::Result<Self> {
+        let mut state = State::load(config.state_file.as_deref())?;
+        config.machines.iter().for_each(|name| {
+            state.onboard(name);
+        });
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let edr = Arc::new(Edr { config, state: Mutex::new(state) });
+        let app = router(Arc::clone(&edr));
+        let task = tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(EdrSimulator { address, edr, task })
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The machines as they are now, by DNS name.
+    pub fn machines(&self) -> Vec<EdrMachine> {
+        let mut machines: Vec<_> = self.edr.lock().machines.values().cloned().collect();
+        machines.sort_by(|a, b| a.computer_dns_name.cmp(&b.computer_dns_name));
+        machines
+    }
+
+    /// Sets the faults to inject from now on.
+    pub fn set_faults(&self, faults: EdrFaults) {
+        self.edr.lock().faults = faults;
+    }
+
+    /// Takes a machine on or off the network of the EDR.
+    pub fn set_online(&self, computer_dns_name: &str, online: bool) {
+        let mut state = self.edr.lock();
+        let id = state.onboard(computer_dns_name).id;
+        if let Some(machine) = state.machines.get_mut(&id) {
+            machine.online = online;
+        }
+    }
+
+    /// Runs until the server fails or the task is dropped; for a process that is nothing but the simulator.
+    ///
+    /// # Errors
+    /// What ended the server.
+    pub async fn wait(mut self) -> io::Result<()> {
+        (&mut self.task).await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for EdrSimulator {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Edr {
+    fn raw(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held would be a bug of ours; the state is plain data and still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state at this moment.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let durations = Durations {
+            pending_us: micros(self.config.pending),
+            running_us: micros(self.config.running),
+        };
+        let mut state = self.raw();
+        state.advance(durations, now());
+        state
+    }
+
+    /// Writes the state file before the answer goes out.
+    fn save(&self, state: &State) -> Result<(), Response> {
+        let saved = state.save(self.config.state_file.as_deref());
+        saved.map_err(|e| refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", &e.to_string()))
+    }
+
+    fn authorised(&self, headers: &HeaderMap) -> Result<(), Response> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let expected = format!("Bearer {}", self.config.token);
+        if given == Some(&*expected) {
+            return Ok(());
+        }
+        Err(refusal(StatusCode::UNAUTHORIZED, "Unauthorized", "invalid or expired authorization header"))
+    }
+
+    async fn delay(&self) {
+        let latency_ms = self.raw().faults.latency_ms;
+        tokio::time::sleep(Duration::from_millis(latency_ms)).await;
+    }
+}
+
+type Answer = Result<Response, Response>;
+
+fn router(edr: Arc<Edr>) -> Router {
+    Router::new()
+        .route("/api/machines", get(find_machines))
+        .route("/api/machines/{id}", get(get_machine))
+        .route("/api/machines/{id}/isolate", post(isolate))
+        .route("/api/machines/{id}/unisolate", post(unisolate))
+        .route("/api/machineactions", get(find_actions))
+        .route("/api/machineactions/{id}", get(get_action))
+        .route("/api/machineactions/{id}/cancel", post(cancel))
+        .route("/simulator/machines", get(show_machines).post(set_machine))
+        .route("/simulator/faults", post(set_faults))
+        .with_state(edr)
+}
+
+async fn find_machines(
+    Shared(edr): Shared<Arc<Edr>>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let mut state = edr.lock();
+    let filter = query.get("$filter").map_or("", String::as_str);
+    let matches: Box<dyn Fn(&EdrMachine) -> bool> = match filter {
+        "" => Box::new(|_| true),
+        _ => match (literal(filter, "computerDnsName eq ", ""), literal(filter, "startswith(computerDnsName,", ")")) {
+            (Some(name), _) => {
+                if edr.config.onboard_unknown && state.machine(&name).is_none() {
+                    state.onboard(&name);
+                    edr.save(&state)?;
+                }
+                Box::new(move |m| m.computer_dns_name == name)
+            }
+            (_, Some(prefix)) => Box::new(move |m| m.computer_dns_name.starts_with(&prefix)),
+            _ => return Err(bad_filter(filter)),
+        },
+    };
+    let found: Vec<Value> = state.machines.values().filter(|m| matches(m)).map(machine_json).collect();
+    Ok(Json(json!({"@odata.context": "$metadata#Machines", "value": found})).into_response())
+}
+
+async fn get_machine(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let found = edr.lock().machine(&id).map(machine_json);
+    found.map(|m| Json(m).into_response()).ok_or_else(|| unknown("machine", &id))
+}
+
+async fn isolate(edr: Shared<Arc<Edr>>, headers: HeaderMap, id: Path<String>, body: Bytes) -> Answer {
+    change(edr, headers, id, body, true).await
+}
+
+async fn unisolate(edr: Shared<Arc<Edr>>, headers: HeaderMap, id: Path<String>, body: Bytes) -> Answer {
+    change(edr, headers, id, body, false).await
+}
+
+async fn change(
+    Shared(edr): Shared<Arc<Edr>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Bytes,
+    isolate: bool,
+) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let (comment, scope) = change_body(&body, isolate)?;
+    let mut state = edr.lock();
+    if state.faults.too_many_requests > 0 {
+        state.faults.too_many_requests -= 1;
+        return Err(too_many(state.faults.retry_after_s));
+    }
+    let machine = state.machine(&id).ok_or_else(|| unknown("machine", &id))?.id.clone();
+    if !state.within_rate(now()) {
+        return Err(too_many(60));
+    }
+    let fails = state.faults.server_errors > 0;
+    if fails {
+        state.faults.server_errors -= 1;
+        if state.faults.server_errors % 2 == 0 {
+            return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected, not done"));
+        }
+    }
+    if state.is_busy(&machine) {
+        let text = "an action of this kind is already in progress on this machine";
+        return Err(refusal(StatusCode::BAD_REQUEST, "ActiveRequestAlreadyExists", text));
+    }
+    let action = state.request(&machine, isolate, scope.as_deref(), &comment, now());
+    edr.save(&state)?;
+    if fails {
+        return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected, but done"));
+    }
+    Ok(answer_or_lose(&mut state, &action))
+}
+
+/// The answer to a change, or a connection that breaks in the middle of it.
+fn answer_or_lose(state: &mut State, action: &MachineAction) -> Response {
+    if state.faults.lost_replies > 0 {
+        state.faults.lost_replies -= 1;
+        let broken = futures::stream::once(async { Err::<Bytes, _>(io::Error::other("injected: reply lost")) });
+        return (StatusCode::CREATED, Body::from_stream(broken)).into_response();
+    }
+    (StatusCode::CREATED, Json(action)).into_response()
+}
+
+/// Comment and isolation type; the names are case-sensitive, as the vendor's are.
+fn change_body(body: &[u8], isolate: bool) -> Result<(String, Option<String>), Response> {
+    let bad = |code, text: &str| refusal(StatusCode::BAD_REQUEST, code, text);
+    let body: Value = serde_json::from_slice(body).map_err(|e| bad("InvalidRequestBody", &e.to_string()))?;
+    let comment = body["Comment"].as_str().filter(|c| !c.is_empty());
+    let comment = comment.ok_or_else(|| bad("MissingRequiredParameter", "parameter Comment is missing"))?;
+    if !isolate {
+        return Ok((comment.to_owned(), None));
+    }
+    let scope = body.get("IsolationType").map_or(Some("Full"), Value::as_str);
+    match scope {
+        Some(scope @ ("Full" | "Selective" | "UnManagedDevice")) => Ok((comment.to_owned(), Some(scope.to_owned()))),
+        _ => Err(bad("InvalidInput", "IsolationType is none of Full, Selective, UnManagedDevice")),
+    }
+}
+
+async fn find_actions(
+    Shared(edr): Shared<Arc<Edr>>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let filter = query.get("$filter").map_or("", String::as_str);
+    let machine = literal(filter, "machineId eq ", "");
+    if machine.is_none() && !filter.is_empty() {
+        return Err(bad_filter(filter));
+    }
+    let state = edr.lock();
+    let found = state.actions.iter().rev().filter(|a| machine.as_ref().is_none_or(|m| a.machine_id == *m));
+    let found: Vec<&MachineAction> = found.collect();
+    Ok(Json(json!({"@odata.context": "$metadata#MachineActions", "value": found})).into_response())
+}
+
+async fn get_action(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let found = edr.lock().actions.iter().find(|a| a.id == id).cloned();
+    found.map(|a| Json(a).into_response()).ok_or_else(|| unknown("machine action", &id))
+}
+
+async fn cancel(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>, body: Bytes) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let (comment, _) = change_body(&body, false)?;
+    let mut state = edr.lock();
+    let action = state.cancel(&id, &comment, now()).ok_or_else(|| unknown("open machine action", &id))?;
+    edr.save(&state)?;
+    Ok(Json(action).into_response())
+}
+
+async fn show_machines(Shared(edr): Shared<Arc<Edr>>) -> Answer {
+    let state = edr.lock();
+    edr.save(&state)?;
+    Ok(Json(state.machines.values().collect::<Vec<_>>()).into_response())
+}
+
+async fn set_machine(Shared(edr): Shared<Arc<Edr>>, Json(body): Json<Value>) -> Answer {
+    let name = body["computerDnsName"].as_str().ok_or_else(|| unknown("machine", "without computerDnsName"))?;
+    let mut state = edr.lock();
+    let mut machine = state.onboard(name);
+    machine.online = body["online"].as_bool().unwrap_or(true);
+    state.machines.insert(machine.id.clone(), machine.clone());
+    edr.save(&state)?;
+    Ok(Json(machine).into_response())
+}
+
+async fn set_faults(Shared(edr): Shared<Arc<Edr>>, Json(faults): Json<EdrFaults>) -> StatusCode {
+    edr.raw().faults = faults;
+    StatusCode::NO_CONTENT
+}
+
+/// The quoted text between `prefix` and `suffix`, lower case; a doubled quote stands for one.
+fn literal(filter: &str, prefix: &str, suffix: &str) -> Option<String> {
+    let quoted = filter.trim().strip_prefix(prefix)?.strip_suffix(suffix)?.trim();
+    let text = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(text.replace("''", "'").to_lowercase())
+}
+
+/// A machine as the vendor shows it: the resource has no isolation state.
+fn machine_json(machine: &EdrMachine) -> Value {
+    json!({
+        "id": machine.id,
+        "computerDnsName": machine.computer_dns_name,
+        "osPlatform": "Windows11",
+        "healthStatus": if machine.online { "Active" } else { "Inactive" },
+        "onboardingStatus": "Onboarded",
+        "machineTags": [],
+    })
+}
+
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({"error": {"code": code, "message": message, "target": "simulated"}}))).into_response()
+}
+
+fn unknown(what: &str, id: &str) -> Response {
+    refusal(StatusCode::NOT_FOUND, "ResourceNotFound", &format!("{what} {id} was not found"))
+}
+
+fn bad_filter(filter: &str) -> Response {
+    refusal(StatusCode::BAD_REQUEST, "ODataError", &format!("cannot read $filter {filter:?}"))
+}
+
+fn too_many(retry_after_s: u32) -> Response {
+    let body = refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "slow down");
+    ([(header::RETRY_AFTER, retry_after_s.to_string())], body).into_response()
+}
+
+fn now() -> Time {
+    Time(micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PENDING: Durations = Durations { pending_us: 10, running_us: 10 };
+
+    #[test]
+    fn an_action_goes_through_its_states_and_isolates_once() {
+        let mut state = State::default();
+        let id = state.onboard("WS-01.corp.example").id;
+        let action = state.request(&id, true, Some("Full"), "asterism:c-1", Time(0)).id;
+        assert!(state.is_busy(&id));
+        let status = |state: &State| state.actions.iter().find(|a| a.id == action).unwrap().status.clone();
+        for (at, expected) in [(5, "Pending"), (15, "InProgress"), (25, "Succeeded"), (99, "Succeeded")] {
+            state.advance(PENDING, Time(at));
+            assert_eq!(status(&state), expected);
+        }
+        let machine = state.machine("ws-01.CORP.example").unwrap();
+        assert!(machine.isolated && !state.is_busy(&id));
+        assert_eq!((machine.isolate_requests, machine.isolations), (1, 1));
+    }
+
+    #[test]
+    fn an_offline_machine_leaves_its_action_pending_until_it_is_cancelled() {
+        let mut state = State::default();
+        let id = state.onboard("ws-01").id;
+        state.machines.get_mut(&id).unwrap().online = false;
+        let action = state.request(&id, true, None, "x", Time(0)).id;
+        assert!(!state.advance(PENDING, Time(1_000_000)));
+        assert_eq!(state.cancel(&action, "no", Time(2)).unwrap().status, "Cancelled");
+        assert!(state.cancel(&action, "again", Time(3)).is_none());
+        assert!(!state.machine(&id).unwrap().isolated);
+    }
+
+    #[test]
+    fn state_survives_in_its_file_and_a_broken_file_is_named() {
+        let path = std::env::temp_dir().join(format!("asterism-edr-{}.json", std::process::id()));
+        let mut state = State::default();
+        let id = state.onboard("ws-01").id;
+        state.request(&id, true, None, "x", Time(0));
+        state.save(Some(&path)).unwrap();
+        assert_eq!(State::load(Some(&path)).unwrap().machine(&id).unwrap().isolate_requests, 1);
+        std::fs::write(&path, "{").unwrap();
+        let error = State::load(Some(&path)).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("asterism-edr-") && error.contains("begin anew"), "{error}");
+    }
+
+    #[test]
+    fn filters_are_read_as_the_vendor_writes_them() {
+        assert_eq!(literal("computerDnsName eq 'WS-01'", "computerDnsName eq ", ""), Some("ws-01".into()));
+        assert_eq!(literal("startswith(computerDnsName,'ws')", "startswith(computerDnsName,", ")"), Some("ws".into()));
+        assert_eq!(literal("computerDnsName eq ws", "computerDnsName eq ", ""), None);
+    }
+
+    #[test]
+    fn field_names_are_case_sensitive() {
+        assert!(change_body(br#"{"Comment": "c", "IsolationType": "Full"}"#, true).is_ok());
+        assert!(change_body(br#"{"comment": "c"}"#, true).is_err());
+        assert!(change_body(br#"{"Comment": "c", "IsolationType": "full"}"#, true).is_err());
+    }
+}

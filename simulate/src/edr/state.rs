@@ -1,0 +1,220 @@
+//! What the simulated EDR knows: machines, machine actions, faults. Time is passed in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use event::Time;
+use serde::{Deserialize, Serialize};
+
+/// Requests that change a machine, per minute, before the API answers 429: the vendor's limit.
+pub(super) const CHANGES_PER_MINUTE: usize = 100;
+
+/// A simulated machine, as `GET /simulator/machines` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdrMachine {
+    /// Device id: 40 hexadecimal digits.
+    pub id: String,
+    /// Lower-case DNS name.
+    pub computer_dns_name: String,
+    /// Whether it is cut off the network now.
+    pub isolated: bool,
+    /// Whether it is online; an offline machine leaves its actions pending.
+    pub online: bool,
+    /// Isolate requests that were taken.
+    pub isolate_requests: u32,
+    /// Unisolate requests that were taken.
+    pub unisolate_requests: u32,
+    /// Times it was in fact isolated, having been free.
+    pub isolations: u32,
+}
+
+/// A machine action, with the vendor's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MachineAction {
+    pub(super) id: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) scope: Option<String>,
+    pub(super) requestor: String,
+    pub(super) requestor_comment: String,
+    pub(super) status: String,
+    pub(super) machine_id: String,
+    pub(super) computer_dns_name: String,
+    pub(super) creation_date_time_utc: Time,
+    pub(super) last_update_date_time_utc: Time,
+    pub(super) cancellation_date_time_utc: Option<Time>,
+    pub(super) cancellation_comment: Option<String>,
+}
+
+/// Faults to inject. Counts are used up by requests that would change something.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EdrFaults {
+    /// Every answer waits this long.
+    pub latency_ms: u64,
+    /// The next so many changes are carried out, but their answer is lost on the way.
+    pub lost_replies: u32,
+    /// The next so many changes end in 500, half of them (every second) carried out nevertheless.
+    pub server_errors: u32,
+    /// The next so many changes end in 429.
+    pub too_many_requests: u32,
+    /// `Retry-After` of these, in seconds.
+    pub retry_after_s: u32,
+    /// The next so many actions end as `Failed`.
+    pub failing_actions: u32,
+}
+
+/// Everything that survives a restart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) machines: BTreeMap<String, EdrMachine>,
+    pub(super) actions: Vec<MachineAction>,
+    #[serde(skip)]
+    pub(super) faults: EdrFaults,
+    #[serde(skip)]
+    changes: VecDeque<Time>,
+}
+
+/// How long an action takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Durations {
+    pub(super) pending_us: i64,
+    pub(super) running_us: i64,
+}
+
+impl State {
+    /// Reads a state file, or begins anew where there is none.
+    pub(super) fn load(path: Option<&Path>) -> io::Result<Self> {
+        let Some(path) = path.filter(|p| p.exists()) else { return Ok(State::default()) };
+        serde_json::from_slice(&fs::read(path)?).map_err(|e| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}; remove it to begin anew", path.display()))
+        })
+    }
+
+    /// Replaces the state file as a whole, so that a kill leaves the old or the new one.
+    pub(super) fn save(&self, path: Option<&Path>) -> io::Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec(self)?)?;
+        fs::rename(&fresh, path)
+    }
+
+    /// Adds a machine; one that is known stays as it is.
+    pub(super) fn onboard(&mut self, name: &str) -> EdrMachine {
+        let name = name.trim().to_lowercase();
+        let id = blake3::hash(name.as_bytes()).to_hex()[..40].to_owned();
+        let machine = EdrMachine {
+            id: id.clone(),
+            computer_dns_name: name,
+            isolated: false,
+            online: true,
+            isolate_requests: 0,
+            unisolate_requests: 0,
+            isolations: 0,
+        };
+        self.machines.entry(id).or_insert(machine).clone()
+    }
+
+    /// By device id or computer name, as the vendor's `machines/{id}` takes both.
+    pub(super) fn machine(&self, id: &str) -> Option<&EdrMachine> {
+        let by_name = || self.machines.values().find(|m| m.computer_dns_name.eq_ignore_ascii_case(id));
+        self.machines.get(id).or_else(by_name)
+    }
+
+    /// Takes one more change within the limit of a minute.
+    pub(super) fn within_rate(&mut self, now: Time) -> bool {
+        while self.changes.front().is_some_and(|t| now.micros() - t.micros() > 60_000_000) {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(now);
+        self.changes.len() <= CHANGES_PER_MINUTE
+    }
+
+    pub(super) fn is_busy(&self, machine: &str) -> bool {
+        self.actions.iter().any(|a| a.machine_id == machine && is_open(a))
+    }
+
+    /// Takes a request for a known machine.
+    pub(super) fn request(&mut self, machine: &str, isolate: bool, scope: Option<&str>, comment: &str, now: Time) -> MachineAction {
+        let serial = format!("{machine} {}", self.actions.len());
+        let id = uuid_shaped(&blake3::hash(serial.as_bytes()).to_hex());
+        let mut name = String::new();
+        if let Some(machine) = self.machines.get_mut(machine) {
+            name.clone_from(&machine.computer_dns_name);
+            let requests = if isolate { &mut machine.isolate_requests } else { &mut machine.unisolate_requests };
+            *requests += 1;
+        }
+        let action = MachineAction {
+            id,
+            kind: if isolate { "Isolate" } else { "Unisolate" }.to_owned(),
+            scope: scope.map(str::to_owned),
+            requestor: "asterism".to_owned(),
+            requestor_comment: comment.to_owned(),
+            status: "Pending".to_owned(),
+            machine_id: machine.to_owned(),
+            computer_dns_name: name,
+            creation_date_time_utc: now,
+            last_update_date_time_utc: now,
+            cancellation_date_time_utc: None,
+            cancellation_comment: None,
+        };
+        self.actions.push(action.clone());
+        action
+    }
+
+    /// Cancels an action; nothing where it has ended already.
+    pub(super) fn cancel(&mut self, id: &str, comment: &str, now: Time) -> Option<MachineAction> {
+        let action = self.actions.iter_mut().find(|a| a.id == id && is_open(a))?;
+        action.status = "Cancelled".to_owned();
+        action.cancellation_comment = Some(comment.to_owned());
+        action.cancellation_date_time_utc = Some(now);
+        action.last_update_date_time_utc = now;
+        Some(action.clone())
+    }
+
+    /// Lets the machines work until `now`; true where anything changed.
+    pub(super) fn advance(&mut self, durations: Durations, now: Time) -> bool {
+        let mut changed = false;
+        for action in self.actions.iter_mut().filter(|a| is_open(a)) {
+            let Some(machine) = self.machines.get_mut(&action.machine_id).filter(|m| m.online) else { continue };
+            let age_us = now.micros() - action.creation_date_time_utc.micros();
+            let status = match age_us {
+                age if age < durations.pending_us => "Pending",
+                age if age < durations.pending_us + durations.running_us => "InProgress",
+                _ if self.faults.failing_actions > 0 => "Failed",
+                _ => "Succeeded",
+            };
+            if status == action.status {
+                continue;
+            }
+            changed = true;
+            action.status = status.to_owned();
+            action.last_update_date_time_utc = now;
+            match status {
+                "Failed" => self.faults.failing_actions -= 1,
+                "Succeeded" => machine.set_isolated(action.kind == "Isolate"),
+                _ => {}
+            }
+        }
+        changed
+    }
+}
+
+impl EdrMachine {
+    fn set_isolated(&mut self, isolated: bool) {
+        self.isolations += u32::from(isolated && !self.isolated);
+        self.isolated = isolated;
+    }
+}
+
+fn is_open(action: &MachineAction) -> bool {
+    matches!(action.status.as_str(), "Pending" | "InProgress")
+}
+
+fn uuid_shaped(hex: &str) -> String {
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
+}

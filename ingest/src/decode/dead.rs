@@ -35,7 +35,9 @@ pub enum DeadReason {
     #[error("expected a JSON object, found {0}")]
     NotAnObject(&'static str),
     /// Longer than the limit.
-    #[error("the record has {bytes} bytes, more than the limit of {bytes_max}; raise limits.record_bytes_max if it is sound")]
+    #[error(
+        "the record has {bytes} bytes, more than the limit of {bytes_max}; raise limits.record_bytes_max if it is sound"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,

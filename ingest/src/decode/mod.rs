@@ -1,7 +1,29 @@
 //! Records to batches: parse, recognise, take the wanted values, pick the variant, fill columns.
+//!
+//! ```text
+//! payload -- parse --> tape -- recognise --> shape -- trie walk --> slots -- when --> variant -- eval --> columns
+//! ```
+//!
+//! A record costs one parse and two walks over its members: one notes which of all shapes' paths exist, the other
+//! takes the values that the shape's source kind and the loaded rules want. What nobody wants is skipped whole.
 
+mod column;
 mod dead;
+mod eval;
+mod json;
 mod limits;
+mod native;
+mod parse;
+mod plan;
+mod recognise;
+mod rows;
+mod run;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod time;
+mod trie;
+mod when;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,10 +31,18 @@ use std::sync::Arc;
 use event::{Alert, EventBatch, Logsource, TenantId, Time};
 
 pub use dead::{DeadLetter, DeadReason};
+pub(crate) use eval::Event;
+pub(crate) use json::{Json, Kind, parse_text};
 pub use limits::DecodeLimits;
+pub(crate) use plan::KindPlan;
 
-use crate::mapping::MappingSet;
+use crate::mapping::{MappingSet, SourceKind};
 use crate::record::Record;
+use parse::Parser;
+use plan::Wanted;
+use recognise::Recogniser;
+use run::Run;
+use slots::Slots;
 
 /// The native field names that loaded rules name. The decoder extracts each of them where a record has it.
 pub type NativeWanted = HashSet<Arc<str>>;
@@ -63,17 +93,51 @@ pub struct DecodeCounts {
     pub misfits: u64,
 }
 
+/// The source kind of [`SourceKindHint::Json`]: every record, no columns of its own.
+const JSON_KIND: &str = include_str!("json_kind.yml");
+
 /// Decodes records and normalises them to OCSF rows.
+///
+/// ```
+/// use std::sync::Arc;
+/// use event::{TenantId, Time};
+/// use ingest::{DecodeLimits, Decoder, MappingSet, NativeWanted, Record, SourceKindHint};
+///
+/// let mut decoder = Decoder::new(Arc::new(MappingSet::default()), &NativeWanted::default(), DecodeLimits::default());
+/// let record = Record::new("t".into(), 0, 7, br#"{"a": 1, "time": "2026-03-02T08:00:00Z"}"#.as_slice().into());
+/// let hint = SourceKindHint::Json { logsources: Arc::new([]) };
+/// let decoded = decoder.decode(&[record], &hint, &TenantId::default(), Time::from_secs(1_772_438_400));
+/// assert_eq!(decoded.batches[0].text("event_uid", 0), Some("t/0@7"));
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
-    #[allow(dead_code)]
-    mappings: Arc<MappingSet>,
+    /// In order of name; the last one is that of [`SourceKindHint::Json`].
+    kinds: Vec<KindPlan>,
+    recogniser: Recogniser,
+    wanted: Wanted,
+    limits: DecodeLimits,
+    parser: Parser,
+    slots: Slots,
+    envelope: Slots,
 }
 
 impl Decoder {
     /// A decoder for these mappings that extracts the native fields in `wanted`.
-    pub fn new(mappings: Arc<MappingSet>, _wanted: &NativeWanted, _limits: DecodeLimits) -> Self {
-        Self { mappings }
+    pub fn new(mappings: Arc<MappingSet>, wanted: &NativeWanted, limits: DecodeLimits) -> Self {
+        let wanted = Wanted::new(wanted);
+        let mut kinds: Vec<Arc<SourceKind>> = mappings.kinds().cloned().collect();
+        let recogniser = Recogniser::new(&kinds);
+        // The text is part of the program; every use of the decoder reads it, so a defect cannot be released.
+        kinds.push(Arc::new(SourceKind::parse("json_kind.yml", JSON_KIND).unwrap_or_else(|e| unreachable!("{e}"))));
+        Self {
+            kinds: kinds.into_iter().map(|kind| KindPlan::new(kind, &wanted)).collect(),
+            recogniser,
+            wanted,
+            limits,
+            parser: Parser::new(limits),
+            slots: Slots::default(),
+            envelope: Slots::default(),
+        }
     }
 
     /// Decodes records of one tenant. `ingest_time` is when they were read.
@@ -81,11 +145,43 @@ impl Decoder {
     /// Never fails: what cannot be decoded is in [`Decoded::dead`], with the reason.
     pub fn decode(
         &mut self,
-        _records: &[Record],
-        _hint: &SourceKindHint,
-        _tenant: &TenantId,
-        _ingest_time: Time,
+        records: &[Record],
+        hint: &SourceKindHint,
+        tenant: &TenantId,
+        ingest_time: Time,
     ) -> Decoded {
-        Decoded::default()
+        let choice = self.choice(hint);
+        let mut run = Run::new(&self.kinds, &self.wanted, self.limits, tenant, ingest_time, hint);
+        for record in records {
+            let shape = |tape: &[simd_json::Node<'_>]| match &choice {
+                Choice::Shape(shape) => Ok(*shape),
+                Choice::Any(kind) => {
+                    let unknown = || DeadReason::UnknownShape { kind: kind.map(|k| self.kinds[k].kind.name.to_string()) };
+                    self.recogniser.shape(tape, *kind).ok_or_else(unknown)
+                }
+                Choice::None(name) => Err(DeadReason::UnknownKind(name.to_string())),
+            };
+            run.record(record, &mut self.parser, shape, &mut self.slots, &mut self.envelope);
+        }
+        run.finish()
     }
+
+    fn choice(&self, hint: &SourceKindHint) -> Choice {
+        let json = self.kinds.len() - 1;
+        match hint {
+            SourceKindHint::Auto => Choice::Any(None),
+            SourceKindHint::Json { .. } => Choice::Shape(recognise::ShapeRef { kind: json, shape: 0 }),
+            SourceKindHint::Kind(name) => match self.kinds[..json].iter().position(|plan| plan.kind.name == *name) {
+                Some(kind) => Choice::Any(Some(kind)),
+                None => Choice::None(Arc::clone(name)),
+            },
+        }
+    }
+}
+
+/// Which shapes come into question.
+enum Choice {
+    Any(Option<usize>),
+    Shape(recognise::ShapeRef),
+    None(Arc<str>),
 }

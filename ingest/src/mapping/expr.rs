@@ -165,7 +165,8 @@ impl Scope<'_> {
     }
 
     fn base(&mut self, node: &Node<'_>) -> Result<Base, MappingError> {
-        let given: Vec<Node<'_>> = ["field", "json", "template", "const"].iter().filter_map(|k| node.get(k)).collect();
+        let given: Vec<Node<'_>> =
+            ["field", "json", "template", "const"].iter().filter_map(|k| node.get(k)).collect();
         if given.len() != 1 {
             return Err(node.error("an expression has exactly one of field, json, template, const"));
         }
@@ -174,7 +175,9 @@ impl Scope<'_> {
         }
         if let Some(json) = node.get("json") {
             let steps = json.texts()?;
-            let [field, rest @ ..] = steps.as_slice() else { return Err(json.error("expected [field, step, ...]")) };
+            let [field, rest @ ..] = steps.as_slice() else {
+                return Err(json.error("expected [field, step, ...]"));
+            };
             if rest.is_empty() {
                 return Err(json.error("expected a path after the field"));
             }
@@ -222,11 +225,14 @@ impl Scope<'_> {
             let name = part.text()?;
             let known = Part::NAMES.iter().find(|(n, _)| *n == name);
             let names = || Part::NAMES.map(|(n, _)| n).join(", ");
-            steps.push(Step::Part(known.ok_or_else(|| part.error(format!("unknown part {name:?}; known are {}", names())))?.1));
+            steps.push(Step::Part(
+                known.ok_or_else(|| part.error(format!("unknown part {name:?}; known are {}", names())))?.1,
+            ));
         }
         if let Some(map) = node.get("map") {
             let name = map.text()?;
-            let entries = self.maps.get(&name).ok_or_else(|| map.error(format!("no map {name:?} under `maps`")))?;
+            let entries =
+                self.maps.get(&name).ok_or_else(|| map.error(format!("no map {name:?} under `maps`")))?;
             let default = node.get("default").map(|d| d.text()).transpose()?.map(Into::into);
             steps.push(Step::Map { entries: Arc::clone(entries), default });
         } else if let Some(default) = node.get("default") {

@@ -18,11 +18,11 @@ use event::{Class, Domain, Logsource};
 
 use crate::error::MappingError;
 pub(crate) use expr::{Base, Expr, FieldId, FieldTable, Part, Piece, Step, Way};
-pub(crate) use path::{Path, strip_spaces};
-pub(crate) use shape::{Pairs, Recognise, Root, Shape};
-pub(crate) use variant::{Condition, Number, Test, TimeField, Variant, When};
 use expr::{Maps, Scope};
+pub(crate) use path::{Path, strip_spaces};
+pub(crate) use shape::{Pairs, Shape};
 use variant::{ColumnSet, Common};
+pub(crate) use variant::{Condition, Number, Test, TimeField, Variant, When};
 use yaml::Node;
 
 /// How late records may be where nothing says so: ten minutes, as cloud sources document.
@@ -90,7 +90,10 @@ impl MappingSet {
             problem: e.to_string(),
         };
         let entries = std::fs::read_dir(dir).map_err(|e| unreadable(dir, e))?;
-        let mut files = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(|e| unreadable(dir, e))?;
+        let mut files = entries
+            .map(|e| e.map(|e| e.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| unreadable(dir, e))?;
         files.retain(|f| f.extension().is_some_and(|e| e == "yml" || e == "yaml"));
         files.sort();
         for file in files {
@@ -127,16 +130,29 @@ impl MappingSet {
     }
 }
 
-const KEYS: [&str; 14] = [
-    "source_kind", "title", "domain", "product", "lateness", "form", "shapes", "event_time", "event_uid", "columns",
-    "maps", "column_sets", "variants", "notes",
+const KEYS: [&str; 13] = [
+    "source_kind",
+    "title",
+    "domain",
+    "product",
+    "lateness",
+    "form",
+    "shapes",
+    "event_time",
+    "event_uid",
+    "columns",
+    "maps",
+    "column_sets",
+    "variants",
 ];
 
 impl SourceKind {
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self, MappingError> {
         let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|e| MappingError {
             file: file.to_owned(),
-            place: e.location().map_or("file".to_owned(), |l| format!("line {} column {}", l.line(), l.column())),
+            place: e
+                .location()
+                .map_or("file".to_owned(), |l| format!("line {} column {}", l.line(), l.column())),
             problem: e.to_string(),
         })?;
         Self::read(&Node::root(file, &value))
@@ -150,7 +166,9 @@ impl SourceKind {
         let common = Common {
             domain: variant::read_domain(&node.need("domain")?)?,
             product: node.need("product")?.text()?.into(),
-            event_time: node.get("event_time").map_or(Ok(Vec::new()), |t| variant::read_times(&t, &mut scope))?,
+            event_time: node
+                .get("event_time")
+                .map_or(Ok(Vec::new()), |t| variant::read_times(&t, &mut scope))?,
             columns: node.get("columns").map_or(Ok(Vec::new()), |c| c.entries())?,
             column_sets: read_column_sets(node)?,
         };
@@ -182,7 +200,8 @@ fn add_alert_fields(variants: &[Variant], fields: &mut FieldTable) {
 
 fn kind_name(node: &Node<'_>) -> Result<Arc<str>, MappingError> {
     let name = node.text()?;
-    let sound = !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+    let sound =
+        !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
     if sound { Ok(name.into()) } else { Err(node.error("a source kind is named by a-z, 0-9 and _")) }
 }
 
@@ -276,7 +295,8 @@ pub(crate) fn domain_of(logsources: &[Logsource]) -> Domain {
     let product = logsources.iter().find_map(|l| l.product.as_deref()).unwrap_or_default();
     let category = logsources.iter().find_map(|l| l.category.as_deref()).unwrap_or_default();
     match (product, category) {
-        (_, "dns" | "proxy" | "firewall" | "webserver") | ("zeek" | "cisco" | "fortigate" | "paloalto", _) => Domain::Network,
+        (_, "dns" | "proxy" | "firewall" | "webserver")
+        | ("zeek" | "cisco" | "fortigate" | "paloalto", _) => Domain::Network,
         ("azure" | "okta" | "onelogin" | "cisco_duo", _) => Domain::Identity,
         ("aws" | "gcp" | "m365" | "github" | "bitbucket" | "kubernetes", _) => Domain::App,
         _ => Domain::Endpoint,
@@ -304,29 +324,34 @@ mod tests {
 
     #[test]
     fn complaints_name_file_and_place() {
-        let variant = |body: &str| format!("variants:\n  - {{name: open, class: base_event, activity_id: 1, {body}}}\n");
-        insta::assert_snapshot!([
-            problem("variants: []\nflavour: x\n"),
-            problem("variants: [\n"),
-            problem("variants:\n  - {name: open, class: door_activity, activity_id: 1}\n"),
-            problem(&variant("columns: {door_name: x}")),
-            problem(&variant("columns: {time: x}")),
-            problem(&variant("columns: {message: {field: x, part: middle}}")),
-            problem(&variant("columns: {message: {field: x, map: colours}}")),
-            problem(&variant("columns: {message: {template: '{x'}}")),
-            problem(&variant("columns: {message: {field: x, template: '{x}'}}")),
-            problem(&variant("use: [nothing]")),
-            problem(&variant("logsource: [{vendor: x}]")),
-            problem(&variant("when: {x: {resembles: y}}")),
-            problem(&format!("lateness: soon\n{}", variant("severity_id: 1"))),
-            problem(&format!("columns: {{no_such: x}}\n{}", variant("severity_id: 1"))),
-        ]
-        .join("\n"));
+        let variant = |body: &str| {
+            format!("variants:\n  - {{name: open, class: base_event, activity_id: 1, {body}}}\n")
+        };
+        insta::assert_snapshot!(
+            [
+                problem("variants: []\nflavour: x\n"),
+                problem("variants: [\n"),
+                problem("variants:\n  - {name: open, class: door_activity, activity_id: 1}\n"),
+                problem(&variant("columns: {door_name: x}")),
+                problem(&variant("columns: {time: x}")),
+                problem(&variant("columns: {message: {field: x, part: middle}}")),
+                problem(&variant("columns: {message: {field: x, map: colours}}")),
+                problem(&variant("columns: {message: {template: '{x'}}")),
+                problem(&variant("columns: {message: {field: x, template: '{x}'}}")),
+                problem(&variant("use: [nothing]")),
+                problem(&variant("logsource: [{vendor: x}]")),
+                problem(&variant("when: {x: {resembles: y}}")),
+                problem(&format!("lateness: soon\n{}", variant("severity_id: 1"))),
+                problem(&format!("columns: {{no_such: x}}\n{}", variant("severity_id: 1"))),
+            ]
+            .join("\n")
+        );
     }
 
     #[test]
     fn durations_have_units() {
-        let mapping = format!("{SMALL}lateness: 6h\nvariants: [{{name: v, class: base_event, activity_id: 1}}]\n");
+        let mapping =
+            format!("{SMALL}lateness: 6h\nvariants: [{{name: v, class: base_event, activity_id: 1}}]\n");
         let mut set = MappingSet::default();
         set.load_text("door.yml", &mapping).unwrap();
         assert_eq!(set.lateness_us("door"), 21_600_000_000);

@@ -62,6 +62,9 @@ mod tests {
         assert!(Path::parse("^time").in_envelope);
         assert_eq!(steps(&Path::parse("^")), [""; 0]);
         let both = Path::parse("Event").join("a.b c");
-        assert_eq!(both.iter().map(steps).collect::<Vec<_>>(), [vec!["Event", "a.bc"], vec!["Event", "a", "bc"]]);
+        assert_eq!(
+            both.iter().map(steps).collect::<Vec<_>>(),
+            [vec!["Event", "a.bc"], vec!["Event", "a", "bc"]]
+        );
     }
 }

@@ -50,7 +50,17 @@ pub(crate) struct Pairs {
 
 impl Shape {
     pub(super) fn read(node: &Node<'_>) -> Result<Self, MappingError> {
-        node.only(&["name", "recognise", "priority", "explode", "roots", "rename", "pairs", "json_text", "set"])?;
+        node.only(&[
+            "name",
+            "recognise",
+            "priority",
+            "explode",
+            "roots",
+            "rename",
+            "pairs",
+            "json_text",
+            "set",
+        ])?;
         Ok(Self {
             name: node.need("name")?.text()?,
             recognise: Recognise::read(&node.need("recognise")?)?,
@@ -58,13 +68,20 @@ impl Shape {
             explode: node.get("explode").map(|e| e.text()).transpose()?.map(|text| Path::parse(&text)),
             roots: roots(node)?,
             rename: rename(node)?,
-            pairs: node.get("pairs").map_or_else(Vec::new, |p| p.items()).iter().map(Pairs::read).collect::<Result<_, _>>()?,
+            pairs: node
+                .get("pairs")
+                .map_or_else(Vec::new, |p| p.items())
+                .iter()
+                .map(Pairs::read)
+                .collect::<Result<_, _>>()?,
             json_text: paths(node, "json_text")?,
             set: match node.get("set") {
                 None => Vec::new(),
-                Some(set) => {
-                    set.entries()?.into_iter().map(|(name, v)| Ok((name, v.text()?.into()))).collect::<Result<_, _>>()?
-                }
+                Some(set) => set
+                    .entries()?
+                    .into_iter()
+                    .map(|(name, v)| Ok((name, v.text()?.into())))
+                    .collect::<Result<_, _>>()?,
             },
         })
     }
@@ -86,7 +103,9 @@ impl Recognise {
         let recognise =
             Self { has: paths(node, "has")?, any: paths(node, "any")?, lacks: paths(node, "lacks")?, equals };
         if recognise.has.is_empty() && recognise.any.is_empty() && recognise.equals.is_empty() {
-            return Err(node.error("at least one of has, any, equals is needed, or the shape takes every record"));
+            return Err(
+                node.error("at least one of has, any, equals is needed, or the shape takes every record")
+            );
         }
         Ok(recognise)
     }
@@ -110,7 +129,9 @@ fn paths(node: &Node<'_>, key: &str) -> Result<Vec<Path>, MappingError> {
 }
 
 fn roots(node: &Node<'_>) -> Result<Vec<Root>, MappingError> {
-    let Some(list) = node.get("roots") else { return Ok(vec![Root { path: Path::parse(""), children: false }]) };
+    let Some(list) = node.get("roots") else {
+        return Ok(vec![Root { path: Path::parse(""), children: false }]);
+    };
     let root = |item: &Node<'_>| {
         let mut path = Path::parse(&item.text()?);
         let children = path.steps.last().is_some_and(|s| s.as_ref() == "*");

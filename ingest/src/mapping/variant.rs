@@ -76,12 +76,27 @@ pub(super) struct Common<'a> {
 }
 
 const KEYS: [&str; 13] = [
-    "name", "when", "use", "class", "activity_id", "severity_id", "product", "domain", "logsource", "columns", "native",
-    "event_time", "when_present",
+    "name",
+    "when",
+    "use",
+    "class",
+    "activity_id",
+    "severity_id",
+    "product",
+    "domain",
+    "logsource",
+    "columns",
+    "native",
+    "event_time",
+    "when_present",
 ];
 
 impl Variant {
-    pub(super) fn read(node: &Node<'_>, common: &Common<'_>, scope: &mut Scope<'_>) -> Result<Self, MappingError> {
+    pub(super) fn read(
+        node: &Node<'_>,
+        common: &Common<'_>,
+        scope: &mut Scope<'_>,
+    ) -> Result<Self, MappingError> {
         node.only(&KEYS)?;
         let class_node = node.need("class")?;
         let class_name = class_node.text()?;
@@ -93,8 +108,12 @@ impl Variant {
             when: node.get("when").map_or(Ok(Vec::new()), |when| read_when(&when, scope))?,
             class,
             activity_id: Number::read(&node.need("activity_id")?, scope, 0)?,
-            severity_id: node.get("severity_id").map_or(Ok(Number::Fixed(1)), |n| Number::read(&n, scope, 1))?,
-            product: node.get("product").map_or(Ok(Arc::clone(&common.product)), |p| p.text().map(Into::into))?,
+            severity_id: node
+                .get("severity_id")
+                .map_or(Ok(Number::Fixed(1)), |n| Number::read(&n, scope, 1))?,
+            product: node
+                .get("product")
+                .map_or(Ok(Arc::clone(&common.product)), |p| p.text().map(Into::into))?,
             domain: node.get("domain").map_or(Ok(common.domain), |d| read_domain(&d))?,
             logsources: read_logsources(node)?,
             columns: read_columns(node, common, schema, scope)?,
@@ -104,7 +123,11 @@ impl Variant {
                 None => common.event_time.clone(),
             },
             when_present: match node.get("when_present") {
-                Some(list) => list.items().iter().map(|c| column_index(c, &c.text()?, schema)).collect::<Result<_, _>>()?,
+                Some(list) => list
+                    .items()
+                    .iter()
+                    .map(|c| column_index(c, &c.text()?, schema))
+                    .collect::<Result<_, _>>()?,
                 None => Vec::new(),
             },
         })
@@ -193,7 +216,8 @@ fn read_logsources(node: &Node<'_>) -> Result<Arc<[Logsource]>, MappingError> {
     let Some(list) = node.get("logsource") else { return Ok(Arc::new([])) };
     let logsource = |item: &Node<'_>| {
         item.only(&["product", "category", "service"])?;
-        let key = |key: &str| Ok(item.get(key).map(|k| k.text()).transpose()?.map(|t| Arc::from(t.to_lowercase())));
+        let key =
+            |key: &str| Ok(item.get(key).map(|k| k.text()).transpose()?.map(|t| Arc::from(t.to_lowercase())));
         Ok(Logsource { product: key("product")?, category: key("category")?, service: key("service")? })
     };
     list.items().iter().map(logsource).collect::<Result<Vec<_>, _>>().map(Into::into)
@@ -219,7 +243,8 @@ fn read_columns(
     if let Some(uses) = node.get("use") {
         for item in uses.items() {
             let name = item.text()?;
-            let set = common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
+            let set =
+                common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
             lend(set, scope, &mut exprs)?;
         }
     }
@@ -242,7 +267,10 @@ fn column_index(node: &Node<'_>, name: &str, schema: &ClassSchema) -> Result<usi
     Ok(index)
 }
 
-fn read_native(node: &Node<'_>, scope: &mut Scope<'_>) -> Result<Vec<(Arc<str>, Option<Expr>)>, MappingError> {
+fn read_native(
+    node: &Node<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<(Arc<str>, Option<Expr>)>, MappingError> {
     let Some(native) = node.get("native") else { return Ok(Vec::new()) };
     native
         .entries()?

@@ -73,10 +73,6 @@ impl<'a> Node<'a> {
         self.value.is_mapping()
     }
 
-    pub(super) fn is_list(&self) -> bool {
-        self.value.is_sequence()
-    }
-
     /// The members of a list; a single value is a list of one.
     pub(super) fn items(&self) -> Vec<Node<'a>> {
         match self.value {

@@ -1,0 +1,297 @@
+//! One call of the decoder: records become rows of groups, groups become batches.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event::{Alert, Class, EventBatch, RowMeta, TenantId, Time};
+use hashbrown::HashMap;
+use simd_json::Node;
+
+use super::dead::{DeadLetter, DeadReason};
+use super::eval::Event;
+use super::json::{Json, Kind};
+use super::limits::DecodeLimits;
+use super::parse::Parser;
+use super::plan::{KindPlan, ShapePlan, Wanted};
+use super::recognise::ShapeRef;
+use super::rows::{Group, Origin};
+use super::slots::{Slots, Values};
+use super::time::event_time;
+use super::{DecodeCounts, Decoded, SourceKindHint};
+use crate::mapping::{Form, Variant, domain_of};
+use crate::product_alert;
+use crate::record::Record;
+
+type GroupKey = (usize, usize, Class);
+
+/// The state of one call.
+pub(super) struct Run<'a> {
+    kinds: &'a [KindPlan],
+    wanted: &'a Wanted,
+    limits: DecodeLimits,
+    tenant: &'a TenantId,
+    ingest_time: Time,
+    hint: &'a SourceKindHint,
+    groups: Vec<Group>,
+    by_key: HashMap<GroupKey, usize, foldhash::fast::FixedState>,
+    dead: Vec<DeadLetter>,
+    counts: DecodeCounts,
+    scratch: String,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        kinds: &'a [KindPlan],
+        wanted: &'a Wanted,
+        limits: DecodeLimits,
+        tenant: &'a TenantId,
+        ingest_time: Time,
+        hint: &'a SourceKindHint,
+    ) -> Self {
+        Self {
+            kinds,
+            wanted,
+            limits,
+            tenant,
+            ingest_time,
+            hint,
+            groups: Vec::new(),
+            by_key: HashMap::default(),
+            dead: Vec::new(),
+            counts: DecodeCounts::default(),
+            scratch: String::new(),
+        }
+    }
+
+    /// Decodes one record; what fails becomes a dead letter.
+    pub(super) fn record(
+        &mut self,
+        record: &Record,
+        parser: &mut Parser,
+        shape: impl FnOnce(&[Node<'_>]) -> Result<ShapeRef, DeadReason>,
+        slots: &mut Slots,
+        envelope: &mut Slots,
+    ) {
+        self.counts.records += 1;
+        self.counts.bytes += record.payload.len() as u64;
+        let outcome = parser.with_tape(record, |raw, tape| {
+            let found = shape(&tape.0)?;
+            let plan = &self.kinds[found.kind];
+            let shape = plan.shape(found.shape);
+            let parsed = Parsed { record, raw, tape: &tape.0, plan, kind: found.kind, shape };
+            match &shape.explode {
+                None => self.single(&parsed, slots),
+                Some(_) => self.explode(&parsed, slots, envelope),
+            }
+        });
+        if let Err(reason) = outcome {
+            self.bury(record, reason, record.payload.clone());
+        }
+    }
+
+    fn single(&mut self, parsed: &Parsed<'_>, slots: &mut Slots) -> Result<(), DeadReason> {
+        slots.reset(parsed.plan.fields.len());
+        parsed.shape.event.walk(parsed.tape, 0, slots);
+        let origin = Origin {
+            record: parsed.record,
+            raw: parsed.raw,
+            index: None,
+            tenant: self.tenant,
+            ingest_time: self.ingest_time,
+        };
+        self.event(parsed, slots, &origin)
+    }
+
+    fn explode(&mut self, parsed: &Parsed<'_>, slots: &mut Slots, envelope: &mut Slots) -> Result<(), DeadReason> {
+        let Some(path) = &parsed.shape.explode else { return Ok(()) };
+        let list = Json::Tape(parsed.tape, 0).at(&path.steps).filter(|list| matches!(list.kind(), Kind::List));
+        let list = list.ok_or_else(|| DeadReason::BadEnvelope {
+            kind: parsed.plan.kind.name.to_string(),
+            path: path.steps.join("."),
+        })?;
+        let events = list.members().count();
+        if events > self.limits.explode_events_max {
+            return Err(DeadReason::TooManyEvents { events, events_max: self.limits.explode_events_max });
+        }
+        self.counts.exploded += 1;
+        envelope.reset(parsed.plan.fields.len());
+        if !parsed.shape.envelope.is_empty() {
+            parsed.shape.envelope.walk(parsed.tape, 0, envelope);
+        }
+        for (index, member) in list.members().enumerate() {
+            let mut raw = String::new();
+            member.write(&mut raw);
+            let outcome = self.member(parsed, member, &raw, index, slots, envelope);
+            if let Err(reason) = outcome {
+                self.bury(parsed.record, reason, Bytes::from(raw));
+            }
+        }
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        parsed: &Parsed<'_>,
+        member: Json<'_>,
+        raw: &str,
+        index: usize,
+        slots: &mut Slots,
+        envelope: &Slots,
+    ) -> Result<(), DeadReason> {
+        let Json::Tape(tape, at) = member else { return Ok(()) };
+        if !matches!(member.kind(), Kind::Object) {
+            return Err(DeadReason::NotAnObject(member.kind().name()));
+        }
+        slots.start_from(envelope, parsed.plan.fields.len());
+        parsed.shape.event.walk(tape, at, slots);
+        let origin = Origin {
+            record: parsed.record,
+            raw,
+            index: Some(index),
+            tenant: self.tenant,
+            ingest_time: self.ingest_time,
+        };
+        self.event(parsed, slots, &origin)
+    }
+
+    fn event(&mut self, parsed: &Parsed<'_>, slots: &mut Slots, origin: &Origin<'_>) -> Result<(), DeadReason> {
+        for (i, field) in (0..).zip(&parsed.shape.set) {
+            slots.set_constant(*field, i);
+        }
+        let plan = parsed.plan;
+        let values = Values { slots, tape: parsed.tape, constants: &parsed.shape.constants };
+        let index = plan.variant(&values, &mut self.scratch).ok_or_else(|| no_variant(plan, &values))?;
+        let variant = &plan.kind.variants[index];
+        let time = match event_time(&variant.event_time, &values, &plan.fields, &mut self.scratch) {
+            Ok(time) => time,
+            Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => self.ingest_time,
+            Err(reason) => return Err(reason),
+        };
+        let event = Event::new(values);
+        present(&event, variant, &mut self.scratch)?;
+        let class = match plan.kind.form {
+            Form::Columns => variant.class,
+            Form::Ocsf => ocsf_class(parsed, &values).unwrap_or(Class::BASE_EVENT),
+        };
+        let group = self.group((parsed.kind, index, class), variant);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.counts.misfits += self.groups[group].push(&event, plan, variant, time, origin, &mut scratch);
+        self.scratch = scratch;
+        Ok(())
+    }
+
+    fn group(&mut self, key: GroupKey, variant: &Variant) -> usize {
+        if let Some(index) = self.by_key.get(&key) {
+            return *index;
+        }
+        let (kind, index, class) = key;
+        let mut meta = RowMeta {
+            tenant: self.tenant.clone(),
+            source: Arc::clone(&self.kinds[kind].kind.name),
+            variant: Arc::clone(&variant.name),
+            domain: variant.domain,
+            product: Arc::clone(&variant.product),
+            logsources: Arc::clone(&variant.logsources),
+        };
+        if let SourceKindHint::Json { logsources } = self.hint {
+            meta.domain = domain_of(logsources);
+            meta.logsources = Arc::clone(logsources);
+        }
+        self.groups.push(Group::new(kind, index, class, Arc::new(meta), &variant.columns));
+        self.by_key.insert(key, self.groups.len() - 1);
+        self.groups.len() - 1
+    }
+
+    fn bury(&mut self, record: &Record, reason: DeadReason, payload: Bytes) {
+        let max = self.limits.dead_payload_bytes_max;
+        // A slice would keep the whole of a giant alive.
+        let payload = if payload.len() > max { Bytes::copy_from_slice(&payload[..max]) } else { payload };
+        self.dead.push(DeadLetter { record: record.position(), reason, payload, ingest_time: self.ingest_time });
+    }
+
+    /// Batches in order of first appearance, and the sums.
+    pub(super) fn finish(mut self) -> Decoded {
+        let mut batches: Vec<EventBatch> = Vec::new();
+        let mut alerts: Vec<Alert> = Vec::new();
+        for group in std::mem::take(&mut self.groups) {
+            let (kind, variant, rows) = (group.kind, group.variant, group.len());
+            match group.finish(self.wanted, self.limits.alert_entities_max) {
+                Ok((batch, found)) => {
+                    batches.push(batch);
+                    alerts.extend(found);
+                }
+                Err(reason) => {
+                    let name = &self.kinds[kind].kind.variants[variant].name;
+                    self.bury_group(name, rows, &reason);
+                }
+            }
+        }
+        let alerts = product_alert::merged(alerts);
+        let mut counts = self.counts;
+        counts.rows = batches.iter().map(|b| b.len() as u64).sum();
+        counts.dead = self.dead.len() as u64;
+        counts.alerts = alerts.len() as u64;
+        metrics::counter!("asterism_decode_values_misfit_total").increment(counts.misfits);
+        Decoded { batches, alerts, dead: self.dead, counts }
+    }
+
+    /// A batch that cannot be built is a defect of this program; its rows are counted all the same.
+    fn bury_group(&mut self, variant: &str, rows: usize, reason: &DeadReason) {
+        for _ in 0..rows {
+            self.dead.push(DeadLetter {
+                record: event::RecordRef { topic: "".into(), partition: 0, offset: -1 },
+                reason: DeadReason::Bug(format!("{variant}: {reason}")),
+                payload: Bytes::new(),
+                ingest_time: self.ingest_time,
+            });
+        }
+    }
+}
+
+/// A parsed record of known shape.
+struct Parsed<'r> {
+    record: &'r Record,
+    raw: &'r str,
+    tape: &'r [Node<'r>],
+    plan: &'r KindPlan,
+    kind: usize,
+    shape: &'r ShapePlan,
+}
+
+fn present<'a>(event: &Event<'a>, variant: &'a Variant, scratch: &mut String) -> Result<(), DeadReason> {
+    for wanted in &variant.when_present {
+        let expr = variant.columns.iter().find(|(index, _)| index == wanted).map(|(_, expr)| expr);
+        if expr.and_then(|expr| event.eval(expr, scratch)).is_none() {
+            let schema = event::ClassSchema::of(variant.class);
+            return Err(DeadReason::MissingColumn {
+                variant: variant.name.to_string(),
+                column: schema.columns[*wanted].name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The class of an OCSF event, by its own `class_uid`.
+fn ocsf_class(parsed: &Parsed<'_>, values: &Values<'_>) -> Option<Class> {
+    let own = parsed.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
+    match own.kind() {
+        Kind::Int(uid) => Class::from_uid(u32::try_from(uid).ok()?),
+        _ => None,
+    }
+}
+
+fn no_variant(plan: &KindPlan, values: &Values<'_>) -> DeadReason {
+    let mut scratch = String::new();
+    let mut keys: Vec<String> = Vec::new();
+    let fields = plan.kind.variants.iter().flat_map(|v| v.when.iter().map(|(field, _)| *field));
+    for field in fields {
+        scratch.clear();
+        let Some(text) = values.get(field).and_then(|json| json.unwrapped().scalar(&mut scratch)) else { continue };
+        let key = format!("{}={}", plan.fields.name(field), text.chars().take(64).collect::<String>());
+        if keys.len() < 4 && !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    DeadReason::NoVariant { kind: plan.kind.name.to_string(), keys: keys.join(", ") }
+}

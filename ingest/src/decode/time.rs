@@ -1,0 +1,51 @@
+//! The event time of an event: the first of the source's time fields that is readable and plausible.
+
+use event::{Time, TimeError};
+
+use super::dead::DeadReason;
+use super::eval::is_empty;
+use super::slots::Values;
+use crate::mapping::{FieldTable, TimeField};
+
+/// The event time, or why there is none.
+pub(crate) fn event_time(
+    candidates: &[TimeField],
+    values: &Values<'_>,
+    fields: &FieldTable,
+    scratch: &mut String,
+) -> Result<Time, DeadReason> {
+    let mut failure: Option<DeadReason> = None;
+    for candidate in candidates {
+        scratch.clear();
+        let Some(text) = values.get(candidate.field).and_then(|json| json.unwrapped().scalar(scratch)) else { continue };
+        if is_empty(text) {
+            continue;
+        }
+        match read(candidate, text) {
+            Ok(time) => return Ok(time),
+            Err(e) => note(&mut failure, fields.name(candidate.field), &e),
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        DeadReason::NoTime(candidates.iter().map(|c| fields.name(c.field)).collect::<Vec<_>>().join(", "))
+    }))
+}
+
+fn read(candidate: &TimeField, text: &str) -> Result<Time, TimeError> {
+    let Some(start) = candidate.since else { return Time::parse(text) };
+    let seconds: f64 = text.trim().parse().map_err(|_| TimeError::Unreadable(text.chars().take(64).collect()))?;
+    // Saturates; what is out of range is implausible.
+    let time = start.plus_micros((seconds * 1e6).round() as i64);
+    time.plausible().ok_or_else(|| TimeError::Implausible(text.chars().take(64).collect()))
+}
+
+/// An implausible time says more than an unreadable one; among equals the first counts.
+fn note(failure: &mut Option<DeadReason>, field: &str, error: &TimeError) {
+    let reason = match error {
+        TimeError::Unreadable(_) => DeadReason::UnreadableTime(format!("{field}: {error}")),
+        TimeError::Implausible(_) => DeadReason::ImplausibleTime(format!("{field}: {error}")),
+    };
+    if failure.is_none() || (matches!(failure, Some(DeadReason::UnreadableTime(_))) && matches!(error, TimeError::Implausible(_))) {
+        *failure = Some(reason);
+    }
+}

@@ -1,0 +1,197 @@
+//! The wanted paths of a shape as a trie, walked once in the order of the document. What no path names is skipped
+//! whole, since the tape knows where a value ends.
+
+use hashbrown::HashMap;
+use simd_json::Node;
+use smallvec::SmallVec;
+
+use super::json::{Json, Kind, parse_text};
+use super::slots::Slots;
+use crate::mapping::{FieldId, Path, strip_spaces};
+
+type NodeId = usize;
+type Children = HashMap<Box<str>, NodeId, foldhash::fast::FixedState>;
+
+/// Paths to fields.
+#[derive(Debug)]
+pub(crate) struct Trie {
+    nodes: Vec<TrieNode>,
+    pairs: Vec<PairTable>,
+}
+
+#[derive(Debug, Default)]
+struct TrieNode {
+    children: Children,
+    /// Every child that is an object.
+    any_object: Option<NodeId>,
+    /// Fields whose value stands here, with the rank of this path among the field's paths.
+    fields: SmallVec<[(FieldId, u16); 2]>,
+    /// Children that are steps on a list: an index, or `name=value`.
+    on_list: Vec<(Box<str>, NodeId)>,
+    json_text: bool,
+    pairs: SmallVec<[usize; 1]>,
+}
+
+/// How a list of name/value objects gives fields.
+#[derive(Debug)]
+pub(crate) struct PairTable {
+    pub(crate) name: Path,
+    pub(crate) value: Vec<Path>,
+    pub(crate) fields: HashMap<Box<str>, (FieldId, u16), foldhash::fast::FixedState>,
+}
+
+impl Trie {
+    pub(crate) fn new() -> Self {
+        Self { nodes: vec![TrieNode::default()], pairs: Vec::new() }
+    }
+
+    /// Whether no path was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.len() == 1 && self.nodes[0].fields.is_empty() && self.nodes[0].pairs.is_empty()
+    }
+
+    /// The node at the end of the steps, made if it is new. `*` is every child object.
+    pub(crate) fn node<'s>(&mut self, steps: impl IntoIterator<Item = &'s str>) -> NodeId {
+        let mut at = 0;
+        for step in steps {
+            at = if step == "*" { self.any_object(at) } else { self.child(at, step) };
+        }
+        at
+    }
+
+    fn child(&mut self, at: NodeId, step: &str) -> NodeId {
+        if let Some(child) = self.nodes[at].children.get(step) {
+            return *child;
+        }
+        let child = self.nodes.len();
+        self.nodes.push(TrieNode::default());
+        self.nodes[at].children.insert(step.into(), child);
+        if step.parse::<usize>().is_ok() || step.contains('=') {
+            self.nodes[at].on_list.push((step.into(), child));
+        }
+        child
+    }
+
+    fn any_object(&mut self, at: NodeId) -> NodeId {
+        if let Some(child) = self.nodes[at].any_object {
+            return child;
+        }
+        let child = self.nodes.len();
+        self.nodes.push(TrieNode::default());
+        self.nodes[at].any_object = Some(child);
+        child
+    }
+
+    pub(crate) fn add_field(&mut self, node: NodeId, field: FieldId, rank: u16) {
+        self.nodes[node].fields.push((field, rank));
+    }
+
+    pub(crate) fn set_json_text(&mut self, node: NodeId) {
+        self.nodes[node].json_text = true;
+    }
+
+    pub(crate) fn add_pairs(&mut self, node: NodeId, table: PairTable) {
+        self.nodes[node].pairs.push(self.pairs.len());
+        self.pairs.push(table);
+    }
+
+    /// Takes every wanted value of the event at `at` into `slots`.
+    pub(crate) fn walk(&self, tape: &[Node<'_>], at: usize, slots: &mut Slots) {
+        self.visit(0, Json::Tape(tape, at), false, slots);
+    }
+
+    fn visit(&self, node: NodeId, value: Json<'_>, in_list: bool, slots: &mut Slots) {
+        let trie = &self.nodes[node];
+        if !trie.fields.is_empty() {
+            let place = slots.keep(value);
+            let null = matches!(value.kind(), Kind::Null);
+            for (field, rank) in &trie.fields {
+                slots.hit(*field, *rank, null, place, in_list);
+            }
+        }
+        if trie.json_text
+            && let Kind::Text(text) = value.kind()
+        {
+            if let Some(parsed) = parse_text(text) {
+                self.descend(trie, Json::Value(&parsed), in_list, slots);
+            }
+            return;
+        }
+        self.descend(trie, value, in_list, slots);
+    }
+
+    #[inline]
+    fn descend(&self, trie: &TrieNode, value: Json<'_>, in_list: bool, slots: &mut Slots) {
+        for table in &trie.pairs {
+            self.pairs[*table].take(value, slots);
+        }
+        if trie.children.is_empty() && trie.any_object.is_none() {
+            return;
+        }
+        match value.kind() {
+            Kind::Object => self.descend_object(trie, value, in_list, slots),
+            Kind::List => self.descend_list(trie, value, slots),
+            _ => {}
+        }
+    }
+
+    fn descend_object(&self, trie: &TrieNode, value: Json<'_>, in_list: bool, slots: &mut Slots) {
+        for (key, member) in value.entries() {
+            if let Some(child) = trie.child(key) {
+                self.visit(child, member, in_list, slots);
+            }
+            if let Some(child) = trie.any_object
+                && matches!(member.kind(), Kind::Object)
+            {
+                self.visit(child, member, in_list, slots);
+            }
+        }
+    }
+
+    /// A name below a list means that name in any member; an index or `name=value` means one member.
+    fn descend_list(&self, trie: &TrieNode, value: Json<'_>, slots: &mut Slots) {
+        for (step, child) in &trie.on_list {
+            if let Some(member) = value.step(step) {
+                self.visit(*child, member, false, slots);
+            }
+        }
+        for member in value.members() {
+            self.descend(trie, member, true, slots);
+        }
+    }
+}
+
+impl TrieNode {
+    #[inline]
+    fn child(&self, key: &str) -> Option<NodeId> {
+        match self.children.get(key) {
+            Some(child) => Some(*child),
+            None if memchr::memchr(b' ', key.as_bytes()).is_some() => self.children.get(&strip_spaces(key)).copied(),
+            None => None,
+        }
+    }
+}
+
+impl PairTable {
+    fn take(&self, list: Json<'_>, slots: &mut Slots) {
+        if matches!(list.kind(), Kind::Object) {
+            return self.take_one(list, slots);
+        }
+        for member in list.members() {
+            self.take_one(member, slots);
+        }
+    }
+
+    fn take_one(&self, pair: Json<'_>, slots: &mut Slots) {
+        let Some(Kind::Text(name)) = pair.at(&self.name.steps).map(Json::kind) else { return };
+        let found = self.fields.get(name).or_else(|| self.fields.get(&strip_spaces(name)));
+        let Some((field, rank)) = found else { return };
+        let values = self.value.iter().filter_map(|path| pair.at(&path.steps));
+        let value = values.reduce(|first, other| if matches!(first.kind(), Kind::Null) { other } else { first });
+        if let Some(value) = value {
+            let place = slots.keep(value);
+            slots.hit(*field, *rank, matches!(value.kind(), Kind::Null), place, false);
+        }
+    }
+}
+

@@ -1,0 +1,49 @@
+//! Conditions of variants on native fields. Case does not matter.
+
+use super::json::{Json, Kind};
+use super::slots::Values;
+use crate::mapping::{Condition, Test, When};
+
+/// Whether every condition holds.
+pub(crate) fn holds(when: &When, values: &Values<'_>) -> bool {
+    when.iter().all(|(field, condition)| match condition {
+        Condition::Exists(wanted) => values.get(*field).is_some() == *wanted,
+        Condition::Any(tests) if values.is_listed(*field) => values.listed(*field).any(|json| any(tests, json)),
+        Condition::Any(tests) => values.get(*field).is_some_and(|json| any(tests, json)),
+    })
+}
+
+pub(crate) fn is_list(json: Json<'_>) -> bool {
+    matches!(json.kind(), Kind::List)
+}
+
+fn any(tests: &[Test], json: Json<'_>) -> bool {
+    let json = json.unwrapped();
+    if is_list(json) {
+        return json.members().any(|member| any(tests, member));
+    }
+    let mut scratch = String::new();
+    json.scalar(&mut scratch).is_some_and(|text| tests.iter().any(|test| passes(test, text.trim())))
+}
+
+fn passes(test: &Test, text: &str) -> bool {
+    match test {
+        Test::Equals(wanted) => equals(text, wanted),
+        Test::Prefix(wanted) => match text.get(..wanted.len()) {
+            Some(head) if head.is_ascii() => head.eq_ignore_ascii_case(wanted),
+            _ => text.to_lowercase().starts_with(wanted.as_ref()),
+        },
+        Test::Contains(wanted) => text.to_lowercase().contains(wanted.as_ref()),
+    }
+}
+
+/// Whether `text` equals `lower`, which is in lower case.
+pub(crate) fn equals(text: &str, lower: &str) -> bool {
+    text.eq_ignore_ascii_case(lower) || (!text.is_ascii() && text.to_lowercase() == lower)
+}
+
+/// Calls `f` with the text in lower case; allocates where it is not already.
+pub(crate) fn lower<R>(text: &str, f: impl FnOnce(&str) -> R) -> R {
+    let text = text.trim();
+    if text.bytes().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) { f(text) } else { f(&text.to_lowercase()) }
+}

@@ -1,1 +1,61 @@
-//! respond
+//! Guarded response: from incidents to changes in the world that are decided, recorded and reversible.
+//!
+//! ```text
+//! Incident -> ResponseRules -> Policy -> Action (command) -> lease -> Executor -> provider
+//!              who asks         may it?    | state machine            probe, execute, poll, verify
+//!                                          v
+//!                                        Effect ("host H is isolated": holders, time to live)
+//! ```
+//!
+//! - [`Responder`] is pure: incidents, people's words, time and reports go in, [`ActionChange`]s come out. The
+//!   caller stores each change *before* anything is sent. It reads no clock and opens no socket.
+//! - [`ResponseRules`] say what should be done ([CEL](https://cel.dev) conditions, `packs/README.md`), the
+//!   [`Policy`] what may be done: automation level, protected devices, caps, cool-down, kill switch.
+//! - `command.rs` and `effect.rs` are the two state machines; an effect ends when its last holder lets go or
+//!   its time is over, whichever comes first.
+//! - [`Executor`] is the edge to a provider, [`HttpExecutor`] the one for Defender-shaped machine actions,
+//!   [`Worker`] carries steps from the one to the other.
+//! - [`audit`] is the hash chain of all of it.
+//!
+//! ```
+//! use respond::{Policy, Responder, ResponseRules};
+//! let (rules, report) = ResponseRules::load(ResponseRules::builtin_pack());
+//! assert!(report.rejected.is_empty());
+//! let responder = Responder::new(rules, Policy::default())?;
+//! assert_eq!(responder.actions().count(), 0);
+//! # Ok::<(), respond::RespondError>(())
+//! ```
+
+pub mod audit;
+mod book;
+mod command;
+mod condition;
+mod effect;
+mod error;
+mod executor;
+mod pattern;
+mod policy;
+mod responder;
+mod rules;
+mod select;
+mod span;
+mod verb;
+mod work;
+mod worker;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+
+pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
+pub use error::RespondError;
+pub use executor::{Capability, Executor, HttpExecutor, HttpExecutorConfig};
+pub use pattern::Pattern;
+pub use policy::{Automation, Caps, DeviceGroup, Policy};
+pub use responder::{ActionChange, Counts, Leased, Responder};
+pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
+pub use span::Span;
+pub use verb::Verb;
+pub use work::{ExecuteError, Probe, Progress, Reply, Report, Request, Step, UnderWay, Work};
+pub use worker::{Worker, drive};

@@ -1,0 +1,162 @@
+//! What the responder knows: actions, effects, and how to find them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Entity, IncidentId, Target, TenantId, Time};
+
+use crate::effect::{effect_id, is_wanted};
+use crate::verb::Verb;
+
+/// The window of the hourly caps.
+const HOUR_US: i64 = 3_600_000_000;
+
+/// Actions and effects with their indices. Holds no policy: it answers questions.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    actions: BTreeMap<ActionId, Action>,
+    effects: BTreeMap<EffectId, Effect>,
+    open: BTreeSet<ActionId>,
+    by_incident: BTreeMap<IncidentId, BTreeSet<ActionId>>,
+    /// Every name of a known target, with its canonical entity.
+    names: HashMap<(TenantId, Entity), Entity>,
+    /// Commands started within the hour, oldest first.
+    starts: VecDeque<(Time, TenantId, Arc<str>)>,
+}
+
+/// The verb of an action; an action read back from a newer version may have one we do not know.
+pub(crate) fn verb_of(action: &Action) -> Option<Verb> {
+    Verb::from_name(&action.verb)
+}
+
+/// The effect that an action is about.
+pub(crate) fn effect_of(action: &Action) -> EffectId {
+    effect_id(&action.tenant, &action.target, effect_kind(action))
+}
+
+/// The kind of that effect.
+pub(crate) fn effect_kind(action: &Action) -> &str {
+    match verb_of(action) {
+        Some(verb) => verb.effect(),
+        None => &action.verb,
+    }
+}
+
+impl Book {
+    pub(crate) fn put_action(&mut self, action: Action) {
+        self.learn_names(&action.tenant, &action.target);
+        match action.state.is_final() {
+            true => self.open.remove(&action.id),
+            false => self.open.insert(action.id.clone()),
+        };
+        let before = self.actions.get(&action.id).map(|a| a.incident.clone());
+        if let Some(before) = before.filter(|b| *b != action.incident) {
+            self.by_incident.entry(before).or_default().remove(&action.id);
+        }
+        self.by_incident.entry(action.incident.clone()).or_default().insert(action.id.clone());
+        self.actions.insert(action.id.clone(), action);
+    }
+
+    pub(crate) fn put_effect(&mut self, effect: Effect) {
+        self.effects.insert(effect.id.clone(), effect);
+    }
+
+    pub(crate) fn action(&self, id: &ActionId) -> Option<&Action> {
+        self.actions.get(id)
+    }
+
+    pub(crate) fn effect(&self, id: &EffectId) -> Option<&Effect> {
+        self.effects.get(id)
+    }
+
+    pub(crate) fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.values()
+    }
+
+    pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.effects.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.actions.len()
+    }
+
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Action> {
+        self.open.iter().filter_map(|id| self.actions.get(id))
+    }
+
+    pub(crate) fn of_incident(&self, incident: &IncidentId) -> impl Iterator<Item = &Action> {
+        self.by_incident.get(incident).into_iter().flatten().filter_map(|id| self.actions.get(id))
+    }
+
+    /// The open command, other than `but`, that brings this effect about, if there is one past approval.
+    pub(crate) fn applying(&self, effect: &EffectId, but: Option<&ActionId>) -> Option<&Action> {
+        self.open().find(|a| {
+            Some(&a.id) != but
+                && a.state != ActionState::AwaitingApproval
+                && verb_of(a).is_some_and(Verb::applies)
+                && effect_of(a) == *effect
+        })
+    }
+
+    /// The target under the name by which it is already known, with all names together.
+    pub(crate) fn known_target(&self, tenant: &TenantId, target: &Target) -> Target {
+        let names = std::iter::once(&target.entity).chain(&target.identifiers);
+        let known = names.filter_map(|n| self.names.get(&(tenant.clone(), n.clone()))).min();
+        let entity = known.unwrap_or(&target.entity).clone();
+        let mut identifiers: BTreeSet<Entity> = target.identifiers.iter().cloned().collect();
+        identifiers.insert(entity.clone());
+        Target { entity, identifiers: identifiers.into_iter().collect() }
+    }
+
+    fn learn_names(&mut self, tenant: &TenantId, target: &Target) {
+        for name in std::iter::once(&target.entity).chain(&target.identifiers) {
+            self.names.entry((tenant.clone(), name.clone())).or_insert_with(|| target.entity.clone());
+        }
+    }
+
+    /// Notes that a rule started a command.
+    pub(crate) fn note_start(&mut self, at: Time, tenant: &TenantId, rule: &str) {
+        while self.starts.front().is_some_and(|(t, ..)| at.micros() - t.micros() >= HOUR_US) {
+            self.starts.pop_front();
+        }
+        self.starts.push_back((at, tenant.clone(), rule.into()));
+    }
+
+    /// Commands that were started within the hour: by this rule, and by all, in this tenant.
+    pub(crate) fn starts(&self, now: Time, tenant: &TenantId, rule: &str) -> (u32, u32) {
+        let recent = self.starts.iter().filter(|(t, of, _)| now.micros() - t.micros() < HOUR_US && of == tenant);
+        recent.fold((0, 0), |(by_rule, all), (_, _, r)| (by_rule + u32::from(&**r == rule), all + 1))
+    }
+
+    /// Effects that hold, or are about to, in this tenant.
+    pub(crate) fn concurrent(&self, tenant: &TenantId) -> u32 {
+        let count = self.effects.values().filter(|e| e.tenant == *tenant && is_wanted(e)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets what ended before `time` and holds nothing: storage still has it.
+    pub(crate) fn forget_before(&mut self, time: Time) {
+        let ended = |e: &Effect| matches!(e.state, EffectState::Absent | EffectState::Reverted) && e.updated_at < time;
+        self.effects.retain(|_, e| !ended(e));
+        let held: BTreeSet<&ActionId> = self.effects.values().flat_map(|e| &e.holders).map(|h| &h.action).collect();
+        let old = |a: &Action| a.state.is_final() && a.history.last().is_none_or(|t| t.at < time);
+        let gone: Vec<ActionId> =
+            self.actions.values().filter(|a| old(a) && !held.contains(&a.id)).map(|a| a.id.clone()).collect();
+        for id in gone {
+            if let Some(action) = self.actions.remove(&id)
+                && let Some(others) = self.by_incident.get_mut(&action.incident)
+            {
+                others.remove(&id);
+            }
+        }
+        self.by_incident.retain(|_, ids| !ids.is_empty());
+        self.forget_names();
+    }
+
+    fn forget_names(&mut self) {
+        let known: BTreeSet<(&TenantId, &Entity)> =
+            self.actions.values().map(|a| (&a.tenant, &a.target.entity)).collect();
+        self.names.retain(|(tenant, _), canonical| known.contains(&(tenant, canonical)));
+    }
+}

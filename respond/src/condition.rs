@@ -1,0 +1,127 @@
+//! Conditions of response rules, in the Common Expression Language (CEL), and the facts they see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cel::{Context, Env, Program, Value};
+use event::{EntityType, Incident};
+use serde::Serialize;
+
+use crate::select::AttackedDevice;
+
+/// A longer condition is no condition a person can review; the bound also bounds the parser's stack.
+const CONDITION_BYTES_MAX: usize = 4_096;
+
+/// `incident` as conditions see it. Numbers are CEL ints.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IncidentFacts {
+    id: String,
+    title: String,
+    status: &'static str,
+    /// 1 informational to 5 critical.
+    severity: i64,
+    severity_name: &'static str,
+    score: i64,
+    confidence: i64,
+    domains: Vec<&'static str>,
+    tactics: Vec<&'static str>,
+    techniques: Vec<String>,
+    /// Number of alerts.
+    alerts: i64,
+    duration_s: i64,
+    sealed: bool,
+}
+
+/// `device` as the `where` of a rule sees it.
+#[derive(Debug, Clone, Serialize)]
+struct DeviceFacts {
+    name: String,
+    names: Vec<String>,
+    severity: i64,
+    tactics: Vec<&'static str>,
+    techniques: Vec<String>,
+    alerts: i64,
+}
+
+/// What a condition is evaluated on.
+pub(crate) struct Facts {
+    incident: IncidentFacts,
+    /// Every entity type, with the values of that type.
+    entities: BTreeMap<&'static str, Vec<String>>,
+}
+
+/// A compiled condition.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    program: Arc<Program>,
+}
+
+impl Facts {
+    pub(crate) fn of(incident: &Incident) -> Self {
+        let values = |t: &EntityType| incident.entities_of(*t).map(|e| e.value.to_string()).collect();
+        Facts {
+            incident: IncidentFacts {
+                id: incident.id.to_string(),
+                title: incident.title.clone(),
+                status: incident.status.as_str(),
+                severity: incident.severity as i64,
+                severity_name: incident.severity.as_str(),
+                score: i64::from(incident.score),
+                confidence: i64::from(incident.confidence),
+                domains: incident.domains.iter().map(|d| d.as_str()).collect(),
+                tactics: incident.tactics.iter().map(|t| t.as_str()).collect(),
+                techniques: incident.techniques.iter().map(|t| t.to_string()).collect(),
+                alerts: i64::try_from(incident.alerts.len()).unwrap_or(i64::MAX),
+                duration_s: incident.last_time.micros().saturating_sub(incident.first_time.micros()) / 1_000_000,
+                sealed: incident.sealed,
+            },
+            entities: EntityType::ALL.iter().map(|t| (t.as_str(), values(t))).collect(),
+        }
+    }
+}
+
+impl DeviceFacts {
+    fn of(device: &AttackedDevice) -> Self {
+        DeviceFacts {
+            name: device.target.entity.value.to_string(),
+            names: device.target.identifiers.iter().map(|e| e.value.to_string()).collect(),
+            severity: device.severity as i64,
+            tactics: device.tactics.iter().map(|t| t.as_str()).collect(),
+            techniques: device.techniques.iter().map(|t| t.to_string()).collect(),
+            alerts: i64::from(device.alerts),
+        }
+    }
+}
+
+impl Condition {
+    /// Compiles a condition and tries it on `facts`, so that a misspelt name or a number where a truth value
+    /// belongs is found when the rule is loaded.
+    pub(crate) fn compile(
+        source: &str,
+        facts: &Facts,
+        device: Option<&AttackedDevice>,
+    ) -> Result<Self, String> {
+        if source.len() > CONDITION_BYTES_MAX {
+            return Err(format!("condition has {} bytes, at most {CONDITION_BYTES_MAX}", source.len()));
+        }
+        let program = Program::compile(source).map_err(|e| e.to_string())?;
+        let condition = Condition { program: Arc::new(program) };
+        condition.evaluate(facts, device)?;
+        Ok(condition)
+    }
+
+    /// Whether the condition holds.
+    pub(crate) fn evaluate(&self, facts: &Facts, device: Option<&AttackedDevice>) -> Result<bool, String> {
+        let mut context = Context::with_env(Arc::new(Env::stdlib()));
+        context.add_variable("incident", &facts.incident).map_err(|e| e.to_string())?;
+        context.add_variable("entities", &facts.entities).map_err(|e| e.to_string())?;
+        if let Some(device) = device {
+            context.add_variable("device", DeviceFacts::of(device)).map_err(|e| e.to_string())?;
+        }
+        match self.program.execute(&context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(format!("gives {:?}, not true or false", other.type_of())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The executor contract: one implementation per provider.
+//!
+//! Taking an effect back is a command of its own with the inverse verb ([`Verb::inverse`]), so that it is
+//! probed, fenced, retried and audited like any other.
+
+mod http;
+
+use async_trait::async_trait;
+
+use crate::verb::Verb;
+use crate::work::{ExecuteError, Probe, Progress, Request};
+
+pub use http::{HttpExecutor, HttpExecutorConfig};
+
+/// What an executor can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capability {
+    /// Name of the provider.
+    pub provider: String,
+    /// Its verbs. A verb without its inverse here must not run by itself: it could not be undone.
+    pub verbs: Vec<Verb>,
+    /// Whether a request can be cancelled before it takes effect.
+    pub cancellable: bool,
+}
+
+/// Does actions at one provider. Every call is bounded in time and in bytes, and sends at most one request
+/// that changes anything.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// What it can do.
+    fn capability(&self) -> Capability;
+
+    /// Asks for the present state of the target and for requests under way. Changes nothing.
+    async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError>;
+
+    /// Sends the request once, and gives the provider's reference for it.
+    async fn execute(&self, request: &Request) -> Result<String, ExecuteError>;
+
+    /// Asks how the request is getting on.
+    async fn poll(&self, request: &Request, provider_ref: &str) -> Result<Progress, ExecuteError>;
+
+    /// Asks the provider to forget the request; false where it is too late.
+    async fn cancel(&self, request: &Request, provider_ref: &str) -> Result<bool, ExecuteError>;
+}

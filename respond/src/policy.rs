@@ -1,0 +1,398 @@
+//! The policy: what may run by itself, what waits for a person, what never happens.
+//!
+//! [`Policy::decide`] is a pure function of the proposal, the policy and the usage so far; its reasons are in
+//! the order of the checks, and the first check that holds an action back decides.
+
+use event::{RiskClass, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RespondError;
+use crate::pattern::Pattern;
+use crate::span::Span;
+
+/// How much may happen without a person; ordered from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Automation {
+    /// Nothing happens; that it was asked for is recorded.
+    Off,
+    /// Dry run: what would have happened is recorded.
+    AuditOnly,
+    /// Everything waits for a person: the engine recommends.
+    #[default]
+    #[serde(alias = "recommend")]
+    ApproveAll,
+    /// Risk classes R0 and R1 run, the rest waits.
+    Semi,
+    /// Risk classes up to R2 run, the rest waits.
+    Full,
+}
+
+impl Automation {
+    /// The name used in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Automation::Off => "off",
+            Automation::AuditOnly => "audit_only",
+            Automation::ApproveAll => "approve_all",
+            Automation::Semi => "semi",
+            Automation::Full => "full",
+        }
+    }
+
+    /// The highest risk class that runs without a person.
+    const fn risk_max(self) -> Option<RiskClass> {
+        match self {
+            Automation::Off | Automation::AuditOnly | Automation::ApproveAll => None,
+            Automation::Semi => Some(RiskClass::R1),
+            Automation::Full => Some(RiskClass::R2),
+        }
+    }
+}
+
+/// Devices with an automation level of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceGroup {
+    /// Name, shown in decisions.
+    pub name: String,
+    /// Device names, with `*` and `?`.
+    pub devices: Vec<Pattern>,
+    /// Their level.
+    pub automation: Automation,
+}
+
+/// Blast-radius caps. A person's approval does not lift them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Caps {
+    /// Actions that one rule may start in an hour, per tenant.
+    pub rule_per_hour_max: u32,
+    /// Actions that all rules may start in an hour, per tenant.
+    pub tenant_per_hour_max: u32,
+    /// Effects that may hold at one time, per tenant.
+    pub concurrent_max: u32,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        // A rule that wants more than five hosts an hour has more likely gone wrong than seen a worm.
+        Caps { rule_per_hour_max: 5, tenant_per_hour_max: 20, concurrent_max: 50 }
+    }
+}
+
+/// The policy, as configured under `[respond]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Level of whatever is in no group.
+    pub automation: Automation,
+    /// Groups; the first that names the target decides.
+    pub groups: Vec<DeviceGroup>,
+    /// Devices that are never acted on, by names with `*` and `?`.
+    pub protected: Vec<Pattern>,
+    /// Devices whose actions count one risk class higher.
+    pub critical: Vec<Pattern>,
+    /// Caps.
+    pub caps: Caps,
+    /// After an effect has ended on a target, for how long only a person may bring it back.
+    pub cool_down: Span,
+    /// Stops every new effect; what holds can still be taken back.
+    pub kill_switch: bool,
+    /// How long an approval may wait.
+    pub approval_within: Span,
+    /// How long a command may take, offline devices included.
+    pub execute_within: Span,
+    /// How long an effect holds where the rule does not say.
+    pub ttl: Span,
+    /// How long an effect may hold at most.
+    pub ttl_max: Span,
+    /// Confidence (0 to 100) that an incident needs for anything above R1 to run by itself.
+    pub auto_confidence_min: u32,
+    /// Telemetry domains that must agree for anything above R1 to run by itself.
+    pub auto_domains_min: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let patterns = |names: &[&str]| names.iter().map(|n| Pattern::new(n)).collect();
+        Policy {
+            automation: Automation::default(),
+            groups: Vec::new(),
+            protected: patterns(&["dc", "dc?", "dc??", "dc-*", "*-dc", "*-dc?", "*-dc??", "*-dc-*", "adfs*", "*-pki*"]),
+            critical: patterns(&["srv*", "*-srv*", "sql*", "*-sql*"]),
+            caps: Caps::default(),
+            cool_down: Span::from_secs(1_800),
+            kill_switch: false,
+            approval_within: Span::from_hours(7 * 24),
+            execute_within: Span::from_hours(24),
+            ttl: Span::from_hours(24),
+            ttl_max: Span::from_hours(7 * 24),
+            auto_confidence_min: 80,
+            auto_domains_min: 2,
+        }
+    }
+}
+
+/// What is asked for.
+pub(crate) struct Proposal<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) risk: RiskClass,
+    /// The most that the rule's author allows.
+    pub(crate) automation_max: Option<Automation>,
+    pub(crate) confidence: u32,
+    pub(crate) domains: usize,
+}
+
+/// What is already going on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Usage {
+    pub(crate) rule_hour: u32,
+    pub(crate) tenant_hour: u32,
+    pub(crate) concurrent: u32,
+    /// Who or what already brings the effect about.
+    pub(crate) held: Option<String>,
+    /// Whether the effect ended on this target within the cool-down.
+    pub(crate) cooling: bool,
+}
+
+/// What comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Execute,
+    Approve,
+    Suppress,
+    Simulate,
+}
+
+impl Outcome {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Execute => "execute",
+            Outcome::Approve => "approve",
+            Outcome::Suppress => "suppress",
+            Outcome::Simulate => "simulate",
+        }
+    }
+}
+
+/// The decision on a proposal.
+#[derive(Debug, Clone)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) automation: Automation,
+    pub(crate) reasons: Vec<String>,
+}
+
+impl Policy {
+    /// Content hash: two equal policies have one version.
+    pub fn version(&self) -> String {
+        // A struct of plain fields always serialises; Debug has them all, too.
+        blake3::hash(format!("{self:?}").as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// Refuses settings that contradict each other, with the remedy.
+    ///
+    /// # Errors
+    /// [`RespondError::BadInput`] naming the setting.
+    pub fn check(&self) -> Result<(), RespondError> {
+        let bad = |text: &str| Err(RespondError::BadInput(text.to_owned()));
+        if self.ttl > self.ttl_max {
+            return bad("respond.ttl is longer than respond.ttl_max: lower the one or raise the other");
+        }
+        if self.auto_confidence_min > 100 {
+            return bad("respond.auto_confidence_min is over 100: confidence goes from 0 to 100");
+        }
+        let mut patterns = self.protected.iter().chain(&self.critical).chain(self.groups.iter().flat_map(|g| &g.devices));
+        if patterns.any(|p| p.as_str().trim().is_empty()) {
+            return bad("respond has an empty device pattern: it would name nothing; remove it");
+        }
+        Ok(())
+    }
+
+    /// Whether the target must never be acted on, and by which pattern.
+    pub(crate) fn protects(&self, target: &Target) -> Option<&Pattern> {
+        self.protected.iter().find(|p| p.names(target))
+    }
+
+    /// The risk class of an action on this target.
+    pub(crate) fn risk(&self, base: RiskClass, target: &Target) -> RiskClass {
+        if self.critical.iter().any(|p| p.names(target)) { base.raised() } else { base }
+    }
+
+    /// The time to live of an effect: what the rule says, within the bounds of the policy.
+    pub(crate) fn ttl(&self, wanted: Option<Span>) -> Span {
+        wanted.unwrap_or(self.ttl).min(self.ttl_max)
+    }
+
+    fn level(&self, proposal: &Proposal<'_>, reasons: &mut Vec<String>) -> Automation {
+        let group = self.groups.iter().find(|g| g.devices.iter().any(|p| p.names(proposal.target)));
+        let (level, of) = match group {
+            Some(group) => (group.automation, format!("group {}", group.name)),
+            None => (self.automation, "default".to_owned()),
+        };
+        reasons.push(format!("automation is {} ({of})", level.as_str()));
+        match proposal.automation_max {
+            Some(max) if max < level => {
+                reasons.push(format!("the rule allows at most {}", max.as_str()));
+                max
+            }
+            _ => level,
+        }
+    }
+
+    /// Decides on a proposal.
+    pub(crate) fn decide(&self, proposal: &Proposal<'_>, usage: &Usage) -> Verdict {
+        let mut reasons = Vec::new();
+        let automation = self.level(proposal, &mut reasons);
+        let outcome = self
+            .stop(proposal, usage, automation, &mut reasons)
+            .or_else(|| self.hold(proposal, usage, automation, &mut reasons))
+            .unwrap_or(Outcome::Execute);
+        Verdict { outcome, automation, reasons }
+    }
+
+    /// Checks that no approval lifts.
+    fn stop(&self, p: &Proposal<'_>, usage: &Usage, level: Automation, reasons: &mut Vec<String>) -> Option<Outcome> {
+        if level == Automation::Off {
+            reasons.push("automation is off".to_owned());
+            return Some(Outcome::Suppress);
+        }
+        if let Some(pattern) = self.protects(p.target) {
+            reasons.push(format!("{} is protected ({})", p.target.entity.value, pattern.as_str()));
+            return Some(Outcome::Suppress);
+        }
+        reasons.push(format!("{} is not protected", p.target.entity.value));
+        if level == Automation::AuditOnly {
+            reasons.push("dry run: recorded, not done".to_owned());
+            return Some(Outcome::Simulate);
+        }
+        if let Some(held) = &usage.held {
+            reasons.push(format!("duplicate: {held}"));
+            return Some(Outcome::Suppress);
+        }
+        None
+    }
+
+    /// Checks that leave the matter to a person.
+    fn hold(&self, p: &Proposal<'_>, usage: &Usage, level: Automation, reasons: &mut Vec<String>) -> Option<Outcome> {
+        if let Err(limit) = self.within_limits(usage) {
+            reasons.push(limit);
+            return Some(Outcome::Approve);
+        }
+        reasons.push("within caps".to_owned());
+        let held_back = self.needs_person(p, usage, level);
+        let may_run = || format!("risk {:?}, confidence {}, {} domains: may run", p.risk, p.confidence, p.domains);
+        reasons.push(held_back.clone().unwrap_or_else(may_run));
+        held_back.map(|_| Outcome::Approve)
+    }
+
+    fn needs_person(&self, p: &Proposal<'_>, usage: &Usage, level: Automation) -> Option<String> {
+        if usage.cooling {
+            return Some(format!("the effect ended on this target less than {} ago", self.cool_down));
+        }
+        if level.risk_max().is_none_or(|max| p.risk > max) {
+            return Some(format!("risk {:?} needs a person at level {}", p.risk, level.as_str()));
+        }
+        if p.risk > RiskClass::R1 && p.confidence < self.auto_confidence_min {
+            return Some(format!("confidence {} is under {}", p.confidence, self.auto_confidence_min));
+        }
+        if p.risk > RiskClass::R1 && p.domains < self.auto_domains_min {
+            return Some(format!("{} telemetry domains agree, {} are needed", p.domains, self.auto_domains_min));
+        }
+        None
+    }
+
+    /// Caps and kill switch: they bind people as well.
+    pub(crate) fn within_limits(&self, usage: &Usage) -> Result<(), String> {
+        let over = |name: &str, used: u32, max: u32| format!("cap {name} is reached ({used} of {max})");
+        let caps = &self.caps;
+        if self.kill_switch {
+            return Err("the kill switch is on".to_owned());
+        }
+        if usage.rule_hour >= caps.rule_per_hour_max {
+            return Err(over("rule_per_hour_max", usage.rule_hour, caps.rule_per_hour_max));
+        }
+        if usage.tenant_hour >= caps.tenant_per_hour_max {
+            return Err(over("tenant_per_hour_max", usage.tenant_hour, caps.tenant_per_hour_max));
+        }
+        if usage.concurrent >= caps.concurrent_max {
+            return Err(over("concurrent_max", usage.concurrent, caps.concurrent_max));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::device_target;
+
+    fn decide(policy: &Policy, host: &str, usage: &Usage) -> (Outcome, String) {
+        let target = device_target(host);
+        let risk = policy.risk(RiskClass::R2, &target);
+        let proposal = Proposal { target: &target, risk, automation_max: None, confidence: 90, domains: 3 };
+        let verdict = policy.decide(&proposal, usage);
+        (verdict.outcome, verdict.reasons.last().unwrap().clone())
+    }
+
+    fn full() -> Policy {
+        Policy { automation: Automation::Full, ..Policy::default() }
+    }
+
+    #[test]
+    fn the_default_recommends() {
+        let (outcome, reason) = decide(&Policy::default(), "ws-01", &Usage::default());
+        assert_eq!(outcome, Outcome::Approve);
+        assert_eq!(reason, "risk R2 needs a person at level approve_all");
+    }
+
+    #[test]
+    fn each_check_holds_back_with_its_reason() {
+        let some = Usage::default();
+        let cases = [
+            (full(), "ws-01", some.clone(), Outcome::Execute, "may run"),
+            (full(), "DC01.corp.example", some.clone(), Outcome::Suppress, "is protected (dc??)"),
+            (full(), "srv-files", some.clone(), Outcome::Approve, "risk R3 needs a person"),
+            (Policy { automation: Automation::Semi, ..full() }, "ws-01", some.clone(), Outcome::Approve, "risk R2"),
+            (Policy { automation: Automation::Off, ..full() }, "ws-01", some.clone(), Outcome::Suppress, "off"),
+            (Policy { automation: Automation::AuditOnly, ..full() }, "ws-01", some.clone(), Outcome::Simulate, "dry run"),
+            (Policy { kill_switch: true, ..full() }, "ws-01", some.clone(), Outcome::Approve, "kill switch"),
+            (Policy { auto_confidence_min: 95, ..full() }, "ws-01", some.clone(), Outcome::Approve, "confidence 90"),
+            (Policy { auto_domains_min: 4, ..full() }, "ws-01", some.clone(), Outcome::Approve, "3 telemetry domains"),
+            (full(), "ws-01", Usage { rule_hour: 5, ..some.clone() }, Outcome::Approve, "rule_per_hour_max"),
+            (full(), "ws-01", Usage { tenant_hour: 20, ..some.clone() }, Outcome::Approve, "tenant_per_hour_max"),
+            (full(), "ws-01", Usage { concurrent: 50, ..some.clone() }, Outcome::Approve, "concurrent_max"),
+            (full(), "ws-01", Usage { cooling: true, ..some.clone() }, Outcome::Approve, "less than 30m ago"),
+            (full(), "ws-01", Usage { held: Some("e-1".into()), ..some }, Outcome::Suppress, "duplicate: e-1"),
+        ];
+        for (policy, host, usage, outcome, reason) in cases {
+            let (got, why) = decide(&policy, host, &usage);
+            assert_eq!(got, outcome, "{why}");
+            assert!(why.contains(reason), "{why:?} has no {reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_group_that_names_the_device_decides() {
+        let group = |name: &str, pattern: &str, automation| DeviceGroup {
+            name: name.into(),
+            devices: vec![Pattern::new(pattern)],
+            automation,
+        };
+        let groups = vec![group("lab", "ws-9*", Automation::Off), group("workstations", "ws-*", Automation::Full)];
+        let policy = Policy { groups, ..Policy::default() };
+        assert_eq!(decide(&policy, "ws-01.corp.example", &Usage::default()).0, Outcome::Execute);
+        assert_eq!(decide(&policy, "ws-91", &Usage::default()).0, Outcome::Suppress);
+        assert_eq!(decide(&policy, "kiosk-1", &Usage::default()).0, Outcome::Approve);
+    }
+
+    #[test]
+    fn settings_that_contradict_are_refused() {
+        let policy = Policy { ttl_max: Span::from_hours(1), ..Policy::default() };
+        assert!(policy.check().unwrap_err().to_string().contains("respond.ttl_max"));
+        assert!(Policy { protected: vec![Pattern::new(" ")], ..Policy::default() }.check().is_err());
+        assert!(Policy::default().check().is_ok());
+        assert_ne!(policy.version(), Policy::default().version());
+    }
+}

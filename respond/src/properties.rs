@@ -1,0 +1,394 @@
+//! Properties over random histories: incidents, people, time, faults of the provider, crashes between any two
+//! steps. The provider is a model that counts what it was made to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use event::{Action, ActionId, Effect, EffectId, EffectState, Incident, IncidentId, IncidentStatus, Role, Time};
+use proptest::prelude::*;
+
+use crate::audit::{AuditEntry, AuditHead, verify};
+use crate::testing::{alert, incident};
+use crate::{
+    ActionChange, Automation, Caps, ExecuteError, Pattern, Policy, Probe, Progress, Reply, Report, Responder,
+    ResponseRules, Span, Step, UnderWay, Verb, Work,
+};
+
+const HOSTS: [&str; 4] = ["ws-01", "ws-02", "ws-03", "dc01"];
+const RULE: &str = "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: host.isolate\nttl: 2h\n";
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Happening {
+    Incident { number: u8, hosts: u8 },
+    Close { number: u8 },
+    Merge { from: u8, to: u8 },
+    Approve { nth: u8 },
+    Reject { nth: u8 },
+    Cancel { nth: u8 },
+    Undo { nth: u8 },
+    Work(Fault),
+    Pass { s: u32 },
+    KillSwitch(bool),
+    Crash,
+}
+
+/// How the provider treats a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Refused,
+    Unreachable,
+    /// Done, but the answer is lost.
+    LostReply,
+    /// Not done, and no answer either.
+    LostRequest,
+    /// Done, then the engine dies before it hears of it.
+    CrashAfter,
+    /// The engine dies after the intent is stored, before anything is sent.
+    CrashBefore,
+    WorkerSilent,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let fault = prop_oneof![
+        6 => Just(Fault::None), 1 => Just(Fault::Refused), 1 => Just(Fault::Unreachable), 1 => Just(Fault::LostReply),
+        1 => Just(Fault::LostRequest), 1 => Just(Fault::CrashAfter), 1 => Just(Fault::CrashBefore),
+        1 => Just(Fault::WorkerSilent)
+    ];
+    prop_oneof![
+        4 => (0..4u8, 1..16u8).prop_map(|(number, hosts)| Happening::Incident { number, hosts }),
+        1 => (0..4u8).prop_map(|number| Happening::Close { number }),
+        1 => (0..4u8, 0..4u8).prop_map(|(from, to)| Happening::Merge { from, to }),
+        1 => any::<u8>().prop_map(|nth| Happening::Approve { nth }),
+        1 => any::<u8>().prop_map(|nth| Happening::Reject { nth }),
+        1 => any::<u8>().prop_map(|nth| Happening::Cancel { nth }),
+        1 => any::<u8>().prop_map(|nth| Happening::Undo { nth }),
+        12 => fault.prop_map(Happening::Work),
+        4 => prop_oneof![Just(1), Just(30), Just(600), Just(4_000), Just(100_000)].prop_map(|s| Happening::Pass { s }),
+        1 => any::<bool>().prop_map(Happening::KillSwitch),
+        2 => Just(Happening::Crash),
+    ]
+}
+
+/// A provider that does what it is told, and counts.
+#[derive(Debug, Default)]
+struct Provider {
+    isolated: BTreeMap<String, ActionId>,
+    /// Requests carried out, by command.
+    done: BTreeMap<ActionId, u32>,
+    isolations: BTreeSet<String>,
+    /// Requests that are accepted but not finished.
+    open: BTreeMap<String, (Verb, ActionId)>,
+}
+
+impl Provider {
+    fn take(&mut self, work: &Work) {
+        let host = work.request.target.entity.value.to_string();
+        *self.done.entry(work.request.action.clone()).or_default() += 1;
+        self.open.insert(host, (work.request.verb, work.request.action.clone()));
+    }
+
+    fn settle(&mut self, host: &str) {
+        match self.open.remove(host) {
+            Some((Verb::HostIsolate, action)) => {
+                self.isolations.insert(host.to_owned());
+                self.isolated.entry(host.to_owned()).or_insert(action);
+            }
+            Some((Verb::HostRelease, _)) => drop(self.isolated.remove(host)),
+            None => {}
+        }
+    }
+
+    fn answer(&mut self, work: &Work) -> Result<Reply, ExecuteError> {
+        let host = work.request.target.entity.value.to_string();
+        match work.step {
+            Step::Probe | Step::Verify => Ok(Reply::Probed(self.probe(work, &host))),
+            Step::Dispatch if self.open.contains_key(&host) => Err(ExecuteError::OutcomeUnknown("busy".into())),
+            Step::Dispatch => {
+                self.take(work);
+                Ok(Reply::Accepted { provider_ref: work.request.action.to_string() })
+            }
+            Step::Poll => {
+                self.settle(&host);
+                Ok(Reply::Progress(Progress::Done))
+            }
+            Step::Cancel => {
+                let ours = self.open.get(&host).is_some_and(|(_, a)| *a == work.request.action);
+                let in_time = ours && self.open.remove(&host).is_some();
+                Ok(Reply::Cancelled { in_time })
+            }
+        }
+    }
+
+    fn probe(&mut self, work: &Work, host: &str) -> Probe {
+        let open = self.open.get(host).cloned();
+        let ours = open.as_ref().is_some_and(|(_, a)| *a == work.request.action);
+        if open.is_some() && !ours {
+            self.settle(host);
+        }
+        let under_way = open.filter(|_| ours).map(|(_, a)| UnderWay { provider_ref: a.to_string(), ours });
+        let holds = self.isolated.contains_key(host);
+        Probe { holds, by_us: holds, under_way, evidence: format!("{host} {holds}") }
+    }
+}
+
+/// The storage: what a crash leaves.
+#[derive(Debug, Default)]
+struct Store {
+    actions: BTreeMap<ActionId, Action>,
+    effects: BTreeMap<EffectId, Effect>,
+    audit: Vec<AuditEntry>,
+}
+
+struct World {
+    responder: Responder,
+    provider: Provider,
+    store: Store,
+    policy: Policy,
+    now: Time,
+    starts: Vec<(Time, ActionId)>,
+}
+
+fn policy() -> Policy {
+    Policy {
+        automation: Automation::Full,
+        protected: vec![Pattern::new("dc*")],
+        caps: Caps { rule_per_hour_max: 3, tenant_per_hour_max: 3, concurrent_max: 2 },
+        ttl: Span::from_hours(2),
+        execute_within: Span::from_hours(3),
+        ..Policy::default()
+    }
+}
+
+fn responder(policy: &Policy) -> Responder {
+    let (rules, _) = ResponseRules::load([("r.yml".to_owned(), RULE.to_owned())]);
+    Responder::new(rules, policy.clone()).unwrap()
+}
+
+fn numbered(number: u8, hosts: u8) -> (Incident, Vec<event::Alert>) {
+    let hosts = HOSTS.iter().enumerate().filter(|(i, _)| hosts & (1 << i) != 0);
+    let alerts: Vec<_> =
+        hosts.map(|(_, h)| alert(&format!("a-{number}-{h}"), "attack.execution", &[(Role::Device, h)])).collect();
+    let mut incident = incident(&alerts);
+    incident.id = IncidentId::new(format!("i-{number}"));
+    (incident, alerts)
+}
+
+impl World {
+    fn new() -> Self {
+        let policy = policy();
+        World {
+            responder: responder(&policy),
+            provider: Provider::default(),
+            store: Store::default(),
+            policy,
+            now: Time::from_secs(1_700_000_000),
+            starts: Vec::new(),
+        }
+    }
+
+    fn persist(&mut self, changes: Vec<ActionChange>) {
+        for change in changes {
+            let first = self.store.actions.get(&change.action.id).is_none_or(|a| !queued(a));
+            if first && queued(&change.action) && change.action.verb == "host.isolate" {
+                self.starts.push((self.now, change.action.id.clone()));
+            }
+            self.store.actions.insert(change.action.id.clone(), change.action);
+            if let Some(effect) = change.effect {
+                self.store.effects.insert(effect.id.clone(), effect);
+            }
+            self.store.audit.push(change.audit);
+        }
+    }
+
+    fn crash(&mut self) {
+        self.responder = responder(&self.policy);
+        let head = self.store.audit.last();
+        let head = head.map_or_else(AuditHead::default, |e| AuditHead { sequence: e.sequence, hash: e.hash.clone() });
+        let (actions, effects) = (self.store.actions.values().cloned(), self.store.effects.values().cloned());
+        let changes = self.responder.restore(actions, effects, head, self.now);
+        self.persist(changes);
+    }
+
+    fn work(&mut self, fault: Fault) -> bool {
+        let Some(leased) = self.responder.next_work(self.now) else { return false };
+        self.persist(leased.changes);
+        let work = leased.work;
+        if fault == Fault::CrashBefore {
+            self.crash();
+            return true;
+        }
+        let lost = || Err(ExecuteError::OutcomeUnknown("lost".into()));
+        let outcome = match fault {
+            Fault::Refused => Err(ExecuteError::Terminal("refused".into())),
+            Fault::Unreachable => Err(ExecuteError::Retryable { message: "down".into(), after_s: None }),
+            Fault::LostRequest => lost(),
+            Fault::LostReply => {
+                let _done = self.provider.answer(&work);
+                lost()
+            }
+            _ => self.provider.answer(&work),
+        };
+        match fault {
+            Fault::CrashAfter => self.crash(),
+            Fault::WorkerSilent => {}
+            _ => {
+                let report = Report { action: work.request.action, fence: work.fence, outcome };
+                let changes = self.responder.report(report, self.now).unwrap();
+                self.persist(changes);
+            }
+        }
+        true
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let nth = |world: &World, nth: u8| {
+            let n = world.store.actions.len();
+            (n > 0).then(|| world.store.actions.keys().nth(usize::from(nth) % n).unwrap().clone())
+        };
+        let now = self.now;
+        let changes = match happening {
+            Happening::Incident { number, hosts } => {
+                let (incident, alerts) = numbered(number, hosts);
+                self.responder.on_incident(&incident, &alerts, now)
+            }
+            Happening::Close { number } => {
+                let (mut incident, _) = numbered(number, 1);
+                incident.status = IncidentStatus::Closed;
+                self.responder.on_incident(&incident, &[], now)
+            }
+            Happening::Merge { from, to } => {
+                let id = |n| IncidentId::new(format!("i-{n}"));
+                self.responder.on_merged(&id(from), &id(to), now)
+            }
+            Happening::Approve { nth: n } => {
+                nth(self, n).and_then(|id| self.responder.approve(&id, "ann", "", now).ok()).unwrap_or_default()
+            }
+            Happening::Reject { nth: n } => {
+                nth(self, n).and_then(|id| self.responder.reject(&id, "ann", "", now).ok()).unwrap_or_default()
+            }
+            Happening::Cancel { nth: n } => {
+                nth(self, n).and_then(|id| self.responder.cancel(&id, "ann", "", now).ok()).unwrap_or_default()
+            }
+            Happening::Undo { nth: n } => {
+                nth(self, n).and_then(|id| self.responder.undo(&id, "ann", "", now).ok()).unwrap_or_default()
+            }
+            Happening::Work(fault) => {
+                self.work(fault);
+                Vec::new()
+            }
+            Happening::Pass { s } => {
+                self.now = now.plus_micros(i64::from(s) * 1_000_000);
+                self.responder.tick(self.now)
+            }
+            Happening::KillSwitch(on) => {
+                self.policy.kill_switch = on;
+                let entry = self.responder.set_kill_switch(on, "ann", now);
+                self.store.audit.push(entry);
+                Vec::new()
+            }
+            Happening::Crash => {
+                self.crash();
+                Vec::new()
+            }
+        };
+        self.persist(changes);
+    }
+
+    /// What must hold after every step.
+    fn check(&self) {
+        assert_eq!(self.responder.counts().bugs, 0, "illegal transition");
+        let stored: Vec<&Action> = self.store.actions.values().collect();
+        assert_eq!(stored, self.responder.actions().collect::<Vec<_>>(), "memory is ahead of storage");
+        verify(&AuditHead::default(), &self.store.audit).unwrap();
+        assert!(!self.provider.isolations.contains("dc01"), "a protected device was isolated");
+        for effect in self.store.effects.values() {
+            self.check_effect(effect);
+        }
+        self.check_caps();
+    }
+
+    fn check_effect(&self, effect: &Effect) {
+        let holds = matches!(effect.state, EffectState::Applying | EffectState::Active | EffectState::Drifted);
+        assert!(!holds || !effect.holders.is_empty(), "held by nobody: {effect:?}");
+        let over = matches!(effect.state, EffectState::Absent | EffectState::Reverted | EffectState::RevertFailed);
+        assert!(!over || effect.holders.is_empty(), "over, but held: {effect:?}");
+        let ttl_us = Span::from_hours(2).micros();
+        assert!(effect.expires_at.micros() <= effect.updated_at.micros() + ttl_us, "holds too long: {effect:?}");
+        let command = self.store.actions.values().any(|a| {
+            !a.state.is_final() && crate::book::effect_of(a) == effect.id
+        });
+        let moving = matches!(effect.state, EffectState::Applying | EffectState::Reverting);
+        assert!(!moving || command, "stuck: {effect:?}");
+    }
+
+    fn check_caps(&self) {
+        for (at, _) in &self.starts {
+            let within = |t: &Time| t.micros() <= at.micros() && at.micros() - t.micros() < 3_600_000_000;
+            let in_hour = self.starts.iter().filter(|(t, _)| within(t)).count();
+            assert!(in_hour <= 3, "{in_hour} starts within an hour");
+        }
+        let wanted = self.store.effects.values().filter(|e| crate::effect::is_wanted(e)).count();
+        assert!(wanted <= 2, "{wanted} effects at one time");
+    }
+
+    /// With a provider that works and enough time, everything ends, and nothing stays isolated.
+    fn run_out(&mut self) {
+        self.happen(Happening::KillSwitch(false));
+        for _ in 0..400 {
+            self.happen(Happening::Pass { s: 600 });
+            while self.work(Fault::None) {}
+            self.check();
+        }
+        for effect in self.store.effects.values() {
+            let over = matches!(effect.state, EffectState::Absent | EffectState::Reverted);
+            assert!(over, "never taken back: {effect:?}");
+        }
+        assert_eq!(self.provider.isolated, BTreeMap::new(), "still isolated");
+        // A request may be lost on the way, never be carried out twice for one cause.
+        for (action, times) in &self.provider.done {
+            assert!(*times <= 1, "{action} was carried out {times} times");
+        }
+    }
+}
+
+fn queued(action: &Action) -> bool {
+    action.history.iter().any(|t| t.to == event::ActionState::Queued)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_double_act_no_orphan_no_protected_no_excess_and_everything_is_reverted(
+        history in prop::collection::vec(happening(), 1..80)
+    ) {
+        let mut world = World::new();
+        for happening in history {
+            world.happen(happening);
+            world.check();
+        }
+        world.run_out();
+    }
+
+    #[test]
+    fn a_replay_of_the_same_incidents_changes_nothing(
+        incidents in prop::collection::vec((0..4u8, 1..16u8), 1..10), crash in any::<bool>()
+    ) {
+        let mut world = World::new();
+        let all = || incidents.iter().map(|(number, hosts)| Happening::Incident { number: *number, hosts: *hosts });
+        for happening in all() {
+            world.happen(happening);
+            while world.work(Fault::None) {}
+        }
+        if crash {
+            world.crash();
+        }
+        let before = (world.store.actions.clone(), world.provider.done.clone());
+        for happening in all() {
+            world.happen(happening);
+            while world.work(Fault::None) {}
+        }
+        prop_assert_eq!(before, (world.store.actions, world.provider.done));
+    }
+}

@@ -1,0 +1,274 @@
+//! The responder: a pure state machine over incidents, people's words, time and workers' reports.
+//!
+//! It never waits and never sends. Each call returns [`ActionChange`]s; the caller stores them in one
+//! transaction, in order, *before* it does anything else: that is the write-ahead rule, and it is why a crash
+//! at any point repeats nothing. If they cannot be stored, drop the responder and restore it from storage.
+
+mod hold;
+mod person;
+mod propose;
+mod run;
+
+pub use run::Leased;
+pub(crate) use run::LEASE;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::{Action, ActionId, ActionState, Effect, EffectId, TenantId, Time};
+
+use crate::audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
+use crate::book::{Book, verb_of};
+use crate::command;
+use crate::error::RespondError;
+use crate::policy::Policy;
+use crate::rules::ResponseRules;
+use crate::span::Span;
+use crate::verb::Verb;
+
+/// Who acts when no person does.
+const ENGINE: &str = "engine";
+/// Actions kept in memory; beyond it no new ones are proposed, and that is counted.
+const ACTIONS_MAX: usize = 100_000;
+/// How long ended actions are remembered, so that a replay of old records finds them again.
+const REMEMBER: Span = Span::from_hours(90 * 24);
+
+/// One change, to be stored in one transaction with its audit entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionChange {
+    /// The action after the change.
+    pub action: Action,
+    /// Its effect after the change, where that changed.
+    pub effect: Option<Effect>,
+    /// The link of the audit chain that records it.
+    pub audit: AuditEntry,
+}
+
+/// What the responder has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Actions proposed by rules.
+    pub proposed: u64,
+    /// Of these: started without a person.
+    pub executed: u64,
+    /// Left to a person.
+    pub held: u64,
+    /// Suppressed by policy, or as duplicates.
+    pub suppressed: u64,
+    /// Recorded as a dry run.
+    pub simulated: u64,
+    /// Not even proposed, because too many actions are in memory.
+    pub refused: u64,
+    /// Reports of workers that had lost their lease.
+    pub stale_reports: u64,
+    /// Evaluations of rules that failed; see [`Responder::rule_faults`].
+    pub rule_faults: u64,
+    /// Steps that a state machine refused: bugs.
+    pub bugs: u64,
+}
+
+/// Decides on actions and keeps their state; see the module's text for the contract.
+#[derive(Debug)]
+pub struct Responder {
+    rules: Arc<ResponseRules>,
+    policy: Policy,
+    policy_version: String,
+    book: Book,
+    leases: BTreeMap<ActionId, run::Lease>,
+    paces: BTreeMap<ActionId, run::Pace>,
+    fence: u64,
+    audit: AuditChain,
+    changes: Vec<ActionChange>,
+    counts: Counts,
+    faults: BTreeMap<Arc<str>, String>,
+    forgot_at: Time,
+}
+
+impl Responder {
+    /// A responder that knows nothing yet.
+    ///
+    /// # Errors
+    /// [`RespondError::BadInput`] where the policy contradicts itself.
+    pub fn new(rules: ResponseRules, policy: Policy) -> Result<Self, RespondError> {
+        policy.check()?;
+        Ok(Responder {
+            rules: Arc::new(rules),
+            policy_version: policy.version(),
+            policy,
+            book: Book::default(),
+            leases: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            fence: 0,
+            audit: AuditChain::default(),
+            changes: Vec::new(),
+            counts: Counts::default(),
+            faults: BTreeMap::new(),
+            forgot_at: Time(i64::MIN),
+        })
+    }
+
+    /// Takes up where a stored responder stopped. What was on the wire then has an unknown outcome now.
+    pub fn restore(
+        &mut self,
+        actions: impl IntoIterator<Item = Action>,
+        effects: impl IntoIterator<Item = Effect>,
+        audit: AuditHead,
+        now: Time,
+    ) -> Vec<ActionChange> {
+        self.audit = AuditChain::resume(audit);
+        let mut starts = Vec::new();
+        for action in actions {
+            let queued = action.history.iter().find(|t| t.to == ActionState::Queued);
+            if verb_of(&action).is_some_and(Verb::applies) {
+                starts.extend(queued.map(|t| (t.at, action.tenant.clone(), action.decision.rule.clone())));
+            }
+            self.book.put_action(action);
+        }
+        effects.into_iter().for_each(|e| self.book.put_effect(e));
+        starts.sort_by_key(|(at, ..)| *at);
+        starts.iter().for_each(|(at, tenant, rule)| self.book.note_start(*at, tenant, rule));
+        self.recover(now);
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Lets time pass: approvals and commands lapse, effects end, lost leases are taken up, failed reverts are
+    /// repeated. Call it every second or so.
+    pub fn tick(&mut self, now: Time) -> Vec<ActionChange> {
+        self.expire_leases(now);
+        self.expire_commands(now);
+        self.expire_effects(now);
+        if now.micros().saturating_sub(self.forgot_at.micros()) > Span::from_hours(1).micros() {
+            self.forgot_at = now;
+            self.book.forget_before(now.plus_micros(-REMEMBER.micros()));
+        }
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Turns the kill switch: while it is on, no new effect is brought about; what holds is still taken back.
+    pub fn set_kill_switch(&mut self, on: bool, by: &str, now: Time) -> AuditEntry {
+        self.policy.kill_switch = on;
+        self.policy_version = self.policy.version();
+        self.note(AuditRecord {
+            at: now,
+            tenant: TenantId::default(),
+            kind: "kill_switch".into(),
+            by: by.into(),
+            subject: "policy".into(),
+            text: if on { "on" } else { "off" }.into(),
+            details: BTreeMap::from([("policy_version".into(), self.policy_version.clone())]),
+        })
+    }
+
+    /// Links a record of the caller's own to the audit chain; the caller stores it with the others, in order.
+    pub fn note(&mut self, record: AuditRecord) -> AuditEntry {
+        self.audit.append(record)
+    }
+
+    /// The action of this id.
+    pub fn action(&self, id: &ActionId) -> Option<&Action> {
+        self.book.action(id)
+    }
+
+    /// The effect of this id.
+    pub fn effect(&self, id: &EffectId) -> Option<&Effect> {
+        self.book.effect(id)
+    }
+
+    /// Every action in memory.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.book.actions()
+    }
+
+    /// Every effect in memory.
+    pub fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.book.effects()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The end of the audit chain.
+    pub fn audit_head(&self) -> &AuditHead {
+        self.audit.head()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Rules that could not be evaluated, with the last reason.
+    pub fn rule_faults(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.faults.iter().map(|(rule, reason)| (&**rule, reason.as_str()))
+    }
+
+    /// Takes an action one step further. A step that the state machine lacks is a bug: it is counted, and the
+    /// action stays as it is.
+    fn step(&mut self, action: &mut Action, to: ActionState, note: &str, now: Time) -> bool {
+        match command::advance(action, to, now, note) {
+            Ok(()) => true,
+            Err(error) => {
+                debug_assert!(false, "{error}");
+                self.counts.bugs += 1;
+                false
+            }
+        }
+    }
+
+    fn effect_step(&mut self, effect: &mut Effect, to: event::EffectState, now: Time) {
+        if let Err(error) = crate::effect::advance(effect, to, now) {
+            debug_assert!(false, "{error}");
+            self.counts.bugs += 1;
+        }
+    }
+
+    /// Books a change and links it to the audit chain.
+    fn commit(&mut self, action: Action, effect: Option<Effect>, entry: Entry<'_>, now: Time) {
+        let mut details = entry.details;
+        details.insert("state".into(), action.state.as_str().into());
+        details.insert("incident".into(), action.incident.to_string());
+        if let Some(effect) = &effect {
+            details.insert("effect".into(), format!("{} {}", effect.id, effect.state.as_str()));
+        }
+        let audit = self.audit.append(AuditRecord {
+            at: now,
+            tenant: action.tenant.clone(),
+            kind: entry.kind.to_owned(),
+            by: entry.by.to_owned(),
+            subject: action.id.to_string(),
+            text: command::bounded(entry.text),
+            details,
+        });
+        self.book.put_action(action.clone());
+        if let Some(effect) = &effect {
+            self.book.put_effect(effect.clone());
+        }
+        self.changes.push(ActionChange { action, effect, audit });
+    }
+}
+
+/// What the audit chain says about a change.
+struct Entry<'a> {
+    kind: &'a str,
+    by: &'a str,
+    text: &'a str,
+    details: BTreeMap<String, String>,
+}
+
+impl<'a> Entry<'a> {
+    fn engine(kind: &'a str, text: &'a str) -> Self {
+        Entry { kind, by: ENGINE, text, details: BTreeMap::new() }
+    }
+
+    fn by(mut self, by: &'a str) -> Self {
+        self.by = by;
+        self
+    }
+
+    fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.details.insert(key.into(), value.into());
+        self
+    }
+}

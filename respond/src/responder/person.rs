@@ -1,0 +1,135 @@
+//! What people ask for: approve, reject, cancel, undo.
+
+use event::{Action, ActionId, ActionState, Approval, Time};
+
+use super::{ActionChange, Entry, Responder};
+use crate::book::{effect_of, verb_of};
+use crate::command::{bounded, in_doubt};
+use crate::error::RespondError;
+use crate::verb::Verb;
+
+type Changes = Result<Vec<ActionChange>, RespondError>;
+
+impl Responder {
+    /// Lets a waiting action run. Caps, kill switch and protection bind people, too.
+    ///
+    /// # Errors
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more);
+    /// [`RespondError::Limit`] where the policy forbids it now.
+    pub fn approve(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
+        let mut action = self.waiting(id, now)?;
+        if let Some(pattern) = self.policy.protects(&action.target) {
+            let text = format!("{} is protected ({})", action.target.entity.value, pattern.as_str());
+            return Err(RespondError::Limit(text));
+        }
+        action.approvals.push(approval(by, comment, true, now));
+        let text = format!("approved: {comment}");
+        let effect = match self.join_effect(&action, now) {
+            Some(effect) => {
+                self.step(&mut action, ActionState::NoOp, "approved; the effect already holds for others", now);
+                Some(effect)
+            }
+            None => {
+                let usage = self.usage(&action, &effect_of(&action), now);
+                self.policy.within_limits(&usage).map_err(RespondError::Limit)?;
+                Some(self.enqueue(&mut action, &format!("approved by {by}"), now))
+            }
+        };
+        self.commit(action, effect, Entry::engine("approval", &text).by(by), now);
+        Ok(std::mem::take(&mut self.changes))
+    }
+
+    /// Refuses a waiting action for good.
+    ///
+    /// # Errors
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more).
+    pub fn reject(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
+        let mut action = self.waiting(id, now)?;
+        action.approvals.push(approval(by, comment, false, now));
+        self.step(&mut action, ActionState::Rejected, &format!("rejected by {by}"), now);
+        let text = format!("rejected: {comment}");
+        self.commit(action, None, Entry::engine("approval", &text).by(by), now);
+        Ok(std::mem::take(&mut self.changes))
+    }
+
+    /// Stops an action that is not done yet: at once where nothing was sent, else by asking the provider.
+    ///
+    /// # Errors
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it is done, is a release, is on the
+    /// wire at this moment, or where other incidents want its effect as well.
+    pub fn cancel(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
+        let mut action = self.known(id)?.clone();
+        self.may_cancel(&action)?;
+        let text = format!("cancel asked by {by}: {comment}");
+        let sent = matches!(action.state, ActionState::Accepted | ActionState::Running);
+        if sent {
+            self.leases.remove(id);
+            self.paces.remove(id);
+            self.step(&mut action, ActionState::CancelRequested, &text, now);
+            self.commit(action, None, Entry::engine("cancel", &text).by(by), now);
+        } else {
+            self.end_unsent(action, &text, now);
+        }
+        Ok(std::mem::take(&mut self.changes))
+    }
+
+    /// Takes an action's hold off its effect; if nobody else holds it, the effect is taken back.
+    ///
+    /// # Errors
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where the action holds nothing.
+    pub fn undo(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
+        let action = self.known(id)?.clone();
+        let effect = effect_of(&action);
+        let holds = self.book.effect(&effect).is_some_and(|e| e.holders.iter().any(|h| h.action == *id));
+        if !holds {
+            return Err(conflict(&action, "it holds no effect, so there is nothing to take back"));
+        }
+        self.let_go(id, &effect, "undo", by, &format!("undone by {by}: {comment}"), now);
+        Ok(std::mem::take(&mut self.changes))
+    }
+
+    fn known(&self, id: &ActionId) -> Result<&Action, RespondError> {
+        self.book.action(id).ok_or_else(|| RespondError::UnknownAction(id.clone()))
+    }
+
+    fn waiting(&self, id: &ActionId, now: Time) -> Result<Action, RespondError> {
+        let action = self.known(id)?;
+        if action.state != ActionState::AwaitingApproval {
+            return Err(conflict(action, "it does not wait for approval"));
+        }
+        if action.expires_at <= now {
+            return Err(conflict(action, "its approval has lapsed; a new proposal follows from new alerts"));
+        }
+        Ok(action.clone())
+    }
+
+    fn may_cancel(&self, action: &Action) -> Result<(), RespondError> {
+        use ActionState::*;
+        if action.state.is_final() {
+            return Err(conflict(action, "it has ended; undo it instead"));
+        }
+        if !verb_of(action).is_some_and(Verb::applies) {
+            return Err(conflict(action, "a release cannot be cancelled"));
+        }
+        let effect = self.book.effect(&effect_of(action));
+        let others = effect.into_iter().flat_map(|e| &e.holders).filter(|h| h.action != action.id);
+        if let Some(other) = others.into_iter().next() {
+            let reason = format!("{} wants it as well; undo {} first", other.by, other.action);
+            return Err(conflict(action, &reason));
+        }
+        match action.state {
+            Accepted | Running | AwaitingApproval => Ok(()),
+            Queued | Probing if !in_doubt(action) => Ok(()),
+            CancelRequested => Err(conflict(action, "its cancel is under way")),
+            _ => Err(conflict(action, "its request may be on the wire; wait for the outcome, then undo it")),
+        }
+    }
+}
+
+fn conflict(action: &Action, reason: &str) -> RespondError {
+    RespondError::Conflict { action: action.id.clone(), state: action.state, reason: reason.to_owned() }
+}
+
+fn approval(by: &str, comment: &str, approved: bool, at: Time) -> Approval {
+    Approval { by: by.to_owned(), at, approved, comment: bounded(comment) }
+}

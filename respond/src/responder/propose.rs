@@ -1,0 +1,255 @@
+//! From an incident to proposals with a decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::{
+    Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Incident, IncidentStatus, Target, TenantId, Time,
+    Transition, UndoPlan,
+};
+
+use super::{ACTIONS_MAX, Entry, Responder};
+use crate::book::{effect_kind, effect_of, verb_of};
+use crate::effect::{is_wanted, take_hold};
+use crate::policy::{Outcome, Proposal, Usage, Verdict};
+use crate::rules::{RuleFault, Wanted};
+use crate::span::Span;
+use crate::verb::Verb;
+
+/// Alert ids kept as evidence in the audit entry of a decision.
+const EVIDENCE_MAX: usize = 20;
+
+impl Responder {
+    /// Looks at an incident after a change: proposes what the rules ask for, lets go where it was closed,
+    /// follows where it was merged. `alerts` are the incident's alerts, or those the caller has at hand.
+    ///
+    /// The same incident again (a replay, a later version) finds its actions and does nothing.
+    pub fn on_incident(&mut self, incident: &Incident, alerts: &[Alert], now: Time) -> Vec<crate::ActionChange> {
+        match (incident.status, &incident.redirect_to) {
+            (IncidentStatus::Redirected, Some(to)) => self.merge(&incident.id, to, now),
+            (IncidentStatus::Redirected, None) => {}
+            (IncidentStatus::Closed, _) => self.close(&incident.id, now),
+            (IncidentStatus::New | IncidentStatus::InProgress, _) => self.propose(incident, alerts, now),
+        }
+        std::mem::take(&mut self.changes)
+    }
+
+    fn propose(&mut self, incident: &Incident, alerts: &[Alert], now: Time) {
+        let rules = Arc::clone(&self.rules);
+        let (wanted, faults) = rules.evaluate(incident, alerts);
+        for RuleFault { rule, reason } in faults {
+            self.counts.rule_faults += 1;
+            self.faults.insert(rule, reason);
+        }
+        for wanted in wanted {
+            self.consider(incident, &wanted, now);
+        }
+    }
+
+    fn consider(&mut self, incident: &Incident, wanted: &Wanted<'_>, now: Time) {
+        let action = self.draft(incident, wanted, now);
+        let effect = effect_of(&action);
+        if self.book.action(&action.id).is_some() || self.asked_before(&action, &effect) {
+            return;
+        }
+        if self.book.len() >= ACTIONS_MAX {
+            self.counts.refused += 1;
+            return;
+        }
+        let usage = self.usage(&action, &effect, now);
+        let proposal = Proposal {
+            target: &action.target,
+            risk: action.risk,
+            automation_max: wanted.rule.automation,
+            confidence: incident.confidence,
+            domains: incident.domains.len(),
+        };
+        let verdict = self.policy.decide(&proposal, &usage);
+        self.settle_proposal(action, &verdict, incident, &wanted.rule.version, now);
+    }
+
+    /// Whether this rule has asked for this effect in this incident under other arguments or names.
+    fn asked_before(&self, action: &Action, effect: &EffectId) -> bool {
+        self.book.of_incident(&action.incident).any(|a| {
+            a.decision.rule == action.decision.rule
+                && verb_of(a).is_some_and(Verb::applies)
+                && effect_of(a) == *effect
+        })
+    }
+
+    fn draft(&self, incident: &Incident, wanted: &Wanted<'_>, now: Time) -> Action {
+        let rule = wanted.rule;
+        let target = self.book.known_target(&incident.tenant, &wanted.target);
+        let mut args = rule.args.clone();
+        args.insert("ttl".into(), self.policy.ttl(rule.ttl).to_string());
+        let cause = [incident.id.as_str(), &rule.id];
+        Action {
+            id: action_id(&incident.tenant, rule.verb, &target, &args, &cause),
+            tenant: incident.tenant.clone(),
+            verb: rule.verb.to_string(),
+            risk: self.policy.risk(rule.verb.risk(), &target),
+            undo: Some(undo_plan(rule.verb)),
+            target,
+            args,
+            incident: incident.id.clone(),
+            state: ActionState::Proposed,
+            decision: self.decision(&rule.id, &rule.version),
+            approvals: Vec::new(),
+            provider_ref: None,
+            attempts: 0,
+            created_at: now,
+            expires_at: now.plus_micros(self.policy.approval_within.micros()),
+            history: vec![Transition { to: ActionState::Proposed, at: now, note: rule.title.to_string() }],
+        }
+    }
+
+    /// A decision record to be completed: rule and policy stand in it from the start.
+    pub(super) fn decision(&self, rule: &str, rule_version: &str) -> Decision {
+        Decision {
+            rule: rule.to_owned(),
+            policy_version: format!("{rule_version}/{}", self.policy_version),
+            automation: self.policy.automation.as_str().to_owned(),
+            outcome: Outcome::Execute.as_str().to_owned(),
+            reasons: Vec::new(),
+        }
+    }
+
+    pub(super) fn usage(&self, action: &Action, effect: &EffectId, now: Time) -> Usage {
+        let (rule_hour, tenant_hour) = self.book.starts(now, &action.tenant, &action.decision.rule);
+        let known = self.book.effect(effect);
+        let cooling = known.is_some_and(|e| match e.state {
+            EffectState::Reverting | EffectState::RevertFailed => true,
+            EffectState::Reverted => now.micros() - e.updated_at.micros() < self.policy.cool_down.micros(),
+            _ => false,
+        });
+        let held = known.filter(|e| is_wanted(e)).map(|e| {
+            let holders: Vec<&str> = e.holders.iter().map(|h| h.by.as_str()).collect();
+            format!("effect {} is {}, held by {}", e.id, e.state.as_str(), holders.join(", "))
+        });
+        let held = held.or_else(|| {
+            let mut same = self.book.of_incident(&action.incident).filter(|a| !a.state.is_final());
+            let asked = same.find(|a| {
+                a.id != action.id && effect_of(a) == *effect && verb_of(a).is_some_and(Verb::applies)
+            });
+            asked.map(|a| format!("action {} of this incident asks for it", a.id))
+        });
+        Usage { rule_hour, tenant_hour, concurrent: self.book.concurrent(&action.tenant), held, cooling }
+    }
+
+    fn settle_proposal(
+        &mut self,
+        mut action: Action,
+        verdict: &Verdict,
+        incident: &Incident,
+        rule_version: &str,
+        now: Time,
+    ) {
+        action.decision.automation = verdict.automation.as_str().to_owned();
+        action.decision.outcome = verdict.outcome.as_str().to_owned();
+        action.decision.reasons.clone_from(&verdict.reasons);
+        let why = verdict.reasons.last().cloned().unwrap_or_default();
+        self.counts.proposed += 1;
+        let effect = match verdict.outcome {
+            Outcome::Execute => {
+                self.counts.executed += 1;
+                Some(self.enqueue(&mut action, &why, now))
+            }
+            Outcome::Approve => {
+                self.counts.held += 1;
+                self.step(&mut action, ActionState::AwaitingApproval, &why, now);
+                None
+            }
+            Outcome::Simulate => {
+                self.counts.simulated += 1;
+                self.step(&mut action, ActionState::Simulated, &why, now);
+                None
+            }
+            Outcome::Suppress => {
+                self.counts.suppressed += 1;
+                self.step(&mut action, ActionState::Suppressed, &why, now);
+                self.join_effect(&action, now)
+            }
+        };
+        let text = format!("{}: {why}", verdict.outcome.as_str());
+        let evidence: Vec<&str> = incident.alerts.iter().take(EVIDENCE_MAX).map(|a| a.as_str()).collect();
+        let entry = Entry::engine("decision", &text)
+            .with("rule", action.decision.rule.clone())
+            .with("rule_version", rule_version)
+            .with("policy_version", self.policy_version.clone())
+            .with("verb", action.verb.clone())
+            .with("target", action.target.entity.to_string())
+            .with("incident_version", incident.version.to_string())
+            .with("reasons", verdict.reasons.join("; "))
+            .with("evidence", evidence.join(" "));
+        self.commit(action, effect, entry, now);
+    }
+
+    /// Puts a command in the queue; its incident takes hold of the effect.
+    pub(super) fn enqueue(&mut self, action: &mut Action, why: &str, now: Time) -> Effect {
+        let ttl = self.ttl_of(action);
+        self.step(action, ActionState::Queued, why, now);
+        action.expires_at = now.plus_micros(self.policy.execute_within.min(ttl).micros());
+        self.book.note_start(now, &action.tenant, &action.decision.rule);
+        let mut effect = self.effect_for(action, now);
+        let until = now.plus_micros(ttl.micros());
+        if !is_wanted(&effect) {
+            effect.holders.clear();
+            effect.expires_at = until;
+            effect.updated_at = now;
+        }
+        take_hold(&mut effect, action.incident.as_str(), &action.id, until);
+        // While it is being taken back, the release goes first; then this command has its turn.
+        if effect.state != EffectState::Reverting {
+            self.effect_step(&mut effect, EffectState::Applying, now);
+        }
+        effect
+    }
+
+    /// Where the effect is already wanted by others, the incident of this action takes hold as well.
+    pub(super) fn join_effect(&self, action: &Action, now: Time) -> Option<Effect> {
+        let mut effect = self.book.effect(&effect_of(action)).filter(|e| is_wanted(e))?.clone();
+        let by = action.incident.as_str();
+        let stands = action.decision.automation != crate::Automation::Off.as_str();
+        if !stands || self.policy.protects(&action.target).is_some() || effect.holders.iter().any(|h| h.by == by) {
+            return None;
+        }
+        let until = now.plus_micros(self.ttl_of(action).micros());
+        take_hold(&mut effect, by, &action.id, until);
+        effect.updated_at = now;
+        Some(effect)
+    }
+
+    pub(super) fn effect_for(&self, action: &Action, now: Time) -> Effect {
+        let known = self.book.effect(&effect_of(action)).cloned();
+        known.unwrap_or_else(|| crate::effect::absent(&action.tenant, &action.target, effect_kind(action), now))
+    }
+
+    pub(super) fn ttl_of(&self, action: &Action) -> Span {
+        let stated = action.args.get("ttl").and_then(|text| Span::parse(text).ok());
+        self.policy.ttl(stated)
+    }
+}
+
+/// How a verb is taken back; the probe completes it with the state before the act.
+pub(super) fn undo_plan(verb: Verb) -> UndoPlan {
+    UndoPlan { verb: verb.inverse().to_string(), args: BTreeMap::new(), pre_image: String::new() }
+}
+
+/// The identity of an action: the same cause gives the same id on every run.
+pub(super) fn action_id(
+    tenant: &TenantId,
+    verb: Verb,
+    target: &Target,
+    args: &BTreeMap<String, String>,
+    cause: &[&str],
+) -> ActionId {
+    let target = target.entity.to_string();
+    let mut parts: Vec<&[u8]> = vec![tenant.as_str().as_bytes(), verb.as_str().as_bytes(), target.as_bytes()];
+    for (key, value) in args {
+        parts.extend([key.as_bytes(), value.as_bytes()]);
+    }
+    parts.push(b"cause");
+    parts.extend(cause.iter().map(|c| c.as_bytes()));
+    ActionId::derive(&parts)
+}
+

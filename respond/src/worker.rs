@@ -1,0 +1,92 @@
+//! Workers carry steps from the responder to an executor and reports back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::Time;
+use tokio::sync::mpsc;
+
+use crate::error::RespondError;
+use crate::executor::Executor;
+use crate::responder::{ActionChange, LEASE, Responder};
+use crate::work::{ExecuteError, Reply, Report, Step, Work};
+
+/// Ends a step before its lease does, so that a slow provider never meets a second worker.
+const STEP_WITHIN: Duration = Duration::from_micros(LEASE.micros() as u64 * 3 / 4);
+
+/// Does steps with an executor. Holds no state of its own: it may be dropped and made again at any time.
+#[derive(Clone)]
+pub struct Worker {
+    executor: Arc<dyn Executor>,
+}
+
+impl Worker {
+    /// A worker for one executor.
+    pub fn new(executor: Arc<dyn Executor>) -> Self {
+        Worker { executor }
+    }
+
+    /// Does one step. The changes that came with it must be stored by now.
+    pub async fn perform(&self, work: &Work) -> Report {
+        let outcome = match tokio::time::timeout(STEP_WITHIN, self.step(work)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ExecuteError::OutcomeUnknown(format!("no answer within {} s", STEP_WITHIN.as_secs()))),
+        };
+        Report { action: work.request.action.clone(), fence: work.fence, outcome }
+    }
+
+    async fn step(&self, work: &Work) -> Result<Reply, ExecuteError> {
+        let request = &work.request;
+        if !self.executor.capability().verbs.contains(&request.verb) {
+            return Err(ExecuteError::Terminal(format!("the executor cannot {}", request.verb)));
+        }
+        let provider_ref = || {
+            let missing = || ExecuteError::Terminal("the action has no provider reference".to_owned());
+            request.provider_ref.as_deref().ok_or_else(missing)
+        };
+        match work.step {
+            Step::Probe | Step::Verify => Ok(Reply::Probed(self.executor.probe(request).await?)),
+            Step::Dispatch => Ok(Reply::Accepted { provider_ref: self.executor.execute(request).await? }),
+            Step::Poll => Ok(Reply::Progress(self.executor.poll(request, provider_ref()?).await?)),
+            Step::Cancel => {
+                Ok(Reply::Cancelled { in_time: self.executor.cancel(request, provider_ref()?).await? })
+            }
+        }
+    }
+
+    /// Takes work from one channel and reports on another until either closes. Run several for concurrency;
+    /// the channels bound what is under way.
+    pub async fn run(self, mut work: mpsc::Receiver<Work>, reports: mpsc::Sender<Report>) {
+        while let Some(work) = work.recv().await {
+            let report = self.perform(&work).await;
+            if reports.send(report).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Leases one step, stores its changes, does it, and stores what came of it; false where there was nothing to
+/// do. For one owner that drives a responder alone; where the responder must not wait for the network, use
+/// [`Worker::run`] with [`Responder::next_work`] and [`Responder::report`].
+///
+/// # Errors
+/// [`RespondError::NotStored`] where `persist` failed: nothing was sent after that, and the responder must be
+/// restored from storage.
+pub async fn drive(
+    responder: &mut Responder,
+    worker: &Worker,
+    mut now: impl FnMut() -> Time,
+    persist: &mut impl AsyncFnMut(Vec<ActionChange>) -> Result<(), RespondError>,
+) -> Result<bool, RespondError> {
+    let Some(leased) = responder.next_work(now()) else { return Ok(false) };
+    if !leased.changes.is_empty() {
+        persist(leased.changes).await?;
+    }
+    let report = worker.perform(&leased.work).await;
+    let changes = responder.report(report, now())?;
+    if !changes.is_empty() {
+        persist(changes).await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,31 @@
+//! All tests, and what they need.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use tokio::process::Command;
+
+use crate::kafka::Broker;
+use crate::{process, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Passed on to `cargo test --release --workspace`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo: Vec<String>,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace::root()).args(["test", "--release", "--workspace"]).args(&arguments.cargo);
+    // Tests that stop and start a broker of their own do it through this program.
+    command.env("ASTERISM_XTASK", std::env::current_exe().context("cannot tell where this program lies")?);
+    if let Some(bootstrap) = std::env::var("KAFKA_BOOTSTRAP").ok().filter(|brokers| !brokers.is_empty()) {
+        process::say(&format!("using the Kafka broker at {bootstrap}"));
+        return process::run(command).await;
+    }
+    let broker = Broker::start_temporary()?;
+    process::say(&format!("Kafka runs at {}", broker.bootstrap()));
+    command.env("KAFKA_BOOTSTRAP", broker.bootstrap());
+    process::run(command).await
+}

@@ -4,4 +4,5 @@ mod batch;
 mod corpus;
 mod families;
 mod oracle;
+mod pack;
 mod vectors;

@@ -1,0 +1,70 @@
+//! Our own pack: every rule is whole, and fires on what it should and on nothing else of its examples.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use event::AttackTag;
+use serde::Deserialize;
+
+use super::batch;
+use crate::{RuleSet, explain};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    #[serde(rename = "match")]
+    matches: bool,
+    event: serde_json::Value,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packs/first_light")
+}
+
+fn stems(folder: &Path, extension: &str) -> BTreeSet<String> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let wanted = paths.filter(|p| p.extension().is_some_and(|e| e == extension));
+    wanted.map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_rule_file_is_embedded_and_has_examples() {
+    let documents = RuleSet::builtin_pack();
+    let embedded: BTreeSet<String> =
+        documents.iter().map(|(file, _)| file["first_light/".len()..file.len() - ".yml".len()].to_owned()).collect();
+    assert_eq!(embedded, stems(&folder(), "yml"));
+    assert_eq!(embedded, stems(&folder().join("examples"), "ndjson"));
+}
+
+#[test]
+fn every_rule_is_whole() {
+    let (set, report) = RuleSet::load(RuleSet::builtin_pack());
+    assert!(report.rejected.is_empty() && report.warnings.is_empty(), "{report:?}");
+    for (_, rule) in set.rules() {
+        let title = &rule.reference.title;
+        assert_eq!(rule.reference.author.as_deref(), Some("Asterism"), "{title}");
+        assert!(rule.attack.iter().any(|t| matches!(t, AttackTag::Tactic(_))), "{title}: no tactic");
+        assert!(rule.attack.iter().any(|t| matches!(t, AttackTag::Technique(_))), "{title}: no technique");
+        assert!(!rule.falsepositives.is_empty() && rule.description.is_some(), "{title}");
+        assert!(rule.logsource != event::Logsource::default(), "{title}");
+        assert_eq!(rule.reference.id.as_bytes()[14], b'4', "{title}: the id is no UUID of version 4");
+    }
+}
+
+#[test]
+fn every_rule_fires_on_its_examples() {
+    let (set, _) = RuleSet::load(RuleSet::builtin_pack());
+    for (index, rule) in set.rules() {
+        let stem = Path::new(rule.file.as_ref()).file_stem().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(folder().join(format!("examples/{stem}.ndjson"))).unwrap();
+        let examples: Vec<Example> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(examples.iter().any(|e| e.matches) && examples.iter().any(|e| !e.matches), "{stem}");
+        let events: Vec<_> = examples.iter().map(|e| e.event.clone()).collect();
+        let batch = batch::of(&events, &set.native_fields(), std::slice::from_ref(&rule.logsource));
+        let matches = set.matches(&batch);
+        for (row, example) in examples.iter().enumerate() {
+            let matched = matches.contains(&(index, row));
+            assert_eq!(matched, example.matches, "{stem}, line {}:\n{}", row + 1, explain(&set, &batch, row, index));
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The board on which alerts meet: for every entity the nearest alerts that name it, and who its counterparties
+//! are. Alerts are placed in order of event time; each placing can be taken back, latest first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use event::{Alert, AlertId, Tactic, Time};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::episode::{self, Episode};
+use crate::evidence::{Evidence, Key};
+use crate::facts::{Facts, Party, Stale, counterparties};
+use crate::fixed::{ONE, log2, mix, rarity, times};
+use crate::forest::{Forest, Log, NONE, Strength};
+use crate::parameters::File;
+use crate::rarity::Crowd;
+use crate::resolve::{Post, Resolved};
+use crate::score::{Reason, Weighed, reasons, weigh};
+use crate::snapshot::sorted;
+
+/// A placed alert.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) alert: Arc<Alert>,
+    /// Sorted by key.
+    pub(crate) posts: Vec<Post>,
+    pub(crate) principal: Key,
+    pub(crate) scene: Key,
+    /// How telling its rule was at its time, in millionths.
+    pub(crate) sigma: u32,
+    pub(crate) tree_known: bool,
+    pub(crate) stage: Option<Tactic>,
+    /// Microseconds.
+    pub(crate) begin: i64,
+    /// Microseconds; at most `span_max` after `begin`.
+    pub(crate) end: i64,
+    /// First alert of its episode.
+    pub(crate) episode: u32,
+    /// Number in the order of placing, from 1.
+    pub(crate) sequence: u64,
+    /// 64 bits of its id.
+    hash: u64,
+}
+
+impl Node {
+    pub(crate) fn id(&self) -> &AlertId {
+        &self.alert.id
+    }
+
+    /// The order of alerts in event time.
+    pub(crate) fn order(&self) -> (Time, &AlertId) {
+        (self.alert.time, &self.alert.id)
+    }
+}
+
+/// A scored pair that is, or was when made, in the forest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Edge {
+    pub(crate) a: u32,
+    pub(crate) b: u32,
+    pub(crate) weight: u32,
+    pub(crate) gap_us: i64,
+    pub(crate) reasons: Vec<Reason>,
+}
+
+/// What the board knows about one entity value.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Entry {
+    /// The nearest alerts, oldest first.
+    ring: SmallVec<[u32; 2]>,
+    /// Counterparties in alerts of the present generation and the one before.
+    crowds: [Crowd; 2],
+    generation: i64,
+}
+
+impl Entry {
+    fn turn(&mut self, generation: i64) {
+        if generation > self.generation {
+            let last = if generation == self.generation + 1 { self.crowds[0] } else { Crowd::default() };
+            self.crowds = [Crowd::default(), last];
+            self.generation = generation;
+        }
+    }
+
+    fn crowd(&self, generation: i64) -> Crowd {
+        match generation - self.generation {
+            i64::MIN..=0 => self.crowds[0].union(self.crowds[1]),
+            1 => self.crowds[0],
+            _ => Crowd::default(),
+        }
+    }
+}
+
+/// All placed alerts of a tenant, their meeting places and their forest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Board {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) forest: Forest,
+    #[serde(with = "sorted")]
+    entries: HashMap<Key, Entry>,
+    #[serde(with = "sorted")]
+    episodes: HashMap<Key, Episode>,
+    sequence: u64,
+    undo: Undo,
+    pub(crate) counts: Counts,
+}
+
+/// What a placing changed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Undo {
+    entries: Vec<(Key, Option<Entry>)>,
+    episodes: Vec<(Key, Option<Episode>)>,
+    forest: Log,
+    edges: usize,
+}
+
+/// Work done, for the statistics.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) pairs: u64,
+    pub(crate) folded: u64,
+    pub(crate) entities_dropped: u64,
+}
+
+impl Board {
+    /// Places an alert, joins it to its neighbours, and says what that changed.
+    pub(crate) fn place(&mut self, alert: Arc<Alert>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
+        self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
+        self.counts.entities_dropped += alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
+        let mut resolved = Resolved::of(&alert, facts, file, stale);
+        self.count_counterparties(&resolved, alert.time, file);
+        let node = self.node(alert, &mut resolved, file);
+        let index = self.forest.add(mix(node.hash));
+        let folded_into = self.fold(&node, index, file);
+        self.nodes.push(node);
+        self.join(index, folded_into, resolved, facts, file);
+        self.post(index, file);
+        self.undo.forest = self.forest.take_log();
+        std::mem::take(&mut self.undo)
+    }
+
+    /// Takes back the latest placing.
+    pub(crate) fn take_back(&mut self, undo: Undo) -> Option<Node> {
+        let node = self.nodes.pop();
+        self.sequence -= 1;
+        self.forest.undo(&undo.forest, self.nodes.len());
+        self.edges.truncate(undo.edges);
+        restore(&mut self.entries, undo.entries);
+        restore(&mut self.episodes, undo.episodes);
+        node
+    }
+
+    fn node(&mut self, alert: Arc<Alert>, resolved: &mut Resolved, file: &File) -> Node {
+        self.sequence += 1;
+        let begin = alert.time.0;
+        let end = alert.end_time.0.clamp(begin, begin.saturating_add(file.span_max.0));
+        Node {
+            posts: std::mem::take(&mut resolved.posts),
+            principal: resolved.principal,
+            scene: resolved.scene,
+            sigma: self.sigma(&alert, resolved, file),
+            tree_known: resolved.tree_known,
+            stage: alert.tactics().last().copied(),
+            begin,
+            end,
+            episode: self.nodes.len() as u32,
+            sequence: self.sequence,
+            hash: Key::of_text("alert", alert.id.as_str()).0,
+            alert,
+        }
+    }
+
+    fn entry(&mut self, key: Key) -> &mut Entry {
+        let entry = self.entries.entry(key);
+        let before = match &entry {
+            std::collections::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
+            std::collections::hash_map::Entry::Vacant(_) => None,
+        };
+        self.undo.entries.push((key, before));
+        entry.or_default()
+    }
+
+    /// Counts who meets whom in alerts: an address that ever more users share loses its weight within the hour.
+    fn count_counterparties(&mut self, resolved: &Resolved, t: Time, file: &File) {
+        let generation = generation(t, file);
+        for post in resolved.posts.iter().filter(|post| post.kind != Evidence::Process && !post.implied) {
+            let members: SmallVec<[Key; 4]> = match post.kind {
+                Evidence::Rule => SmallVec::from_slice(&[resolved.principal]),
+                _ => {
+                    let asked = resolved.asks.iter().find(|ask| ask.post.key == post.key);
+                    let of = asked.and_then(|ask| resolved.party_of(ask.entity));
+                    of.into_iter().flat_map(|of| counterparties(of, &resolved.parties)).collect()
+                }
+            };
+            let is_known = self.entries.get(&post.key).is_some_and(|entry| {
+                entry.generation >= generation && members.iter().all(|m| !{ entry.crowds[0] }.add(*m))
+            });
+            if is_known || members.is_empty() {
+                continue;
+            }
+            let entry = self.entry(post.key);
+            entry.turn(generation);
+            for member in &members {
+                entry.crowds[0].add(*member);
+            }
+        }
+    }
+
+    /// How telling the rule is at this time: less where it fires on many, or on this one again and again.
+    fn sigma(&self, alert: &Alert, resolved: &Resolved, file: &File) -> u32 {
+        let generation = generation(alert.time, file);
+        let everywhere = self.entries.get(&Key::of_text("rule", &alert.rule.id)).map_or(0, |e| e.crowd(generation).count());
+        let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
+        let times_here = self.episodes.get(&resolved.scene).map_or(0, |e| e.count(generation));
+        let repeats = u64::from(log2(times_here + 1)) * u64::from(ONE) / u64::from(log2(file.sigma.repeats.max(2)));
+        let common = spread.max(repeats.min(u64::from(ONE)) as u32);
+        ONE - times(file.sigma.fall.0, common)
+    }
+
+    /// The earlier alert of the same episode, if there is one within the gap.
+    fn fold(&mut self, node: &Node, index: u32, file: &File) -> Option<u32> {
+        let known = self.episodes.get(&node.scene).cloned();
+        let folded = known.as_ref().map(|e| e.latest).filter(|latest| {
+            let before = &self.nodes[*latest as usize];
+            episode::is_same(before, node, file.episode_gap.0)
+        });
+        let generation = generation(node.alert.time, file);
+        let next = episode::after(known.as_ref(), index, generation, folded.is_some());
+        self.undo.episodes.push((node.scene, known));
+        self.episodes.insert(node.scene, next);
+        folded
+    }
+
+    fn join(&mut self, index: u32, folded_into: Option<u32>, resolved: Resolved, facts: &Facts, file: &File) {
+        let mut is_repetition = false;
+        if let Some(earlier) = folded_into {
+            self.counts.folded += 1;
+            let before = &self.nodes[earlier as usize];
+            is_repetition = before.posts == self.nodes[index as usize].posts;
+            let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
+            self.nodes[index as usize].episode = before.episode;
+            self.connect(edge);
+        }
+        // A repetition that shares exactly what the alert before it shared would find the same neighbours.
+        if !is_repetition {
+            let asks = self.weighed(resolved, facts, Some(index), file);
+            self.score_neighbours(index, &asks, file);
+        }
+    }
+
+    /// The asks that are worth looking up, with their rarity at the time of the alert.
+    pub(crate) fn weighed(&self, resolved: Resolved, facts: &Facts, index: Option<u32>, file: &File) -> Vec<Weighed> {
+        let Some(node) = index.map(|i| &self.nodes[i as usize]) else { return Vec::new() };
+        let t = node.alert.time;
+        let generation = generation(t, file);
+        let trust = facts.rarity.trust(t, file);
+        let crowd = |key: Key| {
+            let alerts = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
+            alerts.union(facts.rarity.crowd(key, t, file))
+        };
+        let crowds: Vec<(u16, Crowd)> = resolved.asks.iter().map(|ask| (ask.entity, crowd(ask.post.key))).collect();
+        let weigh_one = |ask: crate::resolve::Ask| {
+            let weighing = file.weighing(ask.post.kind);
+            // All aliases of one entity have one crowd.
+            let all = crowds.iter().filter(|(entity, _)| *entity == ask.entity).fold(Crowd::default(), |c, (_, d)| c.union(*d));
+            let measured = if ask.post.kind == Evidence::Process { ask.rarity } else { rarity(all.count(), weighing.free, weighing.population) };
+            let prior = weighing.prior.0;
+            let believed = prior + times(ONE.saturating_sub(prior), trust);
+            Weighed { rarity: times(measured, believed), ask }
+        };
+        resolved.asks.into_iter().map(weigh_one).filter(|weighed| weighed.rarity > 0).collect()
+    }
+
+    fn score_neighbours(&mut self, index: u32, asks: &[Weighed], file: &File) {
+        let mut scored: SmallVec<[(Strength, u32); 16]> = SmallVec::new();
+        let node = &self.nodes[index as usize];
+        for candidate in self.candidates(index, asks) {
+            let earlier = &self.nodes[candidate as usize];
+            let weight = weigh(earlier, node, asks, file).weight;
+            if weight >= file.theta.0 {
+                scored.push((Strength { weight, tie: tie(earlier, node) }, candidate));
+            }
+            self.counts.pairs += 1;
+        }
+        // Strongest first: most of the weaker ones then close a circle and cost nothing more.
+        scored.sort_unstable_by(|a, b| b.cmp(a));
+        for (strength, candidate) in scored {
+            if self.forest.would_enter(candidate, index, strength) {
+                let (earlier, node) = (&self.nodes[candidate as usize], &self.nodes[index as usize]);
+                let weight = weigh(earlier, node, asks, file);
+                let edge = Edge { a: candidate, b: index, weight: weight.weight, gap_us: weight.gap_us, reasons: reasons(&weight, asks) };
+                self.connect(edge);
+            }
+        }
+    }
+
+    fn candidates(&self, index: u32, asks: &[Weighed]) -> SmallVec<[u32; 32]> {
+        let rings = asks.iter().filter_map(|weighed| self.entries.get(&weighed.ask.post.key));
+        let mut found: SmallVec<[u32; 32]> = rings.flat_map(|entry| entry.ring.iter().copied()).collect();
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|candidate| *candidate != index);
+        found
+    }
+
+    fn connect(&mut self, edge: Edge) {
+        let tie = tie(&self.nodes[edge.a as usize], &self.nodes[edge.b as usize]);
+        let strength = Strength { weight: edge.weight, tie };
+        if self.forest.would_enter(edge.a, edge.b, strength) {
+            self.forest.insert(edge.a, edge.b, strength, self.edges.len() as u32);
+            self.edges.push(edge);
+        }
+    }
+
+    /// Leaves the alert at every key it names: in place of an earlier one of its episode, else of the oldest.
+    fn post(&mut self, index: u32, file: &File) {
+        let posts = std::mem::take(&mut self.nodes[index as usize].posts);
+        for post in &posts {
+            let mut ring = std::mem::take(&mut self.entry(post.key).ring);
+            let episode = self.nodes[index as usize].episode;
+            ring.retain(|other| self.nodes[*other as usize].episode != episode);
+            let place = ring.partition_point(|other| self.nodes[*other as usize].order() < self.nodes[index as usize].order());
+            ring.insert(place, index);
+            if ring.len() > file.neighbours {
+                ring.remove(0);
+            }
+            // The entry exists: it was just taken from.
+            if let Some(entry) = self.entries.get_mut(&post.key) {
+                entry.ring = ring;
+            }
+        }
+        self.nodes[index as usize].posts = posts;
+    }
+
+    /// The alerts of a component, by event time.
+    pub(crate) fn component(&self, node: u32) -> Vec<u32> {
+        let mut members: Vec<u32> = self.forest.members(node).collect();
+        members.sort_unstable_by(|a, b| self.nodes[*a as usize].order().cmp(&self.nodes[*b as usize].order()));
+        members
+    }
+
+    /// The order of an edge among all edges, strongest first.
+    pub(crate) fn strength(&self, edge: &Edge) -> Strength {
+        Strength { weight: edge.weight, tie: tie(&self.nodes[edge.a as usize], &self.nodes[edge.b as usize]) }
+    }
+
+    /// Drops whole components whose alerts all ended before `t`, or the `excess` oldest of them; nothing may be
+    /// provisional. Returns the alerts dropped.
+    pub(crate) fn retire(&mut self, t: i64, excess: usize) -> Vec<Arc<Alert>> {
+        let drop_root = self.retired_roots(t, excess);
+        if drop_root.is_empty() {
+            return Vec::new();
+        }
+        let mut new_name = vec![NONE; self.nodes.len()];
+        let mut kept = 0;
+        for v in 0..self.nodes.len() as u32 {
+            if !drop_root.contains(&self.forest.root(v)) {
+                new_name[v as usize] = kept;
+                kept += 1;
+            }
+        }
+        self.rename(&new_name)
+    }
+
+    fn retired_roots(&self, t: i64, mut excess: usize) -> std::collections::HashSet<u32> {
+        let mut last_end: HashMap<u32, (i64, usize)> = HashMap::new();
+        for (v, node) in self.nodes.iter().enumerate() {
+            let last = last_end.entry(self.forest.root(v as u32)).or_insert((i64::MIN, 0));
+            *last = (last.0.max(node.end), last.1 + 1);
+        }
+        let mut by_age: Vec<(i64, u32, usize)> = last_end.into_iter().map(|(root, (end, size))| (end, root, size)).collect();
+        by_age.sort_unstable();
+        let is_retired = |(end, _, size): &(i64, u32, usize)| {
+            let retired = *end < t || excess > 0;
+            excess = excess.saturating_sub(*size);
+            retired
+        };
+        by_age.into_iter().take_while(is_retired).map(|(_, root, _)| root).collect()
+    }
+
+    fn rename(&mut self, new_name: &[u32]) -> Vec<Arc<Alert>> {
+        let mut edge_name = vec![NONE; self.edges.len()];
+        let used: std::collections::BTreeSet<u32> =
+            (0..self.nodes.len() as u32).filter(|v| new_name[*v as usize] != NONE).flat_map(|v| self.forest.edge_of(v)).collect();
+        let mut old_edges: Vec<Option<Edge>> = std::mem::take(&mut self.edges).into_iter().map(Some).collect();
+        for old in used {
+            if let Some(mut edge) = old_edges[old as usize].take() {
+                edge_name[old as usize] = self.edges.len() as u32;
+                (edge.a, edge.b) = (new_name[edge.a as usize], new_name[edge.b as usize]);
+                self.edges.push(edge);
+            }
+        }
+        self.forest = self.forest.keep(new_name, |edge| edge_name[edge as usize]);
+        for entry in self.entries.values_mut() {
+            entry.ring.retain(|v| new_name[*v as usize] != NONE);
+            entry.ring.iter_mut().for_each(|v| *v = new_name[*v as usize]);
+        }
+        self.entries.retain(|_, entry| !entry.ring.is_empty());
+        self.episodes.retain(|_, episode| new_name[episode.latest as usize] != NONE);
+        self.episodes.values_mut().for_each(|episode| episode.latest = new_name[episode.latest as usize]);
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.nodes).into_iter().enumerate().partition(|(v, _)| new_name[*v] != NONE);
+        self.nodes = kept.into_iter().map(|(_, node)| Node { episode: new_name[node.episode as usize], ..node }).collect();
+        dropped.into_iter().map(|(_, node)| node.alert).collect()
+    }
+
+    pub(crate) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+fn restore<T>(map: &mut HashMap<Key, T>, changes: Vec<(Key, Option<T>)>) {
+    for (key, before) in changes.into_iter().rev() {
+        match before {
+            Some(value) => drop(map.insert(key, value)),
+            None => drop(map.remove(&key)),
+        }
+    }
+}
+
+/// Crowds of alerts are kept for this generation and the one before.
+fn generation(t: Time, file: &File) -> i64 {
+    t.0.div_euclid(file.rarity_epoch.0.saturating_mul(2))
+}
+
+/// Breaks ties between equal weights by the alerts' ids, whatever order they came in.
+fn tie(a: &Node, b: &Node) -> u64 {
+    let (low, high) = (a.hash.min(b.hash), a.hash.max(b.hash));
+    mix(mix(low) ^ high)
+}
+
+impl Resolved {
+    fn party_of(&self, entity: u16) -> Option<Party> {
+        // Entities are numbered from 1 in the order of the alert; parties are unique, so look by key.
+        let keys: SmallVec<[Key; 8]> = self.asks.iter().filter(|ask| ask.entity == entity).map(|ask| ask.post.key).collect();
+        self.parties.iter().copied().find(|party| keys.contains(&party.key))
+    }
+}
+
+impl Undo {
+    /// The nodes whose component or joins changed.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = u32> + '_ {
+        self.forest.touched()
+    }
+}

@@ -1,0 +1,217 @@
+//! The correlator: one shard a tenant, and the questions one can ask it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::{
+    Alert, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, IncidentStatus, TenantId, Watermark,
+};
+
+use crate::error::CorrelateError;
+use crate::explain::explain;
+use crate::graph::graph;
+use crate::input::{AnalystInput, Said};
+use crate::merge::Suggestion;
+use crate::parameters::Parameters;
+use crate::shard::Shard;
+use crate::snapshot;
+use crate::stats::Stats;
+
+/// Groups alerts into incidents; see the crate's tour.
+#[derive(Debug, Clone)]
+pub struct Correlator {
+    parameters: Parameters,
+    shards: BTreeMap<TenantId, Shard>,
+}
+
+impl Correlator {
+    /// A correlator that has seen nothing.
+    pub fn new(parameters: Parameters) -> Self {
+        Self { parameters, shards: BTreeMap::new() }
+    }
+
+    /// Hash of the parameters: results with one hash are comparable.
+    pub fn parameters_hash(&self) -> &Arc<str> {
+        self.parameters.hash()
+    }
+
+    fn shard(&mut self, tenant: &TenantId) -> &mut Shard {
+        if !self.shards.contains_key(tenant) {
+            self.shards.insert(tenant.clone(), Shard::new(tenant.clone()));
+        }
+        self.shards.entry(tenant.clone()).or_insert_with(|| Shard::new(tenant.clone()))
+    }
+
+    /// Learns aliases, process lineage and rarity from rows. Call it for every batch, before the alerts of the
+    /// same records are advanced over.
+    pub fn observe(&mut self, batch: &EventBatch) {
+        let file = Arc::clone(&self.parameters.file);
+        self.shard(&batch.meta.tenant).observe(batch, &file);
+    }
+
+    /// Takes alerts in, in any order. They count at the next [`Correlator::advance`].
+    pub fn push(&mut self, alerts: impl IntoIterator<Item = Alert>) {
+        let file = Arc::clone(&self.parameters.file);
+        for alert in alerts {
+            self.shard(&alert.tenant.clone()).push(alert, &file);
+        }
+    }
+
+    /// Moves event time on, and says what is new since the last call. Alerts after the watermark count too, but
+    /// their incidents are not sealed: what still arrives may change them.
+    pub fn advance(&mut self, watermark: Watermark) -> Vec<IncidentDelta> {
+        let file = &self.parameters.file;
+        self.shards.values_mut().flat_map(|shard| shard.advance(watermark, file)).collect()
+    }
+
+    /// The input has ended: everything is sealed.
+    pub fn flush(&mut self) -> Vec<IncidentDelta> {
+        self.advance(Watermark::END)
+    }
+
+    /// The incidents of a tenant that are in memory, by first alert. For sealed ones every byte, the version
+    /// included, is a function of alerts, observed rows and inputs alone.
+    pub fn incidents(&self, tenant: &TenantId) -> Vec<Incident> {
+        let Some(shard) = self.shards.get(tenant) else { return Vec::new() };
+        let (groups, _) = shard.all_groups();
+        let mut incidents: Vec<Incident> =
+            groups.iter().map(|group| shard.incident(group, &self.parameters.file)).collect();
+        incidents.sort_by(|a, b| (a.first_time, &a.id).cmp(&(b.first_time, &b.id)));
+        incidents
+    }
+
+    /// The incident of that id as last told by a delta, or the one it was merged into.
+    pub fn incident(&self, id: &IncidentId) -> Option<Arc<Incident>> {
+        self.shards.values().find_map(|shard| shard.ledger.incident(id)).cloned()
+    }
+
+    /// The incident an alert is in, as last told by a delta.
+    pub fn incident_of(&self, alert: &AlertId) -> Option<IncidentId> {
+        self.shards.values().find_map(|shard| shard.ledger.home(alert)).cloned()
+    }
+
+    /// Merged incidents of a tenant and their survivors, each one hop.
+    pub fn redirects(&self, tenant: &TenantId) -> Vec<(IncidentId, IncidentId)> {
+        let redirects = self.shards.get(tenant).into_iter().flat_map(|shard| shard.ledger.redirects());
+        redirects.map(|(from, to)| (from.clone(), to.clone())).collect()
+    }
+
+    /// Joins that would merge incidents of a tenant, were it not for what analysts decided.
+    pub fn suggestions(&self, tenant: &TenantId) -> Vec<Suggestion> {
+        self.shards.get(tenant).map_or_else(Vec::new, |shard| shard.all_groups().1)
+    }
+
+    /// Why two alerts are in one incident, or are not; `None` where either is unknown or their tenants differ.
+    pub fn explain(&self, a: &AlertId, b: &AlertId) -> Option<Explanation> {
+        self.shards.values().find_map(|shard| explain(shard, a, b, &self.parameters.file))
+    }
+
+    /// The incident as a graph of alerts, entities and relations, bounded by the parameter `graph_nodes`.
+    pub fn graph(&self, id: &IncidentId) -> Option<IncidentGraph> {
+        self.shards.values().find_map(|shard| {
+            let incident = shard.ledger.incident(id)?;
+            Some(graph(shard, incident, &self.parameters.file))
+        })
+    }
+
+    /// Takes an analyst's input, and says what it changed. The returned input names the alerts it spoke of:
+    /// store that one, and give it again after a replay.
+    ///
+    /// # Errors
+    /// [`CorrelateError::UnknownIncident`], [`CorrelateError::UnknownAlert`], or [`CorrelateError::Input`] where
+    /// it contradicts what it names.
+    pub fn apply(&mut self, input: AnalystInput) -> Result<(Vec<AnalystInput>, Vec<IncidentDelta>), CorrelateError> {
+        let shard = self.shards.get(&input.tenant);
+        let recorded = match shard {
+            Some(shard) if input.alerts.is_empty() => record(shard, input)?,
+            _ => vec![input],
+        };
+        let file = Arc::clone(&self.parameters.file);
+        let mut deltas = Vec::new();
+        for input in &recorded {
+            deltas.extend(self.shard(&input.tenant).hear(input.clone(), &file));
+        }
+        Ok((recorded, deltas))
+    }
+
+    /// What it holds, did and refused.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.shards.values().for_each(|shard| shard.add_stats(&mut stats));
+        stats
+    }
+
+    /// The whole state as bytes; equal states have equal bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        snapshot::write(self.parameters.hash(), &self.shards.values().collect::<Vec<_>>())
+    }
+
+    /// The state of [`Correlator::snapshot`].
+    ///
+    /// # Errors
+    /// [`CorrelateError::Snapshot`] for bytes that are none, [`CorrelateError::ParametersChanged`] for a snapshot
+    /// made with other parameters.
+    pub fn restore(parameters: Parameters, bytes: &[u8]) -> Result<Self, CorrelateError> {
+        let shards: Vec<Shard> = snapshot::read(parameters.hash(), bytes)?;
+        let shards = shards.into_iter().map(|shard| (shard.tenant().clone(), shard)).collect();
+        Ok(Self { parameters, shards })
+    }
+}
+
+/// Finds the alerts that an input speaks of; a merge also carries over the survivor's standing.
+fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, CorrelateError> {
+    let find = |id: &IncidentId| {
+        shard.ledger.incident(id).cloned().ok_or_else(|| CorrelateError::UnknownIncident(id.clone()))
+    };
+    let known = |alert: &AlertId| match shard.node(alert) {
+        Some(_) => Ok(()),
+        None => Err(CorrelateError::UnknownAlert(alert.clone())),
+    };
+    let mut after = Vec::new();
+    input.alerts = match &input.said {
+        Said::SetStatus { status: IncidentStatus::Redirected, .. } => {
+            return Err(CorrelateError::Input("an incident is redirected by merging it, not by a status".to_owned()));
+        }
+        Said::Assign { incident, .. } | Said::SetStatus { incident, .. } | Said::Classify { incident, .. } => {
+            find(incident)?.alerts.clone()
+        }
+        Said::Split { incident, leaving } => {
+            let all = find(incident)?.alerts.clone();
+            if leaving.is_empty() || leaving.len() == all.len() || leaving.iter().any(|a| !all.contains(a)) {
+                return Err(CorrelateError::Input(format!("a split takes some, but not all, alerts of {incident}")));
+            }
+            all
+        }
+        Said::Veto { a, b } => {
+            known(a).and(known(b))?;
+            vec![a.clone(), b.clone()]
+        }
+        Said::Merge { into, from } => {
+            let (into, from) = (find(into)?, find(from)?);
+            if into.id == from.id {
+                return Err(CorrelateError::Input(format!("{} is one incident already", into.id)));
+            }
+            let all: Vec<AlertId> = into.alerts.iter().chain(&from.alerts).cloned().collect();
+            after = carried_over(&input, &into, &all);
+            all
+        }
+    };
+    after.insert(0, input);
+    Ok(after)
+}
+
+/// The survivor's assignee, classification and status, said again of the merged incident.
+fn carried_over(input: &AnalystInput, into: &Incident, alerts: &[AlertId]) -> Vec<AnalystInput> {
+    let incident = into.id.clone();
+    let mut said = Vec::new();
+    if into.assignee.is_some() {
+        said.push(Said::Assign { incident: incident.clone(), assignee: into.assignee.clone() });
+    }
+    if into.classification.is_some() {
+        said.push(Said::Classify { incident: incident.clone(), classification: into.classification.clone() });
+    }
+    if into.status == IncidentStatus::InProgress {
+        said.push(Said::SetStatus { incident, status: into.status });
+    }
+    said.into_iter().map(|said| AnalystInput { said, alerts: alerts.to_vec(), ..input.clone() }).collect()
+}

@@ -1,0 +1,294 @@
+//! What telemetry and alerts teach: aliases, process lineage, rarity. Every fact is keyed by event time.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{Array, AsArray, ListArray, StringViewArray};
+use event::{Alert, Class, EntityType, EventBatch, Role, TenantId, Time};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::alias::{Aliases, short_host};
+use crate::evidence::Key;
+use crate::lineage::{Lineage, Mention};
+use crate::parameters::File;
+use crate::rarity::Rarity;
+use crate::snapshot::sorted_set;
+
+/// All that a tenant's telemetry has taught.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) aliases: Aliases,
+    pub(crate) lineage: Lineage,
+    pub(crate) rarity: Rarity,
+}
+
+/// What provisional work new facts make stale: everything from a time on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Stale {
+    /// Keys that provisional work has asked for; facts about other keys cannot matter to it.
+    #[serde(with = "sorted_set")]
+    consulted: HashSet<Key>,
+    from: Option<Time>,
+}
+
+impl Stale {
+    pub(crate) fn consult(&mut self, key: Key) {
+        self.consulted.insert(key);
+    }
+
+    pub(crate) fn learnt(&mut self, key: Key, time: Time) {
+        if self.consulted.contains(&key) {
+            self.all_from(time);
+        }
+    }
+
+    fn all_from(&mut self, time: Time) {
+        self.from = Some(self.from.map_or(time, |from| from.min(time)));
+    }
+
+    /// The time from which provisional work must be done again, once.
+    pub(crate) fn take(&mut self) -> Option<Time> {
+        self.from.take()
+    }
+
+    /// Keys consulted.
+    pub(crate) fn len(&self) -> usize {
+        self.consulted.len()
+    }
+
+    /// No provisional work is left.
+    pub(crate) fn reset(&mut self) {
+        self.consulted.clear();
+        self.from = None;
+    }
+}
+
+/// One entity value of a row.
+#[derive(Debug, Clone, Copy)]
+struct Name<'a> {
+    entity_type: EntityType,
+    role: Role,
+    key: Key,
+    text: &'a str,
+}
+
+/// A principal or thing of a row, for counting counterparties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Party {
+    pub(crate) entity_type: EntityType,
+    pub(crate) key: Key,
+}
+
+/// Of which types the counterparties of an entity are: the first that the row has.
+const fn counterparty_types(entity_type: EntityType) -> &'static [EntityType] {
+    match entity_type {
+        EntityType::Device => &[EntityType::User, EntityType::Device],
+        EntityType::User => &[EntityType::Device, EntityType::User, EntityType::Ip],
+        EntityType::Process => &[],
+        _ => &[EntityType::Device, EntityType::User, EntityType::Mailbox],
+    }
+}
+
+/// The counterparties of one party among those of its row.
+pub(crate) fn counterparties(of: Party, parties: &[Party]) -> impl Iterator<Item = Key> + '_ {
+    let others = move |wanted: EntityType| parties.iter().filter(move |p| p.entity_type == wanted && p.key != of.key);
+    let wanted = counterparty_types(of.entity_type).iter().copied().find(|t| others(*t).next().is_some());
+    wanted.into_iter().flat_map(others).map(|p| p.key)
+}
+
+impl Facts {
+    /// Learns from every row of a batch. Findings teach aliases, but are no telemetry to count.
+    pub(crate) fn observe(&mut self, tenant: &TenantId, batch: &EventBatch, file: &File, stale: &mut Stale) {
+        let Some(rows) = Rows::of(batch) else { return };
+        let images = Images::of(batch);
+        let counts = batch.class.category_uid() != Class::DETECTION_FINDING.category_uid();
+        let mut keys = HashMap::new();
+        for row in 0..batch.len() {
+            let time = batch.time(row);
+            let names = rows.names(row, tenant, &mut keys);
+            self.learn_names(tenant, &names, time, file, stale);
+            self.learn_processes(&names, images.at(row), time, stale);
+            if counts {
+                self.count(&names, time, file, stale);
+            }
+        }
+        self.lineage.bound(file.limits.processes);
+    }
+
+    /// Learns what an alert's own entities prove.
+    pub(crate) fn learn_alert(&mut self, alert: &Alert, file: &File, stale: &mut Stale) {
+        let names: SmallVec<[Name<'_>; 16]> = alert
+            .entities
+            .iter()
+            .take(file.limits.entities_per_alert)
+            .map(|e| Name {
+                entity_type: e.entity_type,
+                role: e.role,
+                key: Key::of(&alert.tenant, e.entity_type, &e.value),
+                text: &e.value,
+            })
+            .collect();
+        self.learn_names(&alert.tenant, &names, alert.time, file, stale);
+        self.learn_processes(&names, RowImages::default(), alert.time, stale);
+    }
+
+    fn learn_names(&mut self, tenant: &TenantId, names: &[Name<'_>], time: Time, file: &File, stale: &mut Stale) {
+        let limit = file.limits.alias_values;
+        for (i, name) in names.iter().enumerate() {
+            if !matches!(name.entity_type, EntityType::User | EntityType::Device) {
+                continue;
+            }
+            let same = |other: &&Name<'_>| other.entity_type == name.entity_type && other.role == name.role;
+            let is_first = !names[..i].iter().any(|other| same(&other));
+            if name.role.is_single() && is_first {
+                let values: SmallVec<[(Key, &str); 8]> =
+                    names[i..].iter().filter(same).map(|other| (other.key, other.text)).collect();
+                if values.len() > 1 {
+                    self.aliases.learn(name.entity_type, &values, time, limit, |key| stale.learnt(key, time));
+                }
+            }
+            if name.entity_type == EntityType::Device {
+                self.learn_short_host(tenant, name, time, limit, stale);
+            }
+        }
+    }
+
+    /// `ws-01` names `ws-01.contoso.com` as long as no other domain name begins with it.
+    fn learn_short_host(&mut self, tenant: &TenantId, name: &Name<'_>, time: Time, limit: usize, stale: &mut Stale) {
+        let Some(short) = short_host(name.text) else { return };
+        let key = Key::of(tenant, EntityType::Device, short);
+        let pair = [(key, short), (name.key, name.text)];
+        self.aliases.learn(EntityType::Device, &pair, time, limit, |key| stale.learnt(key, time));
+    }
+
+    fn learn_processes(&mut self, names: &[Name<'_>], images: RowImages<'_>, time: Time, stale: &mut Stale) {
+        let the_only = |role: Role, path: Option<&str>| {
+            let mut found = names.iter().filter(|n| n.entity_type == EntityType::Process && n.role == role);
+            let name = found.next().filter(|_| found.next().is_none())?;
+            let image = path.map(|path| base_name(path).to_ascii_lowercase());
+            Some(Mention { key: name.key, name: name.text.to_owned(), image })
+        };
+        let target = the_only(Role::Target, images.target);
+        let actor = the_only(Role::Actor, images.actor);
+        let started_by = actor.clone().filter(|_| images.is_launch);
+        let parent = the_only(Role::Parent, images.parent).or(started_by);
+        let actor_parent = the_only(Role::ActorParent, images.actor_parent);
+        for (process, parent) in [(target, parent), (actor, actor_parent)] {
+            let Some(process) = process else { continue };
+            if self.lineage.learn(&process, parent.as_ref(), time) {
+                stale.learnt(process.key, time);
+                parent.iter().for_each(|p| stale.learnt(p.key, time));
+            }
+        }
+    }
+
+    fn count(&mut self, names: &[Name<'_>], time: Time, file: &File, stale: &mut Stale) {
+        // Several values of one role are aliases of one party: its first value stands for it.
+        let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
+        for (i, name) in names.iter().enumerate() {
+            let is_alias = name.role.is_single()
+                && names[..i].iter().any(|n| n.entity_type == name.entity_type && n.role == name.role);
+            if !is_alias {
+                parties.push(Party { entity_type: name.entity_type, key: name.key });
+            }
+        }
+        for name in names {
+            let stands_for = names.iter().find(|n| n.entity_type == name.entity_type && n.role == name.role);
+            let of = Party { entity_type: name.entity_type, key: stands_for.map_or(name.key, |n| n.key) };
+            for member in counterparties(of, &parties) {
+                if let Some(epoch) = self.rarity.observe(name.key, member, time, file) {
+                    stale.all_from(Time(epoch.saturating_add(1).saturating_mul(file.rarity_epoch.0)));
+                }
+            }
+        }
+    }
+}
+
+/// The last part of a Windows or Unix path.
+fn base_name(path: &str) -> &str {
+    path.rsplit(['\\', '/']).next().unwrap_or(path)
+}
+
+/// The entity column of a batch, read in place.
+struct Rows<'a> {
+    list: &'a ListArray,
+    types: &'a StringViewArray,
+    roles: &'a StringViewArray,
+    values: &'a StringViewArray,
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &'a EventBatch) -> Option<Self> {
+        let list = batch.column("entities")?.as_list_opt::<i32>()?;
+        let members = list.values().as_struct_opt()?;
+        let text = |i: usize| members.column(i).as_string_view_opt();
+        Some(Self { list, types: text(0)?, roles: text(1)?, values: text(2)? })
+    }
+
+    fn names(
+        &self,
+        row: usize,
+        tenant: &TenantId,
+        keys: &mut HashMap<(EntityType, &'a str), Key>,
+    ) -> SmallVec<[Name<'a>; 16]> {
+        let offsets = self.list.value_offsets();
+        (offsets[row] as usize..offsets[row + 1] as usize)
+            .filter_map(|i| {
+                let entity_type = EntityType::from_name(self.types.value(i))?;
+                let role = Role::from_name(self.roles.value(i))?;
+                let text: &'a str = self.values.value(i);
+                let key = *keys.entry((entity_type, text)).or_insert_with(|| Key::of(tenant, entity_type, text));
+                Some(Name { entity_type, role, key, text })
+            })
+            .collect()
+    }
+}
+
+/// The image columns of a batch, found once.
+struct Images<'a> {
+    target: [Option<&'a StringViewArray>; 2],
+    actor: [Option<&'a StringViewArray>; 2],
+    parent: [Option<&'a StringViewArray>; 2],
+    actor_parent: [Option<&'a StringViewArray>; 2],
+    batch: &'a EventBatch,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct RowImages<'a> {
+    target: Option<&'a str>,
+    actor: Option<&'a str>,
+    parent: Option<&'a str>,
+    actor_parent: Option<&'a str>,
+    /// The row tells of a process start: without a parent column, the actor is the parent.
+    is_launch: bool,
+}
+
+/// OCSF Process Activity: Launch.
+const LAUNCH: i64 = 1;
+
+impl<'a> Images<'a> {
+    fn of(batch: &'a EventBatch) -> Self {
+        let column = |name: &str| batch.column(name).and_then(|c| c.as_string_view_opt());
+        Self {
+            target: [column("process_file_path"), column("process_name")],
+            actor: [column("actor_process_file_path"), column("actor_process_name")],
+            parent: [column("process_parent_path"), column("process_parent_name")],
+            actor_parent: [column("actor_process_parent_path"), None],
+            batch,
+        }
+    }
+
+    fn at(&self, row: usize) -> RowImages<'a> {
+        let text = |columns: &[Option<&'a StringViewArray>; 2]| {
+            columns.iter().flatten().find(|c| c.is_valid(row)).map(|c| c.value(row))
+        };
+        let is_process = self.batch.class == Class::PROCESS_ACTIVITY;
+        RowImages {
+            target: text(&self.target),
+            actor: text(&self.actor),
+            parent: text(&self.parent),
+            actor_parent: text(&self.actor_parent),
+            is_launch: is_process && self.batch.int("activity_id", row) == Some(LAUNCH),
+        }
+    }
+}

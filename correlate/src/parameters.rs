@@ -1,0 +1,311 @@
+//! The numbers that decide what belongs together: one versioned data file, its meaning in its comments.
+
+use std::sync::Arc;
+
+use event::Severity;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::CorrelateError;
+use crate::evidence::Evidence;
+use crate::fixed::ONE;
+
+/// Parameters of correlation, read from a file like `parameters.yml`, which documents every one.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    pub(crate) file: Arc<File>,
+    hash: Arc<str>,
+}
+
+/// A share in millionths.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share(pub(crate) u32);
+
+/// A duration in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span(pub(crate) i64);
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    version: u32,
+    pub(crate) theta: Share,
+    pub(crate) neighbours: usize,
+    pub(crate) horizon: Span,
+    pub(crate) span_max: Span,
+    pub(crate) episode_gap: Span,
+    pub(crate) ramp: Span,
+    pub(crate) rarity_epoch: Span,
+    pub(crate) rarity_epochs: usize,
+    pub(crate) rarity_slots: usize,
+    pub(crate) evidence: EvidenceTable,
+    pub(crate) tree: Tree,
+    pub(crate) sigma: Sigma,
+    pub(crate) kappa: Kappa,
+    pub(crate) alias: AliasLimits,
+    pub(crate) limits: Limits,
+    pub(crate) priority: Priority,
+    pub(crate) confidence: Confidence,
+}
+
+/// How one kind of evidence counts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Weighing {
+    pub(crate) beta: Share,
+    pub(crate) half_life: Span,
+    pub(crate) prior: Share,
+    pub(crate) free: u32,
+    pub(crate) population: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvidenceTable {
+    process: Weighing,
+    session: Weighing,
+    message: Weighing,
+    file: Weighing,
+    user: Weighing,
+    mailbox: Weighing,
+    device: Weighing,
+    ip_external: Weighing,
+    ip_internal: Weighing,
+    url: Weighing,
+    domain: Weighing,
+    app: Weighing,
+    cloud_resource: Weighing,
+    rule: Weighing,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tree {
+    pub(crate) steps: u8,
+    pub(crate) step: Share,
+    pub(crate) session_roots: Vec<String>,
+    pub(crate) foreign: Share,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sigma {
+    pub(crate) fall: Share,
+    pub(crate) free: u32,
+    pub(crate) population: u32,
+    pub(crate) repeats: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kappa {
+    pub(crate) forward: Share,
+    pub(crate) same: Share,
+    pub(crate) backward: Share,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AliasLimits {
+    pub(crate) partners_per_form_max: usize,
+    pub(crate) ids_max: usize,
+    pub(crate) names_of_short_host_max: usize,
+    pub(crate) cluster_max: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) alerts: usize,
+    pub(crate) provisional_alerts: usize,
+    pub(crate) entities_per_alert: usize,
+    pub(crate) alias_values: usize,
+    pub(crate) processes: usize,
+    pub(crate) incident_alerts_eager: usize,
+    pub(crate) graph_nodes: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BySeverity {
+    informational: u32,
+    low: u32,
+    medium: u32,
+    high: u32,
+    critical: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Priority {
+    pub(crate) severity: BySeverity,
+    pub(crate) tactic: u32,
+    pub(crate) tactic_max: u32,
+    pub(crate) domain: u32,
+    pub(crate) domain_max: u32,
+    pub(crate) asset: u32,
+    pub(crate) asset_max: u32,
+    pub(crate) alert_doubling: u32,
+    pub(crate) alert_doubling_max: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confidence {
+    pub(crate) severity: BySeverity,
+    pub(crate) rule: u32,
+    pub(crate) rule_max: u32,
+    pub(crate) domain: u32,
+    pub(crate) domain_max: u32,
+}
+
+/// The format this program reads.
+const VERSION: u32 = 1;
+
+/// The parameters that ship with the program.
+const BUILTIN: &str = include_str!("../parameters.yml");
+
+impl Parameters {
+    /// The shipped parameters.
+    ///
+    /// # Errors
+    /// [`CorrelateError::Parameters`] if the shipped file is defective, which the tests exclude.
+    pub fn builtin() -> Result<Self, CorrelateError> {
+        Self::parse(BUILTIN)
+    }
+
+    /// Reads a parameter file.
+    ///
+    /// # Errors
+    /// [`CorrelateError::Parameters`] with the place and what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, CorrelateError> {
+        let file: File = serde_yaml_ng::from_str(text).map_err(|e| CorrelateError::Parameters(e.to_string()))?;
+        file.check()?;
+        let hash = blake3::hash(text.as_bytes()).to_hex();
+        Ok(Self { file: Arc::new(file), hash: hash[..16].into() })
+    }
+
+    /// The first 64 bits of the BLAKE3 of the file, in hex: results with one hash are comparable.
+    pub fn hash(&self) -> &Arc<str> {
+        &self.hash
+    }
+
+    /// The weight at which two alerts join, in millionths.
+    pub fn theta_ppm(&self) -> u32 {
+        self.file.theta.0
+    }
+}
+
+impl File {
+    fn check(&self) -> Result<(), CorrelateError> {
+        let wrong = |what: &str| Err(CorrelateError::Parameters(what.to_owned()));
+        if self.version != VERSION {
+            return wrong(&format!("version {} is not {VERSION}, the one this program reads", self.version));
+        }
+        if !(1..=64).contains(&self.neighbours) {
+            return wrong("neighbours must be 1 to 64");
+        }
+        if !self.rarity_slots.is_power_of_two() || self.rarity_slots < 64 {
+            return wrong("rarity_slots must be a power of two of at least 64");
+        }
+        if self.rarity_epoch.0 <= 0 || self.rarity_epochs == 0 || self.horizon.0 <= 0 || self.ramp.0 <= 0 {
+            return wrong("rarity_epoch, rarity_epochs, horizon and ramp must be more than nothing");
+        }
+        if Evidence::ALL.iter().any(|kind| self.weighing(*kind).beta.0 > ONE) {
+            return wrong("beta must be at most 1");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn weighing(&self, kind: Evidence) -> &Weighing {
+        let table = &self.evidence;
+        match kind {
+            Evidence::Process => &table.process,
+            Evidence::Session => &table.session,
+            Evidence::Message => &table.message,
+            Evidence::File => &table.file,
+            Evidence::User => &table.user,
+            Evidence::Mailbox => &table.mailbox,
+            Evidence::Device => &table.device,
+            Evidence::IpExternal => &table.ip_external,
+            Evidence::IpInternal => &table.ip_internal,
+            Evidence::Url => &table.url,
+            Evidence::Domain => &table.domain,
+            Evidence::App => &table.app,
+            Evidence::CloudResource => &table.cloud_resource,
+            Evidence::Rule => &table.rule,
+        }
+    }
+
+    pub(crate) fn is_session_root(&self, image: &str) -> bool {
+        self.tree.session_roots.iter().any(|root| root == image)
+    }
+}
+
+impl BySeverity {
+    pub(crate) fn of(&self, severity: Severity) -> u32 {
+        match severity {
+            Severity::Informational => self.informational,
+            Severity::Low => self.low,
+            Severity::Medium => self.medium,
+            Severity::High => self.high,
+            Severity::Critical => self.critical,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        if !(0.0..=4.0).contains(&value) {
+            return Err(D::Error::custom(format!("{value} is no share (0 to 1, factors to 4)")));
+        }
+        // The one place where a float is met; it ends here, rounded to millionths.
+        Ok(Share((value * f64::from(ONE)).round() as u32))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit_s = match &text[split..] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(D::Error::custom(format!("{text:?} is no duration (a number and s, m, h or d)"))),
+        };
+        let count: i64 = text[..split].parse().map_err(|_| D::Error::custom(format!("{text:?} is no duration")))?;
+        count.checked_mul(unit_s * 1_000_000).map(Span).ok_or_else(|| D::Error::custom(format!("{text:?} is too long")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_is_sound() {
+        let parameters = Parameters::builtin().unwrap();
+        assert_eq!(parameters.theta_ppm(), 400_000);
+        assert_eq!(parameters.file.weighing(Evidence::Device).half_life.0, 1_800_000_000);
+        assert_eq!(parameters.hash().len(), 16);
+    }
+
+    #[test]
+    fn a_wrong_file_says_where() {
+        let unknown = BUILTIN.replace("neighbours: 8", "neighbors: 8");
+        insta::assert_snapshot!(Parameters::parse(&unknown).unwrap_err(), @"");
+        let unit = BUILTIN.replace("horizon: 7d", "horizon: 7 weeks");
+        insta::assert_snapshot!(Parameters::parse(&unit).unwrap_err(), @"");
+        let version = BUILTIN.replace("version: 1", "version: 9");
+        insta::assert_snapshot!(Parameters::parse(&version).unwrap_err(), @"");
+    }
+
+    #[test]
+    fn another_text_has_another_hash() {
+        let other = BUILTIN.replace("theta: 0.40", "theta: 0.41");
+        assert_ne!(Parameters::parse(&other).unwrap().hash(), Parameters::builtin().unwrap().hash());
+    }
+}

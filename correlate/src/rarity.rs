@@ -1,0 +1,232 @@
+//! How many different counterparties an entity has, so that hubs (NAT addresses, service accounts, domain
+//! controllers, scanners) lose their weight without any list.
+//!
+//! Telemetry is counted in fixed-size sketches, one an epoch of event time. An alert reads only epochs that
+//! ended before its own began: by the time it is sealed those are complete, so arrival order is nothing to it.
+
+use std::collections::BTreeMap;
+
+use event::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Key;
+use crate::fixed::{ONE, mix};
+use crate::parameters::File;
+
+/// A set of counterparties as a bitmap (linear counting, Whang et al. 1990): exact for a few, saturated at
+/// several hundred, the same whatever the order and number of insertions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Crowd(u64, u64);
+
+/// `round(-128 * ln(1 - bits / 128))`: the expected number of members behind a number of set bits.
+const MEMBERS: [u32; 129] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23, 24, 25, 27, 28, 29, 30, 32, 33, 34,
+    35, 37, 38, 40, 41, 42, 44, 45, 47, 48, 49, 51, 52, 54, 55, 57, 59, 60, 62, 63, 65, 67, 68, 70, 72, 74, 75, 77,
+    79, 81, 83, 85, 87, 89, 91, 93, 95, 97, 99, 101, 104, 106, 108, 110, 113, 115, 118, 120, 123, 126, 128, 131, 134,
+    137, 140, 143, 146, 149, 152, 155, 159, 162, 166, 170, 174, 177, 182, 186, 190, 195, 199, 204, 209, 214, 220, 225,
+    231, 238, 244, 251, 258, 266, 274, 283, 293, 303, 314, 326, 340, 355, 372, 392, 415, 444, 480, 532, 621, 640,
+];
+
+impl Crowd {
+    /// Adds a member; `true` where it sets a bit.
+    pub(crate) fn add(&mut self, member: Key) -> bool {
+        let bit = mix(member.0) % 128;
+        let (word, mask) = if bit < 64 { (&mut self.0, 1 << bit) } else { (&mut self.1, 1 << (bit - 64)) };
+        let is_new = *word & mask == 0;
+        *word |= mask;
+        is_new
+    }
+
+    pub(crate) fn union(self, other: Crowd) -> Crowd {
+        Crowd(self.0 | other.0, self.1 | other.1)
+    }
+
+    const fn intersection(self, other: Crowd) -> Crowd {
+        Crowd(self.0 & other.0, self.1 & other.1)
+    }
+
+    /// The expected number of members.
+    pub(crate) fn count(self) -> u32 {
+        MEMBERS[(self.0.count_ones() + self.1.count_ones()) as usize]
+    }
+}
+
+/// Crowds of many entities in fixed memory: two rows of slots, of which the intersection is read, so that a
+/// collision can only make an entity look more common, and only if both of its slots collide.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Sketch {
+    slots: usize,
+    #[serde(with = "sparse")]
+    crowds: Vec<Crowd>,
+}
+
+impl Sketch {
+    fn new(slots: usize) -> Self {
+        Self { slots, crowds: vec![Crowd::default(); slots * 2] }
+    }
+
+    fn places(&self, key: Key) -> [usize; 2] {
+        let hash = mix(key.0);
+        [(hash as usize) & (self.slots - 1), self.slots + ((hash >> 32) as usize & (self.slots - 1))]
+    }
+
+    fn add(&mut self, key: Key, member: Key) -> bool {
+        let [one, other] = self.places(key);
+        let first = self.crowds[one].add(member);
+        self.crowds[other].add(member) || first
+    }
+
+    fn crowd(&self, key: Key) -> Crowd {
+        let [one, other] = self.places(key);
+        self.crowds[one].intersection(self.crowds[other])
+    }
+}
+
+/// Counterparties of entities in telemetry, by epoch of event time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Rarity {
+    epochs: BTreeMap<i64, Sketch>,
+    /// Event time of the first telemetry: the ramp starts here.
+    since: Option<Time>,
+    /// Observations of epochs that were already forgotten.
+    pub(crate) too_old: u64,
+}
+
+impl Rarity {
+    /// Counts `member` among the counterparties of `key`; the epoch whose later alerts this may change.
+    pub(crate) fn observe(&mut self, key: Key, member: Key, time: Time, file: &File) -> Option<i64> {
+        let epoch = time.0.div_euclid(file.rarity_epoch.0);
+        let is_earlier = self.since.is_none_or(|since| time < since);
+        if is_earlier {
+            self.since = Some(time);
+        }
+        if !self.epochs.contains_key(&epoch) && !self.make_room(epoch, file) {
+            return is_earlier.then_some(i64::MIN);
+        }
+        let sketch = self.epochs.entry(epoch).or_insert_with(|| Sketch::new(file.rarity_slots));
+        let is_new = sketch.add(key, member);
+        if is_earlier { Some(i64::MIN) } else { is_new.then_some(epoch) }
+    }
+
+    /// Keeps as many epochs as alerts within the allowed lateness can ask for: one more than they read, and the
+    /// present one.
+    fn make_room(&mut self, epoch: i64, file: &File) -> bool {
+        let kept = file.rarity_epochs + 2;
+        if self.epochs.len() < kept {
+            return true;
+        }
+        let oldest = self.epochs.first_key_value().map_or(epoch, |(first, _)| *first);
+        if epoch < oldest {
+            self.too_old += 1;
+            return false;
+        }
+        self.epochs.pop_first();
+        true
+    }
+
+    /// The counterparties of `key` in the epochs before that of `t`.
+    pub(crate) fn crowd(&self, key: Key, t: Time, file: &File) -> Crowd {
+        let epoch = t.0.div_euclid(file.rarity_epoch.0);
+        let first = epoch.saturating_sub(file.rarity_epochs as i64);
+        self.epochs.range(first..epoch).fold(Crowd::default(), |all, (_, sketch)| all.union(sketch.crowd(key)))
+    }
+
+    /// How far telemetry is believed at time `t`, from nothing to [`ONE`].
+    pub(crate) fn trust(&self, t: Time, file: &File) -> u32 {
+        let Some(since) = self.since else { return 0 };
+        let seen = t.0.saturating_sub(since.0).clamp(0, file.ramp.0);
+        (i128::from(seen) * i128::from(ONE) / i128::from(file.ramp.0)) as u32
+    }
+
+    #[cfg(test)]
+    fn epochs(&self) -> usize {
+        self.epochs.len()
+    }
+}
+
+/// Sketches are mostly empty at night and in small companies: stored as the slots in use.
+mod sparse {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Crowd;
+
+    pub(super) fn serialize<S: Serializer>(crowds: &[Crowd], serializer: S) -> Result<S::Ok, S::Error> {
+        let used: Vec<(u32, Crowd)> = crowds
+            .iter()
+            .enumerate()
+            .filter(|(_, crowd)| **crowd != Crowd::default())
+            .map(|(i, crowd)| (i as u32, *crowd))
+            .collect();
+        (crowds.len() as u32, used).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Crowd>, D::Error> {
+        let (len, used) = <(u32, Vec<(u32, Crowd)>)>::deserialize(deserializer)?;
+        // A hostile length must not allocate: no parameter file makes a sketch this large.
+        if len > 1 << 26 {
+            return Err(serde::de::Error::custom("sketch of more than 2^26 slots"));
+        }
+        let mut crowds = vec![Crowd::default(); len as usize];
+        for (i, crowd) in used {
+            let slot = crowds.get_mut(i as usize);
+            *slot.ok_or_else(|| serde::de::Error::custom("slot outside its sketch"))? = crowd;
+        }
+        Ok(crowds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::Parameters;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    #[test]
+    fn crowds_are_counted_well_enough() {
+        for size in [1_u64, 3, 20, 100, 200] {
+            let mut crowd = Crowd::default();
+            (0..size).for_each(|i| {
+                crowd.add(Key(i * 7_919));
+                crowd.add(Key(i * 7_919));
+            });
+            let error = (i64::from(crowd.count()) - size as i64).abs();
+            assert!(error * 100 <= size as i64 * 20, "{size} counted as {}", crowd.count());
+        }
+    }
+
+    #[test]
+    fn an_alert_reads_the_epochs_before_its_own() {
+        let file = Parameters::builtin().unwrap().file;
+        let mut rarity = Rarity::default();
+        for user in 0..50 {
+            rarity.observe(Key(1), Key(1_000 + user), Time(HOUR), &file);
+        }
+        assert_eq!(rarity.crowd(Key(1), Time(2 * HOUR), &file).count(), 0, "its own epoch is not complete");
+        assert!(rarity.crowd(Key(1), Time(13 * HOUR), &file).count() > 35);
+        assert_eq!(rarity.crowd(Key(2), Time(13 * HOUR), &file).count(), 0);
+        assert_eq!(rarity.crowd(Key(1), Time(100 * HOUR), &file).count(), 0, "forgotten after four epochs");
+    }
+
+    #[test]
+    fn trust_grows_with_what_was_seen() {
+        let file = Parameters::builtin().unwrap().file;
+        let mut rarity = Rarity::default();
+        assert_eq!(rarity.trust(Time(HOUR), &file), 0);
+        rarity.observe(Key(1), Key(2), Time(0), &file);
+        assert_eq!(rarity.trust(Time(6 * HOUR), &file), ONE / 2);
+        assert_eq!(rarity.trust(Time(60 * HOUR), &file), ONE);
+    }
+
+    #[test]
+    fn epochs_are_bounded() {
+        let file = Parameters::builtin().unwrap().file;
+        let mut rarity = Rarity::default();
+        for day in 0..30 {
+            rarity.observe(Key(1), Key(2), Time(day * 24 * HOUR), &file);
+        }
+        assert_eq!(rarity.epochs(), file.rarity_epochs + 2);
+        rarity.observe(Key(1), Key(3), Time(0), &file);
+        assert_eq!((rarity.epochs(), rarity.too_old), (file.rarity_epochs + 2, 1));
+    }
+}

@@ -1,0 +1,214 @@
+//! Entity resolution of an alert: under which keys it can be found, and under which it looks for others.
+
+use std::sync::Arc;
+
+use event::{Alert, EntityType, Role, Time};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::evidence::{Evidence, Key};
+use crate::facts::{Facts, Party, Stale};
+use crate::fixed::ONE;
+use crate::parameters::File;
+
+/// A key under which an alert can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Post {
+    pub(crate) key: Key,
+    pub(crate) kind: Evidence,
+    /// Steps up the process tree from a process of the alert; 0 for all other evidence.
+    pub(crate) steps: u8,
+    /// A mailbox that the alert only implies by its user's address: two such are no mailbox evidence.
+    pub(crate) implied: bool,
+}
+
+/// A key under which an alert looks for others, with what its own side of the evidence is worth.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) post: Post,
+    /// What people call it.
+    pub(crate) value: Arc<str>,
+    /// Asks of one number name one entity.
+    pub(crate) entity: u16,
+    /// Rarity known from process lineage; [`ONE`] for all other evidence.
+    pub(crate) rarity: u32,
+}
+
+/// An alert with its entities resolved as of its own time.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    /// By key; every key once.
+    pub(crate) asks: Vec<Ask>,
+    /// By key; every key once.
+    pub(crate) posts: Vec<Post>,
+    /// Entities as parties, aliases made one.
+    pub(crate) parties: SmallVec<[Party; 8]>,
+    /// The device, else the user, else whatever the alert is about.
+    pub(crate) principal: Key,
+    /// Device and user, within which a repeated rule is one episode.
+    pub(crate) scene: Key,
+    /// Whether process lineage knows where its processes come from.
+    pub(crate) tree_known: bool,
+}
+
+impl Resolved {
+    pub(crate) fn of(alert: &Alert, facts: &Facts, file: &File, stale: &mut Stale) -> Self {
+        let mut work = Work { facts, file, stale, t: alert.time, alert, asks: Vec::new(), posts: Vec::new(), entity: 0, tree_known: false };
+        let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
+        let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
+        let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
+        for entity in alert.entities.iter().take(file.limits.entities_per_alert) {
+            work.entity += 1;
+            let canonical = work.entity(entity.entity_type, entity.role, &entity.value);
+            let party = Party { entity_type: entity.entity_type, key: canonical };
+            if !parties.contains(&party) {
+                parties.push(party);
+            }
+            match entity.entity_type {
+                EntityType::Device => devices.push((entity.role, canonical)),
+                EntityType::User => users.push((entity.role, canonical)),
+                _ => {}
+            }
+        }
+        work.rule();
+        let first = |of: &[(Role, Key)]| of.iter().min_by_key(|(role, key)| (role_rank(*role), *key)).map(|(_, key)| *key);
+        let (device, user) = (first(&devices), first(&users));
+        let other = parties.iter().map(|p| p.key).min();
+        let principal = device.or(user).or(other).unwrap_or_else(|| Key::of_text("alert", alert.id.as_str()));
+        let scene = scene(&alert.rule.id, device, user, principal);
+        let Work { asks, posts, tree_known, .. } = work;
+        Self { asks: unique(asks, |ask| ask.post), posts: unique(posts, |post| *post), parties, principal, scene, tree_known }
+    }
+}
+
+/// The key of an episode: rule, device and user, or whatever else the alert is about.
+fn scene(rule: &str, device: Option<Key>, user: Option<Key>, principal: Key) -> Key {
+    let (a, b) = if device.is_none() && user.is_none() { (principal, None) } else { (device.unwrap_or(Key(0)), user) };
+    Key::of_text("scene", &format!("{rule}\u{0}{:x}/{:x}", a.0, b.unwrap_or(Key(0)).0))
+}
+
+/// The device an event happened on says more about it than the one it came from.
+const fn role_rank(role: Role) -> u8 {
+    match role {
+        Role::Device => 0,
+        Role::Target => 1,
+        Role::Actor => 2,
+        Role::ProcessUser => 3,
+        Role::Related => 5,
+        _ => 4,
+    }
+}
+
+/// Sorts by key and keeps the best of each: fewest steps, stated before implied.
+fn unique<T>(mut all: Vec<T>, post: impl Fn(&T) -> Post) -> Vec<T> {
+    all.sort_by_key(|t| {
+        let Post { key, kind, steps, implied } = post(t);
+        (key, implied, steps, kind)
+    });
+    all.dedup_by_key(|t| post(t).key);
+    all
+}
+
+struct Work<'a> {
+    facts: &'a Facts,
+    file: &'a File,
+    stale: &'a mut Stale,
+    alert: &'a Alert,
+    t: Time,
+    asks: Vec<Ask>,
+    posts: Vec<Post>,
+    entity: u16,
+    tree_known: bool,
+}
+
+impl Work<'_> {
+    /// Posts and asks for one entity; the key that stands for all its aliases.
+    fn entity(&mut self, entity_type: EntityType, role: Role, value: &Arc<str>) -> Key {
+        let key = Key::of(&self.alert.tenant, entity_type, value);
+        self.stale.consult(key);
+        match entity_type {
+            EntityType::User => self.user(key, value, Evidence::User),
+            EntityType::Mailbox => self.mailbox(key, value),
+            EntityType::Device => self.aliased(key, value, Evidence::Device),
+            EntityType::Process => self.process(key, role, value),
+            _ => {
+                let post = Post { key, kind: Evidence::of(entity_type, value), steps: 0, implied: false };
+                self.add(post, value, true);
+                key
+            }
+        }
+    }
+
+    fn add(&mut self, post: Post, value: &Arc<str>, is_named: bool) {
+        if is_named {
+            self.posts.push(post);
+        }
+        self.asks.push(Ask { post, value: Arc::clone(value), entity: self.entity, rarity: ONE });
+    }
+
+    fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
+        self.add(Post { key, kind, steps: 0, implied: false }, value, true);
+        let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
+        for alias in &cluster {
+            self.stale.consult(alias.key);
+            if alias.key != key {
+                self.add(Post { key: alias.key, kind, steps: 0, implied: false }, value, false);
+            }
+        }
+        cluster.first().map_or(key, |alias| alias.key.min(key))
+    }
+
+    /// A user, and by its addresses the mailboxes of the same principal.
+    fn user(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
+        let canonical = self.aliased(key, value, kind);
+        let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
+        let named = (value.contains('@') && cluster.is_empty()).then(|| Arc::clone(value));
+        for address in cluster.iter().map(|a| Arc::clone(&a.text)).chain(named).filter(|text| text.contains('@')) {
+            let mailbox = Key::of(&self.alert.tenant, EntityType::Mailbox, &address);
+            let is_named = address == *value;
+            self.add(Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true }, value, is_named);
+        }
+        canonical
+    }
+
+    /// A mailbox, and the user whose address it is.
+    fn mailbox(&mut self, key: Key, value: &Arc<str>) -> Key {
+        self.add(Post { key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, true);
+        let owner = Key::of(&self.alert.tenant, EntityType::User, value);
+        self.stale.consult(owner);
+        for alias in self.facts.aliases.cluster(owner, self.t, &self.file.alias) {
+            self.stale.consult(alias.key);
+            self.add(Post { key: alias.key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, false);
+        }
+        key
+    }
+
+    fn process(&mut self, key: Key, role: Role, value: &Arc<str>) -> Key {
+        let weighing = self.file.weighing(Evidence::Process);
+        let lineage = &self.facts.lineage;
+        // A parent that an alert names is a step away from what the alert is about.
+        let base = u8::from(matches!(role, Role::Parent | Role::ActorParent));
+        if lineage.is_session_root(key, self.t, self.file, weighing) {
+            return key;
+        }
+        self.tree_known |= base == 0 && lineage.is_known(key, self.t);
+        let mut ancestry = lineage.ancestry(key, self.t, self.file, weighing);
+        if ancestry.is_empty() {
+            self.add(Post { key, kind: Evidence::Process, steps: base, implied: false }, value, true);
+        }
+        for ancestor in ancestry.drain(..).filter(|a| a.steps + base <= self.file.tree.steps) {
+            self.stale.consult(ancestor.key);
+            let post = Post { key: ancestor.key, kind: Evidence::Process, steps: ancestor.steps + base, implied: false };
+            self.posts.push(post);
+            self.asks.push(Ask { post, value: ancestor.name, entity: self.entity, rarity: ancestor.rarity });
+        }
+        key
+    }
+
+    fn rule(&mut self) {
+        self.entity += 1;
+        let key = Key::of_text("rule", &self.alert.rule.id);
+        let title = Arc::clone(&self.alert.rule.title);
+        self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &title, true);
+    }
+}

@@ -1,0 +1,97 @@
+//! Snapshots: the whole state of a correlator as bytes, tied to the parameters it was made with.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::CorrelateError;
+
+/// Format of the bytes; raised with every change that older programs cannot read.
+const VERSION: u32 = 1;
+
+/// Marks the bytes as ours.
+const MAGIC: &[u8; 8] = b"asterc01";
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    version: u32,
+    parameters: String,
+    state: T,
+}
+
+/// Writes a state.
+pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    let envelope = Envelope { version: VERSION, parameters: parameters.to_owned(), state };
+    // Writing to memory fails only where a type refuses to be written, which none of the state does.
+    if let Err(error) = ciborium::into_writer(&envelope, &mut bytes) {
+        unreachable!("state is writable: {error}");
+    }
+    bytes
+}
+
+/// Reads a state back.
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(parameters: &str, bytes: &[u8]) -> Result<T, CorrelateError> {
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| CorrelateError::Snapshot("not a snapshot".to_owned()))?;
+    let envelope: Envelope<T> =
+        ciborium::from_reader(body).map_err(|error| CorrelateError::Snapshot(error.to_string()))?;
+    if envelope.version != VERSION {
+        return Err(CorrelateError::Snapshot(format!("version {} is not {VERSION}", envelope.version)));
+    }
+    if envelope.parameters != parameters {
+        return Err(CorrelateError::ParametersChanged { found: envelope.parameters, expected: parameters.to_owned() });
+    }
+    Ok(envelope.state)
+}
+
+/// Hash maps are written in the order of their keys, so that equal states have equal bytes.
+pub(crate) mod sorted {
+    use std::collections::HashMap;
+    use std::hash::Hash;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K, V, S>(map: &HashMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + Ord,
+        V: Serialize,
+        S: Serializer,
+    {
+        let mut entries: Vec<(&K, &V)> = map.iter().collect();
+        entries.sort_by(|a, b| a.0.cmp(b.0));
+        entries.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<HashMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Eq + Hash,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+/// As [`sorted`], for sets.
+pub(crate) mod sorted_set {
+    use std::collections::HashSet;
+    use std::hash::Hash;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K, S>(set: &HashSet<K>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize + Ord,
+        S: Serializer,
+    {
+        let mut keys: Vec<&K> = set.iter().collect();
+        keys.sort();
+        keys.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, K, D>(deserializer: D) -> Result<HashSet<K>, D::Error>
+    where
+        K: Deserialize<'de> + Eq + Hash,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<K>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

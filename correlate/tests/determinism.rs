@@ -1,0 +1,260 @@
+//! Guarantees: sealed incidents depend on what arrived, not on the order, the batches, the duplicates or the
+//! restarts in which it arrived.
+
+mod support;
+
+use correlate::{Correlator, Parameters};
+use event::{Alert, EventBatch, IncidentDelta, Tactic, TenantId, Watermark};
+use proptest::prelude::*;
+use support::{With, alert, at, batch, correlator, groups, watermark};
+
+/// Something that arrives.
+#[derive(Debug, Clone)]
+enum Input {
+    Alert(Box<Alert>),
+    Rows(EventBatch),
+}
+
+impl Input {
+    fn time(&self) -> i64 {
+        match self {
+            Input::Alert(alert) => alert.time.0,
+            Input::Rows(rows) => rows.time(0).0,
+        }
+    }
+}
+
+/// Seconds by which anything may be late.
+const LATENESS: i64 = 600;
+
+fn an_alert(n: usize) -> impl Strategy<Value = Input> {
+    let entities = (0..5_u32, 0..4_u32, 0..6_u32, 0..3_u32, 0..12_u32);
+    (entities, 0..7_200_i64, 0..6_u32, 0..5_usize, 0..900_i64).prop_map(move |((host, user, process, ip, mask), s, rule, stage, span)| {
+        let user_text = [format!("user:u{user}@corp.example"), format!("user:corp\\u{user}"), format!("user:s-1-5-21-1-1-1-{user}")];
+        let host_text = [format!("device:h{host}.corp.example"), format!("device:h{host}")];
+        let mut entities = vec![host_text[mask as usize % 2].clone()];
+        if mask > 2 {
+            entities.push(user_text[mask as usize % 3].clone());
+        }
+        if mask > 5 {
+            entities.push(format!("process:h{host}/p{process}"));
+        }
+        if mask > 8 {
+            entities.push(format!("ip:203.0.113.{ip}"));
+        }
+        let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
+        let mut alert = alert(&format!("a{n:03}"), &format!("rule {rule}"), s, &texts).tactic(Tactic::ALL[2 + stage]);
+        alert.end_time = at(s + span % 300);
+        Input::Alert(Box::new(alert))
+    })
+}
+
+fn some_rows() -> impl Strategy<Value = Input> {
+    (0..5_u32, 0..4_u32, 0..6_u32, 0..6_u32, 0..7_200_i64, any::<bool>()).prop_map(|(host, user, process, parent, s, with_sid)| {
+        let (hostname, account) = (format!("h{host}.corp.example"), format!("corp\\u{user}"));
+        let other = if with_sid { format!("s-1-5-21-1-1-1-{user}") } else { format!("u{user}@corp.example") };
+        let column = if with_sid { "actor_user_sid" } else { "actor_user_email" };
+        let (child, parent) = (format!("h{host}/p{process}"), format!("h{host}/p{parent}"));
+        Input::Rows(batch(
+            "process_activity",
+            &[(s, &[
+                ("device_hostname", &hostname),
+                ("actor_user_account", &account),
+                (column, &other),
+                ("process_uid", &child),
+                ("process_parent_uid", &parent),
+                ("process_file_path", "C:\\x\\tool.exe"),
+            ])],
+        ))
+    })
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let alerts: Vec<_> = (0..40).map(an_alert).collect();
+    (alerts, proptest::collection::vec(some_rows(), 0..30)).prop_map(|(mut all, rows)| {
+        all.extend(rows);
+        all
+    })
+}
+
+/// An order of arrival in which nothing is later than the allowed lateness, with some alerts twice.
+fn arrivals(all: Vec<Input>) -> impl Strategy<Value = Vec<Input>> {
+    let n = all.len();
+    (Just(all), proptest::collection::vec(0..LATENESS * 1_000_000, n), proptest::collection::vec(any::<bool>(), n)).prop_map(
+        |(all, delays, twice)| {
+            let mut order: Vec<(i64, Input)> = Vec::new();
+            for ((input, delay), twice) in all.into_iter().zip(delays).zip(twice) {
+                if twice {
+                    order.push((input.time() + delay / 2, input.clone()));
+                }
+                order.push((input.time() + delay, input));
+            }
+            order.sort_by_key(|(arrival, _)| *arrival);
+            order.into_iter().map(|(_, input)| input).collect()
+        },
+    )
+}
+
+/// In order of time, in one batch, without a pause.
+fn reference(all: &[Input]) -> String {
+    let mut correlator = correlator();
+    for input in all {
+        if let Input::Rows(rows) = input {
+            correlator.observe(rows);
+        }
+    }
+    correlator.push(all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }));
+    correlator.flush();
+    state(&correlator)
+}
+
+fn state(correlator: &Correlator) -> String {
+    serde_json::to_string(&correlator.incidents(&TenantId::default())).unwrap()
+}
+
+/// Feeds one by one or in batches, with the watermark close behind, restarting here and there; checks on the way
+/// that deltas tell a consumer the whole truth.
+fn run(arrivals: &[Input], batch_size: usize, restart_every: usize) -> String {
+    let mut correlator = correlator();
+    let mut consumer = Consumer::default();
+    let mut newest = i64::MIN;
+    for (i, chunk) in arrivals.chunks(batch_size).enumerate() {
+        for input in chunk {
+            newest = newest.max(input.time());
+            match input {
+                Input::Alert(alert) => correlator.push([(**alert).clone()]),
+                Input::Rows(rows) => correlator.observe(rows),
+            }
+        }
+        consumer.take(correlator.advance(Watermark(event::Time(newest - LATENESS * 1_000_000 - 1))));
+        if i % restart_every == restart_every - 1 {
+            let bytes = correlator.snapshot();
+            correlator = Correlator::restore(Parameters::builtin().unwrap(), &bytes).unwrap();
+            assert!(bytes == correlator.snapshot(), "a restored state has the bytes it came from");
+        }
+    }
+    consumer.take(correlator.flush());
+    consumer.check(&correlator);
+    state(&correlator)
+}
+
+/// What a consumer of deltas knows.
+#[derive(Default)]
+struct Consumer {
+    incidents: std::collections::BTreeMap<String, std::sync::Arc<event::Incident>>,
+    redirects: std::collections::BTreeMap<String, String>,
+}
+
+impl Consumer {
+    fn take(&mut self, deltas: Vec<IncidentDelta>) {
+        for delta in deltas {
+            if let IncidentDelta::Merged { from, incident } = &delta {
+                self.incidents.remove(from.as_str());
+                self.redirects.insert(from.to_string(), incident.id.to_string());
+                continue;
+            }
+            let incident = delta.incident();
+            let id = incident.id.to_string();
+            if let Some(before) = self.incidents.get(&id) {
+                assert!(before.version < incident.version, "{} -> {}", before.version, incident.version);
+                assert!(!matches!(delta, IncidentDelta::Created { .. }), "created twice");
+            }
+            self.redirects.remove(&id);
+            self.incidents.insert(id, std::sync::Arc::clone(incident));
+        }
+    }
+
+    fn check(&self, correlator: &Correlator) {
+        let mut told: Vec<event::Incident> = self.incidents.values().map(|i| (**i).clone()).collect();
+        let mut held = correlator.incidents(&TenantId::default());
+        for incident in told.iter_mut().chain(&mut held) {
+            incident.version = 0;
+        }
+        told.sort_by(|a, b| a.id.cmp(&b.id));
+        held.sort_by(|a, b| a.id.cmp(&b.id));
+        assert_eq!(told, held, "deltas tell all");
+        for (from, to) in &self.redirects {
+            assert!(!self.incidents.contains_key(from) && self.incidents.contains_key(to), "{from} -> {to} is one hop");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn order_batches_duplicates_and_restarts_do_not_matter(
+        (all, arrivals) in inputs().prop_flat_map(|all| (Just(all.clone()), arrivals(all))),
+        batch_size in 1..12_usize,
+        restart_every in 1..12_usize,
+    ) {
+        let expected = reference(&all);
+        prop_assert_eq!(run(&arrivals, batch_size, restart_every), expected);
+    }
+
+    #[test]
+    fn every_alert_is_in_exactly_one_incident(all in inputs()) {
+        let mut correlator = correlator();
+        let mut ids = Vec::new();
+        for input in &all {
+            match input {
+                Input::Alert(alert) => {
+                    ids.push(alert.id.clone());
+                    correlator.push([(**alert).clone()]);
+                }
+                Input::Rows(rows) => correlator.observe(rows),
+            }
+        }
+        correlator.advance(watermark(3_600));
+        let incidents = correlator.incidents(&TenantId::default());
+        let mut held: Vec<_> = incidents.iter().flat_map(|i| i.alerts.clone()).collect();
+        held.sort();
+        prop_assert_eq!(held, ids);
+        for incident in &incidents {
+            prop_assert_eq!(incident.joins.len() + 1, incident.alerts.len());
+        }
+    }
+
+    #[test]
+    fn without_its_weakest_join_an_incident_falls_apart_as_explained(all in inputs()) {
+        let mut correlator = correlator();
+        correlator.push(all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }));
+        correlator.flush();
+        for incident in correlator.incidents(&TenantId::default()).iter().filter(|i| i.alerts.len() > 2) {
+            let (a, b) = (&incident.alerts[0], &incident.alerts[incident.alerts.len() - 1]);
+            let explanation = correlator.explain(a, b).unwrap();
+            let weakest = &explanation.path[explanation.weakest.unwrap()];
+            prop_assert!(explanation.path.iter().all(|join| join.weight_ppm >= weakest.weight_ppm));
+            // Above the cited weight the two are apart: no stronger path was hidden.
+            let theta = format!("theta: {}.{:06}", (weakest.weight_ppm + 1) / 1_000_000, (weakest.weight_ppm + 1) % 1_000_000);
+            let text = include_str!("../parameters.yml").replace("theta: 0.40", &theta);
+            let mut stricter = Correlator::new(Parameters::parse(&text).unwrap());
+            stricter.push(all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }));
+            stricter.flush();
+            if weakest.weight_ppm < 1_000_000 {
+                prop_assert_ne!(stricter.incident_of(a), stricter.incident_of(b));
+            }
+            prop_assert!(explanation.without_weakest.contains(b) && !explanation.without_weakest.contains(a));
+        }
+    }
+}
+
+#[test]
+fn two_shapes_of_one_alert_settle_on_the_fuller_one() {
+    let short = alert("a", "rule", 10, &["device:h1"]);
+    let full = alert("a", "rule", 10, &["device:h1", "user:u1@corp.example"]);
+    let both = |first: &Alert, second: &Alert| {
+        let mut correlator = correlator();
+        correlator.push([first.clone(), alert("b", "other", 20, &["user:u1@corp.example", "device:h9"])]);
+        correlator.advance(watermark(0));
+        correlator.push([second.clone()]);
+        correlator.flush();
+        state(&correlator)
+    };
+    assert_eq!(both(&short, &full), both(&full, &short));
+    let mut correlator = correlator();
+    correlator.push([short, full]);
+    correlator.flush();
+    assert_eq!(groups(&correlator.incidents(&TenantId::default())), [["a"]]);
+    assert_eq!(correlator.stats().alerts_duplicate_total, 1);
+}

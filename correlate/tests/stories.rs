@@ -1,0 +1,378 @@
+//! Small stories: what joins, what does not, and what an analyst is told.
+
+mod support;
+
+use correlate::{AnalystInput, Correlator, Said};
+use event::{Alert, AlertId, Domain, IncidentDelta, IncidentId, IncidentStatus, Severity, Tactic, TenantId};
+use support::{With, alert, at, batch, correlator, groups, incidents_of, watermark};
+
+fn tenant() -> TenantId {
+    TenantId::default()
+}
+
+fn id(text: &str) -> AlertId {
+    AlertId::new(text)
+}
+
+/// Mail to Alice, her browser starts a script, her cloud session is used from elsewhere.
+fn attack() -> Vec<Alert> {
+    vec![
+        alert("a1", "Phishing mail delivered", 0, &["mailbox:alice@contoso.com", "message:m-1", "url:https://bad.example/x"])
+            .tactic(Tactic::InitialAccess)
+            .domain(Domain::Email),
+        alert("a2", "Script from browser", 240, &["device:ws-01.contoso.com", "user:alice@contoso.com", "process:ws-01/1", "url:https://bad.example/x"])
+            .tactic(Tactic::Execution)
+            .grave(Severity::High),
+        alert("a3", "LSASS memory read", 900, &["device:ws-01.contoso.com", "user:contoso\\alice", "process:ws-01/1"])
+            .tactic(Tactic::CredentialAccess)
+            .grave(Severity::High),
+        alert("a4", "Sign-in from a new country", 2_700, &["user:alice@contoso.com", "ip:203.0.113.9"])
+            .tactic(Tactic::InitialAccess)
+            .domain(Domain::Identity),
+        alert("a5", "Inbox rule hides mail", 2_900, &["mailbox:alice@contoso.com", "ip:203.0.113.9"])
+            .tactic(Tactic::Collection)
+            .domain(Domain::App),
+    ]
+}
+
+#[test]
+fn an_attack_across_domains_is_one_incident() {
+    let incidents = incidents_of(attack());
+    assert_eq!(groups(&incidents), [["a1", "a2", "a3", "a4", "a5"]]);
+    insta::assert_json_snapshot!(incidents[0]);
+}
+
+#[test]
+fn people_are_told_why_and_what_if_not() {
+    let mut correlator = correlator();
+    let mut alerts = attack();
+    alerts.push(alert("b1", "Inbox rule hides mail", 2_950, &["mailbox:carol@contoso.com", "ip:198.51.100.7"]));
+    alerts.push(alert("b2", "Odd service", 1_100, &["device:ws-01.contoso.com"]));
+    correlator.push(alerts);
+    correlator.flush();
+    let text = |a: &str, b: &str| correlator.explain(&id(a), &id(b)).unwrap().text;
+    insta::assert_snapshot!([text("a1", "a5"), text("a2", "a3"), text("a5", "b1"), text("a1", "b1"), text("a1", "a1")].join("\n"));
+    assert!(correlator.explain(&id("a1"), &id("unknown")).is_none());
+}
+
+#[test]
+fn the_graph_shows_alerts_entities_and_relations() {
+    let mut correlator = correlator();
+    correlator.push(attack());
+    correlator.flush();
+    let incident = correlator.incident_of(&id("a1")).unwrap();
+    insta::assert_json_snapshot!(correlator.graph(&incident).unwrap());
+}
+
+#[test]
+fn the_graph_is_bounded_and_says_so() {
+    let mut correlator = correlator();
+    let file = |n: i64| format!("file:{n:064x}");
+    correlator.push((0..700).map(|n| alert(&format!("a{n}"), "r", n, &["device:h1", "user:u1@x.example", &file(n)])));
+    correlator.flush();
+    let graph = correlator.graph(&correlator.incident_of(&id("a0")).unwrap()).unwrap();
+    assert_eq!((graph.nodes.len(), graph.nodes_omitted), (500, 700 + 702 - 500));
+    let known: std::collections::BTreeSet<&str> = graph.nodes.iter().map(|n| n.id.as_str()).collect();
+    assert!(graph.edges.iter().all(|e| known.contains(e.from.as_str()) && known.contains(e.to.as_str())));
+}
+
+#[test]
+fn alerts_count_before_they_are_sealed() {
+    let mut correlator = correlator();
+    correlator.push(attack()[..2].to_vec());
+    let deltas = correlator.advance(watermark(-100));
+    assert_eq!(kinds(&deltas), ["created 2 open"]);
+    correlator.push(attack()[2..3].to_vec());
+    assert_eq!(kinds(&correlator.advance(watermark(-100))), ["updated 3 open"]);
+    assert_eq!(kinds(&correlator.advance(watermark(300))), [""; 0], "the last alert is still open");
+    assert_eq!(kinds(&correlator.advance(watermark(900))), ["sealed 3 sealed"]);
+    assert_eq!(kinds(&correlator.advance(watermark(901))), [""; 0]);
+}
+
+fn kinds(deltas: &[IncidentDelta]) -> Vec<String> {
+    let open = |sealed| if sealed { "sealed" } else { "open" };
+    deltas.iter().map(|d| format!("{} {} {}", d.kind(), d.incident().alerts.len(), open(d.incident().sealed))).collect()
+}
+
+#[test]
+fn a_late_alert_joins_both_sides_and_is_counted() {
+    let mut correlator = correlator();
+    correlator.push([
+        alert("a", "r1", 0, &["session:s1", "user:u1@x.example"]),
+        alert("c", "r3", 60, &["session:s2", "user:u2@x.example"]),
+    ]);
+    assert_eq!(correlator.advance(watermark(100)).len(), 2);
+    correlator.push([alert("b", "r2", 30, &["session:s1", "session:s2"])]);
+    let deltas = correlator.advance(watermark(100));
+    assert_eq!(kinds(&deltas), ["updated 3 sealed", "merged 3 sealed"]);
+    assert_eq!(correlator.stats().alerts_late_total, 1);
+    let [(from, to)] = correlator.redirects(&tenant()).try_into().unwrap();
+    assert_eq!(correlator.incident(&from).unwrap().id, to);
+}
+
+#[test]
+fn aliases_join_and_lookalikes_do_not() {
+    let one = || alert("a", "r1", 0, &["user:contoso\\alice", "device:ws-01"]);
+    let other = || alert("b", "r2", 60, &["user:alice@contoso.com", "ip:203.0.113.5"]);
+    assert_eq!(groups(&incidents_of(vec![one(), other()])).len(), 2, "a name that looks alike proves nothing");
+
+    let proof = [("actor_user_account", "CONTOSO\\alice"), ("actor_user_email", "alice@contoso.com")];
+    let joined = |proof_time: i64| {
+        let mut correlator = correlator();
+        correlator.observe(&batch("authentication", &[(proof_time, &proof)]));
+        correlator.push([one(), other()]);
+        correlator.flush();
+        correlator.incidents(&tenant())
+    };
+    assert_eq!(groups(&joined(30)), [["a", "b"]]);
+    assert_eq!(joined(30)[0].joins[0].reasons[0].kind, "alias");
+    assert_eq!(groups(&joined(90)).len(), 2, "proved only after both");
+}
+
+#[test]
+fn short_and_full_host_names_are_one_host_while_unique() {
+    let alerts = || vec![alert("a", "r1", 0, &["device:ws-01.contoso.com"]), alert("b", "r2", 30, &["device:WS-01"])];
+    assert_eq!(groups(&incidents_of(alerts())), [["a", "b"]]);
+    let mut more = alerts();
+    more.push(alert("c", "r3", -9_000, &["device:ws-01.other.example"]));
+    assert_eq!(groups(&incidents_of(more)).len(), 3);
+}
+
+#[test]
+fn a_mailbox_is_its_users() {
+    let alerts = vec![
+        alert("a", "r1", 0, &["mailbox:alice@contoso.com"]),
+        alert("b", "r2", 600, &["user:alice@contoso.com", "device:ws-01"]),
+    ];
+    let incidents = incidents_of(alerts);
+    assert_eq!(groups(&incidents), [["a", "b"]]);
+    assert_eq!(incidents[0].joins[0].reasons[0].kind, "mailbox");
+}
+
+#[test]
+fn tenants_never_meet() {
+    let mut other = alert("b", "r2", 10, &["session:s1", "user:u@x.example"]);
+    other.tenant = TenantId::new("other");
+    let mut correlator = correlator();
+    correlator.push([alert("a", "r1", 0, &["session:s1", "user:u@x.example"]), other]);
+    correlator.flush();
+    assert_eq!(correlator.incidents(&tenant()).len(), 1);
+    assert_eq!(correlator.incidents(&TenantId::new("other")).len(), 1);
+    assert!(correlator.explain(&id("a"), &id("b")).is_none());
+}
+
+/// An attack's process tree, and minutes later a diagnostics script of the same user on the same host.
+#[test]
+fn a_benign_burst_by_the_same_user_stays_apart() {
+    let mut correlator = correlator();
+    let start = |s: i64, child: &str, image: &str, parent: &str, parent_image: &str| {
+        let columns = [
+            ("device_hostname", "ws-01.contoso.com"),
+            ("process_uid", child),
+            ("process_file_path", image),
+            ("process_parent_uid", parent),
+            ("process_parent_path", parent_image),
+        ];
+        batch("process_activity", &[(s, &columns)])
+    };
+    correlator.observe(&start(0, "p-payload", "C:\\Temp\\update.exe", "p-explorer", "C:\\Windows\\explorer.exe"));
+    correlator.observe(&start(20, "p-shell", "C:\\Windows\\cmd.exe", "p-payload", "C:\\Temp\\update.exe"));
+    correlator.observe(&start(300, "p-diag", "C:\\Windows\\cscript.exe", "p-explorer", "C:\\Windows\\explorer.exe"));
+    let on = |n: &str, rule: &str, s: i64, process: &str| {
+        alert(n, rule, s, &["device:ws-01.contoso.com", "user:contoso\\pgustavo", &format!("process:{process}")])
+    };
+    let mut alerts = vec![on("a1", "Payload from temp", 0, "p-payload"), on("a2", "Shell by payload", 20, "p-shell"), on("a3", "LSASS read", 200, "p-payload")];
+    for n in 0..12 {
+        let child = format!("p-child{n}");
+        correlator.observe(&start(301 + n, &child, "C:\\Windows\\System32\\netsh.exe", "p-diag", "C:\\Windows\\cscript.exe"));
+        alerts.push(on(&format!("b{n:02}"), &format!("Recon tool {}", n % 4), 301 + n, &child));
+    }
+    correlator.push(alerts);
+    correlator.flush();
+    let groups = groups(&correlator.incidents(&tenant()));
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert_eq!((groups[0].len(), &groups[1]), (12, &vec!["a1".to_owned(), "a2".to_owned(), "a3".to_owned()]));
+}
+
+#[test]
+fn a_hub_joins_nothing_and_costs_little() {
+    let mut correlator = correlator();
+    correlator.push((0..5_000).map(|n| {
+        let (host, user) = (format!("device:h{n}.x.example"), format!("user:u{n}@x.example"));
+        alert(&format!("a{n:05}"), &format!("r{}", n % 50), n, &[&host, &user, "ip:203.0.113.1"])
+    }));
+    correlator.flush();
+    let groups = groups(&correlator.incidents(&tenant()));
+    // The first few cannot know yet that everybody comes from there.
+    assert!(groups[0].len() <= 64, "{}", groups[0].len());
+    assert!(groups.len() > 4_900, "{}", groups.len());
+    let stats = correlator.stats();
+    assert!(stats.pairs_scored_total < 5_000 * 12, "{stats:?}");
+}
+
+#[test]
+fn a_storm_of_one_rule_is_one_work_item() {
+    let mut correlator = correlator();
+    correlator.push((0..20_000).map(|n| alert(&format!("a{n:05}"), "Port scan", n / 20, &["device:h1", "user:u1@x.example"])));
+    correlator.flush();
+    assert_eq!(correlator.incidents(&tenant()).len(), 1);
+    let stats = correlator.stats();
+    assert_eq!(stats.alerts_folded_total, 19_999);
+    assert!(stats.pairs_scored_total < 100, "{stats:?}");
+}
+
+/// Two pairs that one more alert would join.
+fn two_incidents() -> (Correlator, IncidentId, IncidentId) {
+    let mut correlator = correlator();
+    correlator.push([
+        alert("a1", "r1", 0, &["session:s1", "user:u1@x.example"]),
+        alert("a2", "r2", 10, &["session:s1", "user:u1@x.example"]),
+        alert("b1", "r3", 20, &["session:s2", "user:u2@x.example"]),
+        alert("b2", "r4", 30, &["session:s2", "user:u2@x.example"]),
+    ]);
+    correlator.advance(watermark(40));
+    let home = |alert: &str| correlator.incident_of(&id(alert)).unwrap();
+    let (a, b) = (home("a1"), home("b1"));
+    assert_ne!(a, b);
+    (correlator, a, b)
+}
+
+fn bridge() -> Alert {
+    alert("c1", "r5", 50, &["session:s1", "session:s2"])
+}
+
+fn say(correlator: &mut Correlator, said: Said) -> Vec<IncidentDelta> {
+    let input = AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
+    correlator.apply(input).unwrap().1
+}
+
+#[test]
+fn a_closed_incident_takes_nothing_more() {
+    let (mut correlator, a, _) = two_incidents();
+    let deltas = say(&mut correlator, Said::SetStatus { incident: a.clone(), status: IncidentStatus::Closed });
+    assert_eq!(deltas[0].incident().status, IncidentStatus::Closed);
+    correlator.push([bridge()]);
+    correlator.flush();
+    assert_eq!(groups(&correlator.incidents(&tenant())), [vec!["b1", "b2", "c1"], vec!["a1", "a2"]]);
+    assert_eq!(correlator.incident(&a).unwrap().alerts.len(), 2);
+    let suggestions = correlator.suggestions(&tenant());
+    assert_eq!(suggestions.len(), 1);
+    assert_eq!(suggestions[0].because, "one of the incidents is closed");
+    let text = correlator.explain(&id("a1"), &id("b1")).unwrap().text;
+    assert!(text.contains("one of the incidents is closed"), "{text}");
+}
+
+#[test]
+fn incidents_of_different_people_do_not_merge() {
+    let (mut correlator, a, b) = two_incidents();
+    say(&mut correlator, Said::Assign { incident: a, assignee: Some("dana".to_owned()) });
+    say(&mut correlator, Said::Assign { incident: b.clone(), assignee: Some("erin".to_owned()) });
+    correlator.push([bridge()]);
+    correlator.flush();
+    assert_eq!(correlator.incidents(&tenant()).len(), 2);
+    say(&mut correlator, Said::Assign { incident: b, assignee: None });
+    assert_eq!(groups(&correlator.incidents(&tenant())), [["a1", "a2", "b1", "b2", "c1"]]);
+    assert_eq!(correlator.incidents(&tenant())[0].assignee.as_deref(), Some("dana"));
+}
+
+#[test]
+fn incidents_of_different_classifications_do_not_merge() {
+    let (mut correlator, a, b) = two_incidents();
+    say(&mut correlator, Said::Classify { incident: a, classification: Some("true_positive".to_owned()) });
+    say(&mut correlator, Said::Classify { incident: b, classification: Some("false_positive".to_owned()) });
+    correlator.push([bridge()]);
+    correlator.flush();
+    assert_eq!(correlator.incidents(&tenant()).len(), 2);
+}
+
+#[test]
+fn an_analyst_merges_and_splits() {
+    let (mut correlator, a, b) = two_incidents();
+    let deltas = say(&mut correlator, Said::Merge { into: a.clone(), from: b.clone() });
+    assert_eq!(kinds(&deltas), ["updated 4 sealed", "merged 4 sealed"]);
+    assert_eq!(correlator.incident(&b).unwrap().id, a, "the old id leads to the survivor");
+    assert_eq!(correlator.incidents(&tenant())[0].joins.len(), 3);
+
+    let leaving = vec![id("a2"), id("b2")];
+    let deltas = say(&mut correlator, Said::Split { incident: a.clone(), leaving });
+    assert_eq!(kinds(&deltas), ["updated 2 sealed", "split 2 sealed"]);
+    assert_eq!(groups(&correlator.incidents(&tenant())), [["a1", "b1"], ["a2", "b2"]]);
+    assert_eq!(correlator.incident(&a).unwrap().alerts[0], id("a1"), "the part of the root keeps the id");
+}
+
+#[test]
+fn a_vetoed_join_does_not_come_back() {
+    let (mut correlator, _, _) = two_incidents();
+    say(&mut correlator, Said::Veto { a: id("a1"), b: id("a2") });
+    correlator.push([alert("a3", "r6", 45, &["session:s1"])]);
+    correlator.flush();
+    let apart = correlator.incident_of(&id("a1")) != correlator.incident_of(&id("a2"));
+    assert!(apart, "even over a third alert");
+}
+
+#[test]
+fn recorded_inputs_replay_to_the_same_incidents() {
+    let (mut live, a, b) = two_incidents();
+    let mut recorded = Vec::new();
+    let said = [
+        Said::Assign { incident: a.clone(), assignee: Some("dana".to_owned()) },
+        Said::Merge { into: a, from: b },
+    ];
+    for said in said {
+        let input = AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
+        recorded.extend(live.apply(input).unwrap().0);
+    }
+    live.push([bridge()]);
+    live.flush();
+    let (mut replayed, _, _) = two_incidents();
+    replayed.push([bridge()]);
+    replayed.flush();
+    for input in recorded {
+        replayed.apply(input).unwrap();
+    }
+    assert_eq!(live.incidents(&tenant()), replayed.incidents(&tenant()));
+    assert_eq!(live.incidents(&tenant())[0].assignee.as_deref(), Some("dana"));
+}
+
+#[test]
+fn inputs_that_make_no_sense_are_refused() {
+    let (mut correlator, a, _) = two_incidents();
+    let mut refused = |said: Said| {
+        let input = AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
+        correlator.apply(input).unwrap_err().to_string()
+    };
+    let messages = [
+        refused(Said::Assign { incident: IncidentId::new("i-none"), assignee: None }),
+        refused(Said::SetStatus { incident: a.clone(), status: IncidentStatus::Redirected }),
+        refused(Said::Split { incident: a.clone(), leaving: vec![id("b1")] }),
+        refused(Said::Merge { into: a.clone(), from: a.clone() }),
+        refused(Said::Veto { a: id("a1"), b: id("none") }),
+    ];
+    insta::assert_snapshot!(messages.join("\n").replace(a.as_str(), "i-A"));
+}
+
+#[test]
+fn a_snapshot_of_other_parameters_is_refused() {
+    let (correlator, _, _) = two_incidents();
+    let text = include_str!("../parameters.yml").replace("theta: 0.40", "theta: 0.45");
+    let other = correlate::Parameters::parse(&text).unwrap();
+    let error = Correlator::restore(other, &correlator.snapshot()).unwrap_err();
+    assert!(error.to_string().contains("made with parameters"), "{error}");
+    for bytes in [&b""[..], b"asterc01", b"asterc01\xff\xff\xff", &correlator.snapshot()[..200]] {
+        let error = Correlator::restore(correlate::Parameters::builtin().unwrap(), bytes).unwrap_err();
+        assert!(matches!(error, correlate::CorrelateError::Snapshot(_)), "{error}");
+    }
+}
+
+#[test]
+fn what_is_beyond_the_horizon_leaves_memory() {
+    let mut correlator = correlator();
+    let day = 86_400;
+    for n in 0..40 {
+        correlator.push([alert(&format!("a{n}"), "r", n * day, &["device:h1", "user:u1@x.example"])]);
+        correlator.advance(watermark(n * day));
+    }
+    let stats = correlator.stats();
+    assert!(stats.alerts <= 9 && stats.incidents <= 9 && stats.entities < 10, "{stats:?}");
+    assert_eq!(stats.alerts_total, 40);
+}

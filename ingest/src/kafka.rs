@@ -7,14 +7,14 @@
 //! A rebalance runs inside [`Source::poll`], in `kafka/context.rs`: partitions that are taken away leave what was
 //! delivered with the engine, and what was fetched but not delivered is forgotten, to be read by their next owner.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -36,7 +36,7 @@ pub use writer::{KafkaHeader, KafkaWriter};
 /// Waiting for the broker's answer to one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A partition that was just assigned refuses to seek until its fetcher runs.
-const SEEK_TRIES: u32 = 20;
+const SEEK_TRIES: u32 = 8;
 const SEEK_RETRY_AFTER: Duration = Duration::from_millis(250);
 
 type Client = StreamConsumer<SourceContext>;
@@ -209,10 +209,11 @@ impl KafkaSource {
             Err(error) => return self.client.context().told(&error),
         };
         let outside = held.into_iter().filter(|(_, next, (low, high))| !(low..=high).contains(&next));
-        let outside: Vec<(TopicPartition, i64, i64)> = outside.map(|(key, next, (low, _))| (key, next, low)).collect();
+        let outside: Vec<(TopicPartition, i64, i64)> =
+            outside.map(|(key, next, (low, _))| (key, next, low)).collect();
         let moved = outside.iter().map(|(key, _, low)| (key.clone(), *low)).collect();
-        self.seek_client(&moved).await?;
         self.client.context().start_from(&moved);
+        self.restart_at(&moved)?;
         self.out_of_range = false;
         for (key, next, low) in &outside {
             self.tell_gone(key, *next, *low);
@@ -261,15 +262,38 @@ impl KafkaSource {
             return Ok(());
         }
         self.pending.retain(|record| !positions.contains_key(&(Arc::clone(&record.topic), record.partition)));
-        let mut tries = 0;
-        loop {
-            let Err(error) = self.seek_once(positions).await? else { return Ok(()) };
-            tries += 1;
-            if tries == SEEK_TRIES {
-                return Err(unavailable(&self.bootstrap, &error));
+        for _ in 0..SEEK_TRIES {
+            if self.seek_once(positions).await?.is_ok() {
+                return Ok(());
             }
             tokio::time::sleep(SEEK_RETRY_AFTER).await;
         }
+        self.restart_at(positions)
+    }
+
+    /// Gives partitions up and takes them again at new offsets: a fetcher that stopped at an offset out of range
+    /// cannot seek. Not while a rebalance waits for its callback, which such a call would answer: hence seeking
+    /// comes first elsewhere.
+    fn restart_at(&mut self, positions: &Positions) -> Result<(), IngestError> {
+        let failed = |e: KafkaError| unavailable(&self.bootstrap, &e);
+        if positions.is_empty() {
+            return Ok(());
+        }
+        self.pending.retain(|record| !positions.contains_key(&(Arc::clone(&record.topic), record.partition)));
+        let moved = list_at(positions).map_err(failed)?;
+        match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.client.incremental_unassign(&moved).map_err(failed)?;
+                self.client.incremental_assign(&moved).map_err(failed)?;
+            }
+            RebalanceProtocol::Eager | RebalanceProtocol::None => {
+                let all = self.assigned.iter().map(|key| (key.clone(), self.client.context().start_of(key)));
+                self.pending.clear();
+                self.client.assign(&list_from(all).map_err(failed)?).map_err(failed)?;
+            }
+        }
+        // Taking a partition again also resumes it.
+        self.set_paused(&list(self.assigned.iter().filter(|p| self.closed || self.paused.contains(*p))))
     }
 
     async fn seek_once(&self, positions: &Positions) -> Result<KafkaResult<()>, IngestError> {
@@ -392,10 +416,14 @@ fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPa
     list
 }
 
-fn list_at(positions: &BTreeMap<TopicPartition, i64>) -> KafkaResult<TopicPartitionList> {
+fn list_at(positions: &Positions) -> KafkaResult<TopicPartitionList> {
+    list_from(positions.iter().map(|(key, offset)| (key.clone(), Offset::Offset(*offset))))
+}
+
+fn list_from(places: impl IntoIterator<Item = (TopicPartition, Offset)>) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
-    for ((topic, partition), offset) in positions {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    for ((topic, partition), offset) in places {
+        list.add_partition_offset(&topic, partition, offset)?;
     }
     Ok(list)
 }

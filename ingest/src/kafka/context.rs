@@ -82,7 +82,8 @@ impl SourceContext {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_of(&self, key: &TopicPartition) -> Offset {
+    /// Where a partition begins, or goes on.
+    pub(super) fn start_of(&self, key: &TopicPartition) -> Offset {
         let known = self.state().starts.get(key).copied();
         known.map_or_else(|| self.start.offset(), Offset::Offset)
     }

@@ -145,17 +145,16 @@ pub(crate) enum Server {
     DomainController = 0,
     DomainController2 = 1,
     Files = 2,
-    Database = 3,
-    Web = 4,
-    Backup = 5,
-    Proxy = 6,
-    Scanner = 7,
-    Management = 8,
-    Jump = 9,
+    Web = 3,
+    Backup = 4,
+    Proxy = 5,
+    Scanner = 6,
+    Management = 7,
 }
 
+/// The servers of [`Server`], then some without a part of their own.
 const SERVER_NAMES: [&str; 10] =
-    ["DC01", "DC02", "FS01", "SQL01", "WEB01", "BKP01", "PRX01", "SCN01", "MGT01", "JMP01"];
+    ["DC01", "DC02", "FS01", "WEB01", "BKP01", "PRX01", "SCN01", "MGT01", "SQL01", "JMP01"];
 
 /// The simulated company.
 #[derive(Debug)]

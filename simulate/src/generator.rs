@@ -299,3 +299,6 @@ fn weights(domain: usize, busy: f64) -> [f64; ACTIVITIES.len()] {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crate::company::{Job, Person};
 use crate::names::{DOCUMENTS, NEWSLETTERS};
 use crate::record::Recorder;
 use crate::record::aws::ApiCall;
+use crate::record::cloud_app::{CloudActivity, SHAREPOINT};
 use crate::record::entra::EDGE_AGENT;
 use crate::record::office::{FileUse, MailClient};
 
@@ -40,6 +41,11 @@ pub(super) fn work_on_files(rec: &mut Recorder<'_>, at: Time) {
         let operation = ["FileAccessed", "FileModified", "FileDownloaded"][rec.dice.weighted(&[6.0, 3.0, 0.6])];
         let file = *rec.dice.pick(&DOCUMENTS);
         rec.file_used(now, person, &FileUse { operation, ip, user_agent: EDGE_AGENT, site, file });
+        if rec.dice.chance(0.2) {
+            let place = rec.company.place;
+            let activity = CloudActivity { person, action: operation, application: SHAREPOINT, ip, place, user_agent: EDGE_AGENT, object: file };
+            rec.cloud_activity(after(now, 0.1), &activity);
+        }
         let seconds = rec.dice.exponential(50.0);
         now = after(now, seconds);
     }

@@ -531,9 +531,8 @@ const fn elevation(integrity: Integrity) -> &'static str {
 const fn logon_type(kind: LogonType) -> &'static str {
     match kind {
         LogonType::Network => "Network",
-        LogonType::Service => "Service",
         LogonType::Unlock => "Unlock",
         LogonType::RemoteInteractive => "RemoteInteractive",
-        LogonType::Interactive | LogonType::CachedInteractive => "Interactive",
+        LogonType::Interactive => "Interactive",
     }
 }

@@ -2,6 +2,7 @@
 //! directory into the bytes that the sensor there would have written.
 
 pub(crate) mod aws;
+pub(crate) mod cloud_app;
 pub(crate) mod defender;
 pub(crate) mod email;
 pub(crate) mod endpoint;
@@ -63,9 +64,9 @@ impl Source {
             }
             Source::EntraSignin => "entra_signin",
             Source::EntraAudit => "entra_audit",
-            Source::Office => "office_activity",
+            Source::Office => "m365_audit",
             Source::Google => "google_workspace",
-            Source::Okta => "okta_system",
+            Source::Okta => "okta_system_log",
             Source::Aws => "aws_cloudtrail",
         }
     }

@@ -57,7 +57,6 @@ programs! {
     SERVICES = windows("C:\\Windows\\System32\\services.exe", "services.exe", "Services and Controller app");
     SVCHOST = windows("C:\\Windows\\System32\\svchost.exe", "svchost.exe", "Host Process for Windows Services");
     LSASS = windows("C:\\Windows\\System32\\lsass.exe", "lsass.exe", "Local Security Authority Process");
-    WINLOGON = windows("C:\\Windows\\System32\\winlogon.exe", "WINLOGON.EXE", "Windows Logon Application");
     TASKHOST = windows("C:\\Windows\\System32\\taskhostw.exe", "taskhostw.exe", "Host Process for Windows Tasks");
     BACKGROUND_TASK = windows("C:\\Windows\\System32\\backgroundTaskHost.exe", "backgroundTaskHost.exe", "Background Task Host");
     RUNTIME_BROKER = windows("C:\\Windows\\System32\\RuntimeBroker.exe", "RuntimeBroker.exe", "Runtime Broker");
@@ -70,7 +69,6 @@ programs! {
     MSIEXEC = windows("C:\\Windows\\System32\\msiexec.exe", "msiexec.exe", "Windows installer");
     WMI_PROVIDER = windows("C:\\Windows\\System32\\wbem\\WmiPrvSE.exe", "Wmiprvse.exe", "WMI Provider Host");
     WSM_PROVIDER = windows("C:\\Windows\\System32\\wsmprovhost.exe", "wsmprovhost.exe", "Host process for WinRM plug-ins");
-    CONHOST = windows("C:\\Windows\\System32\\conhost.exe", "CONHOST.EXE", "Console Window Host");
     CMD = windows("C:\\Windows\\System32\\cmd.exe", "Cmd.Exe", "Windows Command Processor");
     POWERSHELL = windows("C:\\Windows\\System32\\WindowsPowerShell\\v1.0\\powershell.exe", "PowerShell.EXE", "Windows PowerShell");
     CSCRIPT = windows("C:\\Windows\\System32\\cscript.exe", "cscript.exe", "Microsoft ® Console Based Script Host");
@@ -86,7 +84,6 @@ programs! {
     WEVTUTIL = windows("C:\\Windows\\System32\\wevtutil.exe", "wevtutil.exe", "Eventing Command Line Utility");
     CERTUTIL = windows("C:\\Windows\\System32\\certutil.exe", "CertUtil.exe", "CertUtil.exe");
     SCHTASKS = windows("C:\\Windows\\System32\\schtasks.exe", "schtasks.exe", "Task Scheduler Configuration Tool");
-    WMIC = windows("C:\\Windows\\System32\\wbem\\WMIC.exe", "wmic.exe", "WMI Commandline Utility");
     GPUPDATE = windows("C:\\Windows\\System32\\gpupdate.exe", "GPUpdate.exe", "Microsoft® Group Policy Update Utility");
     MMC = windows("C:\\Windows\\System32\\mmc.exe", "mmc.exe", "Microsoft Management Console");
     RDP = windows("C:\\Windows\\System32\\mstsc.exe", "mstsc.exe", "Remote Desktop Connection");
@@ -97,7 +94,6 @@ programs! {
     EXCEL = app("C:\\Program Files\\Microsoft Office\\root\\Office16\\EXCEL.EXE", "Excel.exe", "Microsoft Excel", MICROSOFT);
     ACROBAT = app("C:\\Program Files\\Adobe\\Acrobat DC\\Acrobat\\Acrobat.exe", "Acrobat.exe", "Adobe Acrobat", "Adobe Inc.");
     TEAMS = app("C:\\Program Files\\WindowsApps\\MSTeams_24004.1309.2689.2246_x64__8wekyb3d8bbwe\\ms-teams.exe", "ms-teams.exe", "Microsoft Teams", MICROSOFT);
-    ONEDRIVE = app("C:\\Users\\%USER%\\AppData\\Local\\Microsoft\\OneDrive\\OneDrive.exe", "OneDrive.exe", "Microsoft OneDrive", MICROSOFT);
     ERP = app("C:\\Program Files\\Orchard\\Ledger\\ledger.exe", "ledger.exe", "Orchard Ledger", "Orchard Software");
     DEFENDER = app("C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.23110.3-0\\MsMpEng.exe", "MsMpEng.exe", "Antimalware Service Executable", MICROSOFT);
     MANAGEMENT_AGENT = app("C:\\Program Files\\Orchard\\Fleet Agent\\fleetagent.exe", "fleetagent.exe", "Orchard Fleet Agent", "Orchard Software");
@@ -192,7 +188,6 @@ pub(crate) enum Standing {
     Services,
     ServiceHost,
     Lsass,
-    Winlogon,
     Defender,
     Explorer,
     ManagementAgent,
@@ -207,7 +202,6 @@ impl Standing {
             Standing::Services => &SERVICES,
             Standing::ServiceHost => &SVCHOST,
             Standing::Lsass => &LSASS,
-            Standing::Winlogon => &WINLOGON,
             Standing::Defender => &DEFENDER,
             Standing::Explorer => &EXPLORER,
             Standing::ManagementAgent => &MANAGEMENT_AGENT,
@@ -222,7 +216,6 @@ impl Standing {
             Standing::Services => "C:\\Windows\\system32\\services.exe",
             Standing::ServiceHost => "C:\\Windows\\system32\\svchost.exe -k netsvcs -p",
             Standing::Lsass => "C:\\Windows\\system32\\lsass.exe",
-            Standing::Winlogon => "winlogon.exe",
             Standing::Defender => "\"C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.23110.3-0\\MsMpEng.exe\"",
             Standing::Explorer => "C:\\Windows\\Explorer.EXE",
             Standing::ManagementAgent => "\"C:\\Program Files\\Orchard\\Fleet Agent\\fleetagent.exe\" --service",

@@ -13,10 +13,8 @@ use crate::record::windows::{Message, POWERSHELL, SECURITY, SECURITY_FAILURE, SY
 pub(crate) enum LogonType {
     Interactive = 2,
     Network = 3,
-    Service = 5,
     Unlock = 7,
     RemoteInteractive = 10,
-    CachedInteractive = 11,
 }
 
 /// A sign-in to a machine.
@@ -49,7 +47,6 @@ impl Recorder<'_> {
         let port = self.dice.between(49_152, 65_000);
         let process = match logon.kind {
             LogonType::Network => "-",
-            LogonType::Service => "C:\\Windows\\System32\\services.exe",
             _ => "C:\\Windows\\System32\\svchost.exe",
         };
         let (logon_process, lm) = if logon.package == "NTLM" { ("NtLmSsp ", "NTLM V2") } else { ("Kerberos", "-") };

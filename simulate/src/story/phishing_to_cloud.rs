@@ -10,6 +10,7 @@ use crate::clock::after;
 use crate::company::{Host, Job, Person, Server};
 use crate::names::DOCUMENTS;
 use crate::record::Recorder;
+use crate::record::cloud_app::{CloudActivity, SHAREPOINT};
 use crate::record::defender::DirectoryLogon;
 use crate::record::email::{Mail, Verdict};
 use crate::record::endpoint::{Access, Connection, Spawn};
@@ -107,7 +108,7 @@ fn mail_and_click(script: &mut Script<'_>, cast: &Cast<'_>) {
 fn execution(script: &mut Script<'_>, cast: &Cast<'_>) -> Process {
     let (host, who) = (cast.desk, &cast.victim.identity);
     let (clicked, run) = (script.at(0.035), script.at(0.06));
-    let program = &PAYLOADS[script.number as usize % PAYLOADS.len()];
+    let program = &PAYLOADS[(script.number as usize).saturating_sub(1) % PAYLOADS.len()];
     let (lure, ip) = (script.lure_domain.clone(), script.server_ip.clone());
     let explorer = Standing::Explorer.on(host, who);
     let rec = &mut script.rec;
@@ -126,6 +127,8 @@ fn execution(script: &mut Script<'_>, cast: &Cast<'_>) -> Process {
     rec.step = Some("persistence");
     let key = format!("HKU\\{}\\Software\\Microsoft\\Windows\\CurrentVersion\\Run\\DocViewer", who.sid);
     rec.set_value(host, after(run, 20.0), &payload, who, &key, &path);
+    let task = format!("schtasks.exe /create /f /sc onlogon /tn \\DocViewerUpdate /tr \"{path}\"");
+    rec.run(host, after(run, 26.0), Spawn::new(&payload, &process::SCHTASKS, task, who));
     payload
 }
 
@@ -305,6 +308,11 @@ fn mass_download(script: &mut Script<'_>, cast: &Cast<'_>) {
     for i in 0..60 {
         let file = format!("{:02}_{}", i, DOCUMENTS[i % DOCUMENTS.len()]);
         let download = FileUse { operation: "FileDownloaded", ip: &ip, user_agent: SCRIPT_AGENT, site: "finance", file: &file };
-        script.rec.file_used(after(at, 2.5 * i as f64), cast.victim, &download);
+        let now = after(at, 2.5 * i as f64);
+        script.rec.file_used(now, cast.victim, &download);
+        if i % 10 == 0 {
+            let place = script.place;
+            script.rec.cloud_activity(now, &CloudActivity { person: cast.victim, action: "FileDownloaded", application: SHAREPOINT, ip: &ip, place, user_agent: SCRIPT_AGENT, object: &file });
+        }
     }
 }

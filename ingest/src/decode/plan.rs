@@ -192,16 +192,13 @@ struct VariantIndex {
 impl VariantIndex {
     fn new(kind: &SourceKind) -> Self {
         let mut uses: HashMap<FieldId, usize> = HashMap::new();
-        for (field, condition) in kind.variants.iter().flat_map(|v| &v.when) {
-            if condition.equal_texts().is_some() {
-                *uses.entry(*field).or_default() += 1;
+        for when in kind.variants.iter().map(|v| &v.when) {
+            for field in when.fields().filter(|field| when.texts_of(*field).is_some()) {
+                *uses.entry(field).or_default() += 1;
             }
         }
         let key = uses.into_iter().max_by_key(|(field, n)| (*n, std::cmp::Reverse(*field))).map(|(field, _)| field);
-        let texts_of = |i: usize| -> Option<Vec<&str>> {
-            let key = key?;
-            kind.variants[i].when.iter().find(|(f, _)| *f == key).and_then(|(_, c)| c.equal_texts())
-        };
+        let texts_of = |i: usize| kind.variants[i].when.texts_of(key?);
         let mut index = Self { key, by_text: HashMap::default(), others: Vec::new() };
         for text in (0..kind.variants.len()).filter_map(texts_of).flatten() {
             index.by_text.entry(text.into()).or_default();
@@ -210,7 +207,10 @@ impl VariantIndex {
             match texts_of(i) {
                 Some(texts) => {
                     for text in texts {
-                        index.by_text.entry(text.into()).or_default().push(i as u16);
+                        let list = index.by_text.entry(text.into()).or_default();
+                        if list.last() != Some(&(i as u16)) {
+                            list.push(i as u16);
+                        }
                     }
                 }
                 None => {

@@ -284,7 +284,7 @@ fn ocsf_class(parsed: &Parsed<'_>, values: &Values<'_>) -> Option<Class> {
 fn no_variant(plan: &KindPlan, values: &Values<'_>) -> DeadReason {
     let mut scratch = String::new();
     let mut keys: Vec<String> = Vec::new();
-    let fields = plan.kind.variants.iter().flat_map(|v| v.when.iter().map(|(field, _)| *field));
+    let fields = plan.kind.variants.iter().flat_map(|v| v.when.fields());
     for field in fields {
         scratch.clear();
         let Some(text) = values.get(field).and_then(|json| json.unwrapped().scalar(&mut scratch)) else { continue };

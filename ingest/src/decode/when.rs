@@ -2,15 +2,20 @@
 
 use super::json::{Json, Kind};
 use super::slots::Values;
-use crate::mapping::{Condition, Test, When};
+use crate::mapping::{Condition, FieldId, Test, When};
 
-/// Whether every condition holds.
+/// Whether an alternative holds; no alternative at all always holds.
 pub(crate) fn holds(when: &When, values: &Values<'_>) -> bool {
-    when.iter().all(|(field, condition)| match condition {
-        Condition::Exists(wanted) => values.get(*field).is_some() == *wanted,
-        Condition::Any(tests) if values.is_listed(*field) => values.listed(*field).any(|json| any(tests, json)),
-        Condition::Any(tests) => values.get(*field).is_some_and(|json| any(tests, json)),
-    })
+    let all = |alternative: &Vec<(FieldId, Condition)>| alternative.iter().all(|(f, c)| condition_holds(*f, c, values));
+    when.alternatives.is_empty() || when.alternatives.iter().any(all)
+}
+
+fn condition_holds(field: FieldId, condition: &Condition, values: &Values<'_>) -> bool {
+    match condition {
+        Condition::Exists(wanted) => values.get(field).is_some() == *wanted,
+        Condition::Any(tests) if values.is_listed(field) => values.listed(field).any(|json| any(tests, json)),
+        Condition::Any(tests) => values.get(field).is_some_and(|json| any(tests, json)),
+    }
 }
 
 pub(crate) fn is_list(json: Json<'_>) -> bool {

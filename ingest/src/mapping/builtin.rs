@@ -21,4 +21,5 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("sentinel_security_alert.yml", include_str!("../../mappings/sentinel_security_alert.yml")),
     ("windows_event.yml", include_str!("../../mappings/windows_event.yml")),
     ("zeek.yml", include_str!("../../mappings/zeek.yml")),
+    ("ocsf.yml", include_str!("../../mappings/ocsf.yml")),
 ];

@@ -29,8 +29,27 @@ pub(crate) struct Variant {
     pub(crate) when_present: Vec<usize>,
 }
 
-/// All conditions must hold.
-pub(crate) type When = Vec<(FieldId, Condition)>;
+/// Alternatives, of which one must hold. In an alternative all conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct When {
+    pub(crate) alternatives: Vec<Vec<(FieldId, Condition)>>,
+}
+
+impl When {
+    /// The texts of which the field must equal one, whichever alternative holds; `None` where other values may do.
+    pub(crate) fn texts_of(&self, field: FieldId) -> Option<Vec<&str>> {
+        let mut all = Vec::new();
+        for alternative in &self.alternatives {
+            all.extend(alternative.iter().find(|(f, _)| *f == field).and_then(|(_, c)| c.equal_texts())?);
+        }
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// Every field that a condition names.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = FieldId> {
+        self.alternatives.iter().flatten().map(|(field, _)| *field)
+    }
+}
 
 /// A condition on one native field. Texts are in lower case.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +124,7 @@ impl Variant {
         let schema = ClassSchema::of(class);
         Ok(Self {
             name: node.need("name")?.text()?.into(),
-            when: node.get("when").map_or(Ok(Vec::new()), |when| read_when(&when, scope))?,
+            when: node.get("when").map_or(Ok(When::default()), |when| read_when(&when, scope))?,
             class,
             activity_id: Number::read(&node.need("activity_id")?, scope, 0)?,
             severity_id: node
@@ -167,10 +186,13 @@ pub(super) fn read_times(node: &Node<'_>, scope: &mut Scope<'_>) -> Result<Vec<T
 }
 
 fn read_when(node: &Node<'_>, scope: &mut Scope<'_>) -> Result<When, MappingError> {
-    node.entries()?
-        .into_iter()
-        .map(|(field, condition)| Ok((scope.fields.id(&field), Condition::read(&condition)?)))
-        .collect()
+    let mut alternatives = Vec::new();
+    for alternative in node.items() {
+        let conditions = alternative.entries()?.into_iter();
+        let conditions = conditions.map(|(field, c)| Ok((scope.fields.id(&field), Condition::read(&c)?)));
+        alternatives.push(conditions.collect::<Result<Vec<_>, MappingError>>()?);
+    }
+    Ok(When { alternatives })
 }
 
 impl Condition {
@@ -230,27 +252,30 @@ fn read_columns(
     schema: &ClassSchema,
     scope: &mut Scope<'_>,
 ) -> Result<Vec<(usize, Expr)>, MappingError> {
-    let lend = |set: &ColumnSet<'_>, scope: &mut Scope<'_>, exprs: &mut HashMap<usize, Expr>| {
-        for (name, node) in set {
-            if schema.column(name).is_some() {
-                exprs.insert(column_index(node, name, schema)?, scope.expr(node)?);
-            }
-        }
+    let mut exprs: HashMap<usize, Expr> = HashMap::new();
+    let mut enter = |name: &str, node: &Node<'_>, scope: &mut Scope<'_>| {
+        let index = column_index(node, name, schema)?;
+        // Null takes back what a weaker entry gave.
+        match node.value.is_null() {
+            true => exprs.remove(&index),
+            false => exprs.insert(index, scope.expr(node)?),
+        };
         Ok::<(), MappingError>(())
     };
-    let mut exprs: HashMap<usize, Expr> = HashMap::new();
-    lend(&common.columns, scope, &mut exprs)?;
-    if let Some(uses) = node.get("use") {
-        for item in uses.items() {
-            let name = item.text()?;
-            let set =
-                common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
-            lend(set, scope, &mut exprs)?;
+    let known = |(name, _): &&(String, Node<'_>)| schema.column(name).is_some();
+    for (name, node) in common.columns.iter().filter(known) {
+        enter(name, node, scope)?;
+    }
+    for item in node.get("use").map_or_else(Vec::new, |uses| uses.items()) {
+        let name = item.text()?;
+        let set = common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
+        for (name, node) in set.iter().filter(known) {
+            enter(name, node, scope)?;
         }
     }
     if let Some(own) = node.get("columns") {
         for (name, column) in own.entries()? {
-            exprs.insert(column_index(&column, &name, schema)?, scope.expr(&column)?);
+            enter(&name, &column, scope)?;
         }
     }
     let mut columns: Vec<(usize, Expr)> = exprs.into_iter().collect();

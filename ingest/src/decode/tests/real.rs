@@ -17,10 +17,16 @@ fn data_dir() -> Option<PathBuf> {
     None
 }
 
+/// The records of a file; in a debug build the first ones, since the whole of a campaign would take minutes.
 fn records(file: &Path) -> Vec<Record> {
+    let bytes_max: u64 = if cfg!(debug_assertions) { 2 << 20 } else { u64::MAX };
     let mut text = Vec::new();
     let raw = std::fs::File::open(file).unwrap();
-    zstd::Decoder::new(raw).unwrap().read_to_end(&mut text).unwrap();
+    zstd::Decoder::new(raw).unwrap().take(bytes_max).read_to_end(&mut text).unwrap();
+    if text.len() as u64 == bytes_max {
+        let whole = text.iter().rposition(|b| *b == b'\n').unwrap();
+        text.truncate(whole);
+    }
     let topic: Arc<str> = file.file_name().unwrap().to_string_lossy().into();
     let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
     (0..).zip(lines).map(|(i, line)| Record::new(Arc::clone(&topic), 0, i, line.to_vec().into())).collect()
@@ -59,6 +65,9 @@ fn every_public_record_is_decoded_or_accounted_for() {
             }
             println!("{domain}/{}: {} records, {ndead} dead, {misfits} misfits, {alerts} alerts {sources:?}",
                 file.file_name().unwrap().to_string_lossy(), records.len());
+            if !file.ends_with("panther_rule_tests.ndjson.zst") {
+                assert_eq!(ndead, 0, "{}: {dead:?}", file.display());
+            }
             for (reason, n) in dead.iter().take(6) {
                 println!("    {n} {reason}");
             }

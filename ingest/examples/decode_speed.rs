@@ -1,0 +1,58 @@
+//! Decode and normalise one file of records on one core, and say how fast that was.
+//!
+//! `cargo run --release -p ingest --example decode_speed -- FILE.ndjson[.gz|.zst] [NATIVE_FIELD...]`
+#![allow(clippy::print_stdout)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event::{TenantId, Time};
+use ingest::{
+    DecodeLimits, Decoder, FileOptions, FileSource, MappingSet, NativeWanted, PollBudget, Record, Source, SourceKindHint,
+};
+
+/// Records of one call, as the engine polls them.
+const POLL_RECORDS: usize = 8_192;
+/// The best of some rounds: others work on the machine as well.
+const ROUNDS: usize = 7;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let file = args.next().ok_or("usage: decode_speed FILE [NATIVE_FIELD...]")?;
+    let wanted: NativeWanted = args.map(Arc::from).collect();
+    let records = read(&file).await?;
+    let bytes: usize = records.iter().map(|r| r.payload.len()).sum();
+    let mut decoder = Decoder::new(Arc::new(MappingSet::builtin()?), &wanted, DecodeLimits::default());
+    let (mut rows, mut dead, mut best) = (0, 0, Duration::MAX);
+    for _ in 0..ROUNDS {
+        (rows, dead) = (0, 0);
+        let start = Instant::now();
+        for poll in records.chunks(POLL_RECORDS) {
+            let decoded = decoder.decode(poll, &SourceKindHint::Auto, &TenantId::default(), Time::from_secs(1_800_000_000));
+            rows += decoded.counts.rows;
+            dead += decoded.counts.dead;
+        }
+        best = best.min(start.elapsed());
+    }
+    println!(
+        "{} records, {rows} rows, {dead} dead, {} native fields: {:.0} MB/s, {:.0} records/s",
+        records.len(),
+        wanted.len(),
+        bytes as f64 / 1e6 / best.as_secs_f64(),
+        records.len() as f64 / best.as_secs_f64(),
+    );
+    Ok(())
+}
+
+async fn read(file: &str) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
+    let mut source = FileSource::open(&[file.into()], FileOptions::default())?;
+    let mut records = Vec::new();
+    loop {
+        let polled = source.poll(PollBudget::default()).await?;
+        records.extend(polled.records);
+        if polled.ended {
+            return Ok(records);
+        }
+    }
+}

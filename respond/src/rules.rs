@@ -142,10 +142,18 @@ impl ResponseRules {
             return reject(None, None, format!("file has {} bytes, at most {FILE_BYTES_MAX}", text.len()));
         }
         for document in serde_yaml_ng::Deserializer::from_str(text) {
-            let parsed = match RuleDocument::deserialize(document) {
+            let value = match serde_yaml_ng::Value::deserialize(document) {
+                Ok(serde_yaml_ng::Value::Null) => continue,
+                Ok(value) => value,
+                // The reader cannot find the next document after a syntax error: the rest of the file is lost.
+                Err(error) => return reject(error.location().map(|l| l.line()), None, error.to_string()),
+            };
+            let id = value.get("id").and_then(|id| id.as_str()).map(str::to_owned);
+            let parsed = match serde_yaml_ng::from_value::<RuleDocument>(value) {
                 Ok(parsed) => parsed,
                 Err(error) => {
-                    reject(error.location().map(|l| l.line()), None, error.to_string());
+                    let line = id.as_deref().and_then(|id| line_of(text, id));
+                    reject(line, id, error.to_string());
                     continue;
                 }
             };
@@ -243,13 +251,13 @@ impl RuleDocument {
     }
 }
 
-/// The line on which a document names its id; good enough to find the rule, and never wrong by a document.
+/// The line on which a document names its id; of two with one id, the later, which is the one refused.
 fn line_of(text: &str, id: &str) -> Option<usize> {
     let names_it = |line: &str| {
         let value = line.trim_start_matches("---").trim().strip_prefix("id:").map(str::trim);
         value.is_some_and(|v| v.trim_matches(['"', '\'']) == id)
     };
-    text.lines().position(names_it).map(|i| i + 1)
+    text.lines().enumerate().filter(|(_, line)| names_it(line)).last().map(|(i, _)| i + 1)
 }
 
 /// An incident and a device to try conditions on: every name exists, the values are unremarkable.

@@ -150,7 +150,7 @@ mod tests {
             alert("a1", "attack.execution", &[(Role::Device, "ws-01.corp.example"), (Role::Device, "0a1b2c")]),
             alert("a2", "attack.credential-access", &[(Role::Device, "ws-01")]),
         ];
-        let names = vec!["0a1b2c".into(), "ws-01".into(), "ws-01.corp.example".into()];
+        let names = ["0a1b2c", "ws-01", "ws-01.corp.example"];
         let targets = selected(&alerts);
         assert_eq!(targets.len(), 1);
         assert_eq!(targets[0].1, names);

@@ -7,6 +7,7 @@ use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder
 use super::propose::{action_id, undo_plan};
 use super::{ActionChange, ENGINE, Entry, Responder};
 use crate::book::{effect_of, verb_of};
+use crate::command::in_doubt;
 use crate::span::Span;
 use crate::verb::Verb;
 
@@ -56,11 +57,19 @@ impl Responder {
         }
     }
 
-    /// Cancels a command of which nothing was sent.
+    /// Cancels a command of which nothing is on the wire now; an earlier request of it may have arrived.
     pub(super) fn end_unsent(&mut self, mut action: Action, why: &str, now: Time) {
+        let end = if in_doubt(&action) { End::Unknown } else { End::Absent };
         self.leases.remove(&action.id);
         self.step(&mut action, ActionState::CancelRequested, why, now);
-        self.finish(action, ActionState::Cancelled, why, End::Absent, now);
+        self.finish(action, ActionState::Cancelled, why, end, now);
+    }
+
+    /// Whether everybody who wanted the effect of this command has let go while it was under way.
+    pub(super) fn is_unwanted(&self, action: &Action) -> bool {
+        let effect = self.book.effect(&effect_of(action));
+        let serves = |e: &Effect| e.state == EffectState::Applying || e.holders.iter().any(|h| h.action == action.id);
+        verb_of(action).is_some_and(Verb::applies) && !effect.is_some_and(serves)
     }
 
     /// Takes one action's hold off an effect; the last one out takes the effect back.
@@ -86,7 +95,7 @@ impl Responder {
     pub(super) fn take_back(&mut self, effect: Effect, cause: &ActionId, rule: &str, by: &str, why: &str, now: Time) {
         let applying = self.book.applying(&effect.id, None).cloned();
         match applying {
-            Some(action) if action.state == ActionState::Queued && !crate::command::in_doubt(&action) => {
+            Some(action) if action.state == ActionState::Queued => {
                 self.book.put_effect(effect);
                 self.end_unsent(action, why, now);
             }
@@ -171,21 +180,25 @@ impl Responder {
 
     /// The effect after a command that was to bring it about; and whether it must be taken back.
     fn applied(&mut self, mut effect: Effect, action: &Action, end: End, now: Time) -> (Option<Effect>, bool) {
-        let waits = effect.state == EffectState::Reverting;
-        match (end, waits) {
+        match (effect.state, end) {
             // A release stands in the queue already: it will see what there is to take back. Holders stay only
             // where another command is there to bring the effect about for them.
-            (_, true) if self.book.applying(&effect.id, Some(&action.id)).is_some() => {}
-            (_, true) => effect.holders.clear(),
-            (End::Holds, false) => {
+            (EffectState::Reverting, _) => {
+                if self.book.applying(&effect.id, Some(&action.id)).is_none() {
+                    effect.holders.clear();
+                }
+            }
+            (EffectState::Applying, End::Holds) => {
                 effect.expires_at = now.plus_micros(self.ttl_of(action).micros());
                 self.effect_step(&mut effect, EffectState::Active, now);
             }
-            (End::Absent, false) => {
+            (EffectState::Applying, End::Absent) => {
                 effect.holders.clear();
                 self.effect_step(&mut effect, EffectState::Absent, now);
             }
-            (End::Unknown, false) => return (Some(effect), true),
+            (EffectState::Applying, End::Unknown) => return (Some(effect), true),
+            // It had let go before, and the effect has gone its own way.
+            _ => return (None, false),
         }
         (Some(effect), false)
     }

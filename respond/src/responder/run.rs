@@ -164,6 +164,9 @@ impl Responder {
         if verb.applies() && self.policy.protects(&action.target).is_some() {
             return self.finish(action, ActionState::Failed, "the target is protected now", end, now);
         }
+        if self.is_unwanted(&action) {
+            return self.end_unsent(action, "nobody wants it any more", now);
+        }
         if verb.applies() && self.policy.kill_switch {
             return self.again(action, "the kill switch is on", None, now);
         }
@@ -276,6 +279,9 @@ impl Responder {
             false => ActionState::Queued,
         };
         self.step(&mut action, to, why, now);
+        if to == ActionState::Queued && self.is_unwanted(&action) {
+            return self.end_unsent(action, "nobody wants it any more", now);
+        }
         self.pause(&action.id, after_s, now);
         self.commit(action, None, Entry::engine("retry", why), now);
     }

@@ -17,10 +17,14 @@
 //! Not here: what an alert, an incident or an action means (`event`), and when to flush or commit (the caller).
 
 mod error;
+mod hunt;
+mod lake;
 mod positions;
 mod state;
 
 pub use error::StorageError;
+pub use hunt::{Hunt, HuntLimits, HuntResult};
+pub use lake::{Flushed, Lake, LakeLimits, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, IncidentCounts,

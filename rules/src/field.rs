@@ -25,8 +25,9 @@ pub(crate) enum Cell<'a> {
 
 /// Reads the cells of one field of a batch.
 ///
-/// Row by row the native field wins wherever its key is present, so that neighbours in a batch, which differ
-/// with the size of batches, never change what a row holds.
+/// Row by row the native field wins wherever it has a value, so that neighbours in a batch, which differ with
+/// the size of batches, never change what a row holds. A key without a value of its own (null, an object, a
+/// list of objects) yields to the OCSF columns: a mapping may have read what is inside.
 pub(crate) enum FieldReader<'a> {
     Named { native: Option<&'a NativeColumn>, mapped: Option<(&'a EventBatch, Source)> },
     Keywords(&'a EventBatch),
@@ -57,6 +58,10 @@ impl<'a> FieldReader<'a> {
                 let native = native.map_or(Cell::Absent, |column| native_cell(column, row));
                 match (native, mapped) {
                     (Cell::Absent, Some((batch, source))) => source.cell(batch, row),
+                    (Cell::Null, Some((batch, source))) => match source.cell(batch, row) {
+                        Cell::Absent => Cell::Null,
+                        mapped => mapped,
+                    },
                     (native, _) => native,
                 }
             }

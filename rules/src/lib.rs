@@ -24,7 +24,7 @@
 //!
 //! Sigma 2.1 with the agreed parts of 2.2; each point is pinned by a test (`tests::vectors`, or beside the code).
 //!
-//! - **Field lookup**: the native field wins in every row where its key is present, even as null; else the OCSF
+//! - **Field lookup**: the native field wins in every row where it has a value; else the OCSF
 //!   column that the taxonomy names for the class; else a column of that very name. Names lose their spaces.
 //! - **Case** ([`mod@fold`]): Unicode, one character for one character. `re` sees the value as written.
 //! - **Lists in events**: any member may satisfy a leaf; members are not joined. An empty list is neither null nor equal to anything.

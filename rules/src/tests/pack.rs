@@ -30,8 +30,10 @@ fn stems(folder: &Path, extension: &str) -> BTreeSet<String> {
 #[test]
 fn every_rule_file_is_embedded_and_has_examples() {
     let documents = RuleSet::builtin_pack();
-    let embedded: BTreeSet<String> =
-        documents.iter().map(|(file, _)| file["first_light/".len()..file.len() - ".yml".len()].to_owned()).collect();
+    let embedded: BTreeSet<String> = documents
+        .iter()
+        .map(|(file, _)| file["first_light/".len()..file.len() - ".yml".len()].to_owned())
+        .collect();
     assert_eq!(embedded, stems(&folder(), "yml"));
     assert_eq!(embedded, stems(&folder().join("examples"), "ndjson"));
 }
@@ -64,7 +66,13 @@ fn every_rule_fires_on_its_examples() {
         let matches = set.matches(&batch);
         for (row, example) in examples.iter().enumerate() {
             let matched = matches.contains(&(index, row));
-            assert_eq!(matched, example.matches, "{stem}, line {}:\n{}", row + 1, explain(&set, &batch, row, index));
+            assert_eq!(
+                matched,
+                example.matches,
+                "{stem}, line {}:\n{}",
+                row + 1,
+                explain(&set, &batch, row, index)
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Kafka through the `Source` contract, against the broker of `KAFKA_BOOTSTRAP`; `cargo xtask test` brings one.
 //! The test of a broker that goes away starts its own through `ASTERISM_XTASK`, which `cargo xtask test` sets.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -281,21 +283,30 @@ async fn deleted_offsets_are_named_and_reading_goes_on_at_the_oldest() {
     before.add_partition_offset(&topic, 0, Offset::Offset(60)).unwrap();
     admin(&bootstrap).delete_records(&before, &AdminOptions::new()).await.unwrap();
 
-    let mut source = open(&bootstrap, &unique("group"), &[&topic]).await;
-    // Partition 0 lost what it wants; partition 1 wants what was never there.
-    source.seek(&Positions::from([(key(&topic, 0), 10), (key(&topic, 1), 5_000)])).await.unwrap();
-    let all = poll_until(&mut source, |all| all.records.len() >= 140).await;
-    assert_eq!(offsets(&all.records, &topic, 0), run(60..100));
-    assert_eq!(offsets(&all.records, &topic, 1), run(0..100));
-    let mut gone: Vec<(i32, i64, i64, i64)> = Vec::new();
-    for fault in &all.faults {
-        let IngestError::OffsetsGone { partition, from, to, resumed_at, .. } = fault else {
-            panic!("{fault}")
-        };
-        gone.push((*partition, *from, *to, *resumed_at));
+    let protocols = [
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("partition.assignment.strategy", "range"),
+        ("group.protocol", "consumer"),
+    ];
+    for (setting, value) in protocols {
+        let mut options = options(&bootstrap, &unique("group"), &[&topic]);
+        options.settings.insert(setting.to_owned(), value.to_owned());
+        let mut source = KafkaSource::open(options).await.unwrap();
+        // Partition 0 lost what it wants; partition 1 wants what was never there.
+        source.seek(&Positions::from([(key(&topic, 0), 10), (key(&topic, 1), 5_000)])).await.unwrap();
+        let all = poll_until(&mut source, |all| all.records.len() >= 140).await;
+        assert_eq!(offsets(&all.records, &topic, 0), run(60..100), "{value}");
+        assert_eq!(offsets(&all.records, &topic, 1), run(0..100), "{value}");
+        let mut gone: Vec<(i32, i64, i64, i64)> = Vec::new();
+        for fault in &all.faults {
+            let IngestError::OffsetsGone { partition, from, to, resumed_at, .. } = fault else {
+                panic!("{fault}")
+            };
+            gone.push((*partition, *from, *to, *resumed_at));
+        }
+        gone.sort_unstable();
+        assert_eq!(gone, [(0, 10, 60, 60), (1, 5_000, 5_000, 0)], "{value}");
     }
-    gone.sort_unstable();
-    assert_eq!(gone, [(0, 10, 60, 60), (1, 5_000, 5_000, 0)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Files and journal through the `Source` contract: what is delivered, what is told, what survives.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

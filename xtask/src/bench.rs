@@ -4,23 +4,26 @@ use std::process::Command;
 
 use anyhow::ensure;
 
+use crate::process::say;
+use crate::workspace;
+
 /// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `end_to_end`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
-    println!("commit {}", String::from_utf8_lossy(&head.stdout).trim());
+    say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
     let wanted = |part: &str| only.is_none_or(|o| o == part);
     for bench in ["decode", "detect", "correlate"] {
         if wanted(bench) {
-            cargo(&["bench", "--package", "benches", "--bench", bench])?;
+            cargo(&["bench", "--workspace", "--bench", bench])?;
         }
     }
     if wanted("quality") || wanted("end_to_end") {
         cargo(&["build", "--release", "--bin", "asterism"])?;
     }
-    let asterism = crate::target_dir().join("release/asterism");
+    let asterism = workspace::target_dir().join("release/asterism");
     let asterism = asterism.to_string_lossy();
     let program = |name, more: &[&str]| {
-        let fixed = ["run", "--release", "--package", "benches", "--bin", name, "--", "--asterism", asterism.as_ref()];
+        let fixed = ["run", "--release", "--bin", name, "--", "--asterism", asterism.as_ref()];
         cargo(&[&fixed, more].concat())
     };
     if wanted("quality") {
@@ -33,7 +36,7 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(args).status()?;
+    let status = Command::new(env!("CARGO")).current_dir(workspace::root()).args(args).status()?;
     ensure!(status.success(), "cargo {} failed", args.join(" "));
     Ok(())
 }

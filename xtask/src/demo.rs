@@ -6,15 +6,18 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+use crate::process::say;
+use crate::workspace;
+
 /// Domains that the demo's main incident must span.
 const DOMAINS: [&str; 4] = ["email", "endpoint", "identity", "app"];
 
 /// Runs the demo for `duration` and checks what its data directory then holds.
 pub(crate) fn run(duration: &str) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(["build", "--release", "--locked", "--bin", "asterism"]).status()?;
+    let status = Command::new(env!("CARGO")).current_dir(workspace::root()).args(["build", "--release", "--locked", "--bin", "asterism"]).status()?;
     ensure!(status.success(), "the binary does not build");
     let data_dir = tempfile::tempdir()?;
-    let asterism = crate::target_dir().join("release/asterism");
+    let asterism = workspace::target_dir().join("release/asterism");
     let status = Command::new(&asterism)
         .args(["demo", "--fresh", "--port", "0", "--duration", duration, "--data-dir"])
         .arg(data_dir.path())
@@ -24,7 +27,7 @@ pub(crate) fn run(duration: &str) -> anyhow::Result<()> {
     ensure!(status.success(), "the demo failed: {status}");
     check_incidents(&asterism, data_dir.path())?;
     check_isolation(&asterism, data_dir.path())?;
-    println!("demo: an incident over {} and the isolated host are there", DOMAINS.join(", "));
+    say(&format!("demo: an incident over {} and the isolated host are there", DOMAINS.join(", ")));
     Ok(())
 }
 

@@ -4,10 +4,12 @@
 //! again), so that the optimised dependencies are shared with every other build.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
+
+use crate::workspace;
 
 const TARGETS: [&str; 4] = ["decode", "rule", "mapping", "time"];
 
@@ -42,7 +44,9 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<()> {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--package", "fuzz", "--bins"])
+        .current_dir(workspace::root())
+        .args(["build", "--release"])
+        .args(TARGETS.iter().flat_map(|t| ["--bin".to_owned(), format!("fuzz_{t}")]))
         .env("RUSTC_WORKSPACE_WRAPPER", std::env::current_exe()?)
         .env(WRAPPER_MARK, "1")
         .status()?;
@@ -53,16 +57,16 @@ fn build() -> anyhow::Result<()> {
 }
 
 fn fuzz(target: &str, seconds: u32) -> anyhow::Result<()> {
-    let corpus = crate::target_dir().join("fuzz").join(target);
+    let corpus = workspace::target_dir().join("fuzz").join(target);
     std::fs::create_dir_all(&corpus)?;
-    let mut command = Command::new(crate::target_dir().join("release").join(format!("fuzz_{target}")));
+    let mut command = Command::new(workspace::target_dir().join("release").join(format!("fuzz_{target}")));
     command
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"))
         .args(["-timeout=10", "-max_len=65536", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", corpus.display()))
         .arg(&corpus);
-    let seeds = PathBuf::from("fuzz/seeds").join(target);
+    let seeds = workspace::root().join("fuzz/seeds").join(target);
     if seeds.is_dir() {
         command.arg(seeds);
     }

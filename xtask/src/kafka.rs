@@ -77,8 +77,9 @@ fn stop(place: Place) -> Result<()> {
 
 async fn run_beside(command: Vec<String>) -> Result<ExitCode> {
     let [program, arguments @ ..] = command.as_slice() else { bail!("name a command to run") };
+    let mut signals = process::Signals::catch()?;
     let broker = Broker::start_temporary()?;
     let mut child = Command::new(program);
     child.args(arguments).env("KAFKA_BOOTSTRAP", broker.bootstrap());
-    process::run(child).await
+    signals.run(child).await
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
 use crate::kafka::Broker;
+use crate::process::Signals;
 use crate::{process, workspace};
 
 #[derive(Debug, clap::Args)]
@@ -16,16 +17,17 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut signals = Signals::catch()?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace::root()).args(["test", "--release", "--workspace"]).args(&arguments.cargo);
     // Tests that stop and start a broker of their own do it through this program.
     command.env("ASTERISM_XTASK", std::env::current_exe().context("cannot tell where this program lies")?);
     if let Some(bootstrap) = std::env::var("KAFKA_BOOTSTRAP").ok().filter(|brokers| !brokers.is_empty()) {
         process::say(&format!("using the Kafka broker at {bootstrap}"));
-        return process::run(command).await;
+        return signals.run(command).await;
     }
     let broker = Broker::start_temporary()?;
     process::say(&format!("Kafka runs at {}", broker.bootstrap()));
     command.env("KAFKA_BOOTSTRAP", broker.bootstrap());
-    process::run(command).await
+    signals.run(command).await
 }

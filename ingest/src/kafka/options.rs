@@ -90,6 +90,9 @@ const CONSUMER_DEFAULTS: [(&str, &str); 8] = [
     ("reconnect.backoff.max.ms", "5000"),
 ];
 
+const CLASSIC_ONLY: [&str; 3] =
+    ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"];
+
 impl KafkaOptions {
     /// Brokers and topics, everything else by default: group `asterism`, earliest, 10 s for the broker to answer.
     pub fn new(bootstrap: impl Into<String>, topics: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -115,7 +118,11 @@ impl KafkaOptions {
     ) -> Result<T, IngestError> {
         let mut client = ClientConfig::new();
         client.set("group.id", &self.group);
-        for (key, value) in CONSUMER_DEFAULTS {
+        // The newer group protocol refuses what its broker side decides.
+        let classic = self.settings.get("group.protocol").is_none_or(|protocol| protocol == "classic");
+        for (key, value) in
+            CONSUMER_DEFAULTS.into_iter().filter(|(key, _)| classic || !CLASSIC_ONLY.contains(key))
+        {
             client.set(key, value);
         }
         for (key, _) in &RESERVED[2..4] {

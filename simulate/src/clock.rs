@@ -17,8 +17,8 @@ pub(crate) fn after(time: Time, seconds: f64) -> Time {
 /// A morning and an afternoon peak, a lunch dip, quiet nights and weekends.
 pub(crate) fn human_activity(time: Time, utc_offset_h: i64) -> f64 {
     const BY_HOUR: [f64; 24] = [
-        0.05, 0.03, 0.03, 0.03, 0.04, 0.10, 0.35, 1.10, 2.60, 3.10, 3.00, 2.70, 1.90, 2.50, 2.90, 2.80, 2.40, 1.70, 0.90,
-        0.50, 0.35, 0.25, 0.15, 0.08,
+        0.05, 0.03, 0.03, 0.03, 0.04, 0.10, 0.35, 1.10, 2.60, 3.10, 3.00, 2.70, 1.90, 2.50, 2.90, 2.80, 2.40,
+        1.70, 0.90, 0.50, 0.35, 0.25, 0.15, 0.08,
     ];
     const WEEKEND: f64 = 0.15;
     let local_s = time.micros().div_euclid(SECOND_US) + utc_offset_h * 3_600;
@@ -52,7 +52,8 @@ pub(crate) enum Stamp {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Stamp::Millis(t) | Stamp::Sysmon(t) | Stamp::Ticks(t) | Stamp::Seconds(t) | Stamp::Bare(t)) = *self;
+        let (Stamp::Millis(t) | Stamp::Sysmon(t) | Stamp::Ticks(t) | Stamp::Seconds(t) | Stamp::Bare(t)) =
+            *self;
         let second = t.micros().div_euclid(SECOND_US);
         let us = t.micros().rem_euclid(SECOND_US);
         let (year, month, day) = civil(second.div_euclid(DAY_S));
@@ -107,7 +108,8 @@ mod tests {
         let at = |text| human_activity(Time::parse(text).unwrap(), 1);
         assert!(at("2026-03-02T09:00:00Z") > 20.0 * at("2026-03-02T02:00:00Z"));
         assert!(at("2026-03-02T09:00:00Z") > 5.0 * at("2026-03-01T09:00:00Z"));
-        let week = (0..168).map(|h| human_activity(Time::from_secs(1_772_409_600 + h * 3_600), 0)).sum::<f64>();
+        let week =
+            (0..168).map(|h| human_activity(Time::from_secs(1_772_409_600 + h * 3_600), 0)).sum::<f64>();
         assert!((0.7..1.3).contains(&(week / 168.0)), "{week}");
     }
 }

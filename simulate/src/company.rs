@@ -329,14 +329,32 @@ impl World {
     fn hosts(&self, dice: &mut Dice, workstations: usize) -> Vec<Host> {
         let own = (0..workstations).map(|i| {
             let (prefix, sensor) = if i % 4 == 3 { ("LT", Sensor::Defender) } else { ("WS", Sensor::Sysmon) };
-            (format!("{prefix}-{i:04}"), format!("10.{}.{}.{}", 20 + i / 50_000, i / 200 % 250, i % 200 + 20), sensor, i % 5 == 0)
+            (
+                format!("{prefix}-{i:04}"),
+                format!("10.{}.{}.{}", 20 + i / 50_000, i / 200 % 250, i % 200 + 20),
+                sensor,
+                i % 5 == 0,
+            )
         });
         let own: Vec<_> = own.collect();
-        let servers = SERVER_NAMES.iter().zip(10..).map(|(n, i)| ((*n).to_owned(), format!("10.10.0.{i}"), Sensor::Sysmon, true));
-        own.into_iter().chain(servers).map(|(name, ip, sensor, audits)| self.host(dice, name, ip, sensor, audits)).collect()
+        let servers = SERVER_NAMES
+            .iter()
+            .zip(10..)
+            .map(|(n, i)| ((*n).to_owned(), format!("10.10.0.{i}"), Sensor::Sysmon, true));
+        own.into_iter()
+            .chain(servers)
+            .map(|(name, ip, sensor, audits)| self.host(dice, name, ip, sensor, audits))
+            .collect()
     }
 
-    fn host(&self, dice: &mut Dice, name: String, ip: String, sensor: Sensor, audits_processes: bool) -> Host {
+    fn host(
+        &self,
+        dice: &mut Dice,
+        name: String,
+        ip: String,
+        sensor: Sensor,
+        audits_processes: bool,
+    ) -> Host {
         let rid = 10_000 + dice.below(50_000);
         let uptime_s = dice.between(3 * 3_600, 12 * 86_400);
         Host {
@@ -388,7 +406,8 @@ mod tests {
 
     #[test]
     fn names_of_people_and_hosts_are_unique() {
-        let company = Company::new(CompanyOptions { users: 5_000, hosts: 4_000, ..CompanyOptions::default() });
+        let company =
+            Company::new(CompanyOptions { users: 5_000, hosts: 4_000, ..CompanyOptions::default() });
         let upns: BTreeSet<_> = company.people().iter().map(Person::upn).collect();
         let sids: BTreeSet<_> = company.people().iter().map(|p| &p.identity.sid).collect();
         let addresses: BTreeSet<_> = company.hosts().iter().map(Host::ip).collect();

@@ -153,9 +153,14 @@ impl Generator {
     }
 
     fn play_story(&mut self, planned: &Planned) {
-        let timing = Timing { start: planned.start, length: self.options.story_length, pause: self.options.story_pause };
+        let timing = Timing {
+            start: planned.start,
+            length: self.options.story_length,
+            pause: self.options.story_pause,
+        };
         let company = Arc::clone(&self.company);
-        let Telling { scenario, name, drafts } = story::tell(&company, planned.scenario, planned.number, timing);
+        let Telling { scenario, name, drafts } =
+            story::tell(&company, planned.scenario, planned.number, timing);
         for draft in drafts {
             let truth = draft.step.map(|step| self.truth(&draft, step, scenario, &name));
             self.dispatch(draft, truth);
@@ -163,7 +168,8 @@ impl Generator {
         if let Some(gap) = self.options.story_repeat {
             let start = after(planned.start, gap.as_secs_f64().max(1.0));
             let at = self.planned.partition_point(|p| p.start <= start);
-            self.planned.insert(at, Planned { scenario: planned.scenario, number: planned.number + 1, start });
+            self.planned
+                .insert(at, Planned { scenario: planned.scenario, number: planned.number + 1, start });
         }
     }
 
@@ -285,7 +291,8 @@ fn plan(start: Time, options: &GenerateOptions) -> VecDeque<Planned> {
     let stagger = options.stagger().as_secs_f64();
     let first = after(start, options.story_start_offset.as_secs_f64());
     let told = options.scenarios.iter().enumerate();
-    told.map(|(i, &scenario)| Planned { scenario, number: 1, start: after(first, stagger * i as f64) }).collect()
+    told.map(|(i, &scenario)| Planned { scenario, number: 1, start: after(first, stagger * i as f64) })
+        .collect()
 }
 
 /// Weights of all activities for one domain, at an hour when people are this busy.

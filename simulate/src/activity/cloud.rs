@@ -38,12 +38,21 @@ pub(super) fn work_on_files(rec: &mut Recorder<'_>, at: Time) {
     let site = *rec.dice.pick(&SITES);
     let mut now = at;
     for _ in 0..rec.dice.between(1, 4) {
-        let operation = ["FileAccessed", "FileModified", "FileDownloaded"][rec.dice.weighted(&[6.0, 3.0, 0.6])];
+        let operation =
+            ["FileAccessed", "FileModified", "FileDownloaded"][rec.dice.weighted(&[6.0, 3.0, 0.6])];
         let file = *rec.dice.pick(&DOCUMENTS);
         rec.file_used(now, person, &FileUse { operation, ip, user_agent: EDGE_AGENT, site, file });
         if rec.dice.chance(0.2) {
             let place = rec.company.place;
-            let activity = CloudActivity { person, action: operation, application: SHAREPOINT, ip, place, user_agent: EDGE_AGENT, object: file };
+            let activity = CloudActivity {
+                person,
+                action: operation,
+                application: SHAREPOINT,
+                ip,
+                place,
+                user_agent: EDGE_AGENT,
+                object: file,
+            };
             rec.cloud_activity(after(now, 0.1), &activity);
         }
         let seconds = rec.dice.exponential(50.0);

@@ -57,7 +57,13 @@ fn desk<'c>(rec: &mut Recorder<'c>) -> Desk<'c> {
 }
 
 /// Starts `program` from the shell, with what its start leaves behind.
-fn start(rec: &mut Recorder<'_>, at: Time, desk: &Desk<'_>, program: &'static Program, arguments: &str) -> Process {
+fn start(
+    rec: &mut Recorder<'_>,
+    at: Time,
+    desk: &Desk<'_>,
+    program: &'static Program,
+    arguments: &str,
+) -> Process {
     let who = &desk.person.identity;
     let image = process::image_of(program, who);
     let command = format!("\"{image}\" {arguments}");
@@ -75,7 +81,11 @@ pub(super) fn open_program(rec: &mut Recorder<'_>, at: Time) {
     let who = &desk.person.identity;
     let &(program, arguments) = rec.dice.pick(&DAILY);
     let process = start(rec, at, &desk, program, arguments);
-    let key = format!("HKU\\{}\\Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\UserAssist\\{{CEBFF5CD-ACE2-4F4F-9178-9926F41749EA}}\\Count\\{}", who.sid, process.file_name());
+    let key = format!(
+        "HKU\\{}\\Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\UserAssist\\{{CEBFF5CD-ACE2-4F4F-9178-9926F41749EA}}\\Count\\{}",
+        who.sid,
+        process.file_name()
+    );
     rec.set_value(desk.host, after(at, 0.2), &desk.shell, who, &key, "Binary Data");
     for _ in 0..rec.dice.between(1, 3) {
         let site = *rec.dice.pick(&SITES);
@@ -83,7 +93,16 @@ pub(super) fn open_program(rec: &mut Recorder<'_>, at: Time) {
         rec.visit(desk.host, after(at, delay), &process, who, site);
     }
     if rec.dice.chance(0.5) {
-        let helper = rec.run(desk.host, after(at, 1.2), Spawn::new(&desk.shell, &process::RUNTIME_BROKER, "C:\\Windows\\System32\\RuntimeBroker.exe -Embedding", who));
+        let helper = rec.run(
+            desk.host,
+            after(at, 1.2),
+            Spawn::new(
+                &desk.shell,
+                &process::RUNTIME_BROKER,
+                "C:\\Windows\\System32\\RuntimeBroker.exe -Embedding",
+                who,
+            ),
+        );
         rec.load(desk.host, after(at, 1.3), &helper, who, &MODULES[4]);
     }
     let seconds = rec.dice.log_normal(150.0, 1.0).min(900.0);
@@ -97,7 +116,14 @@ pub(super) fn browse(rec: &mut Recorder<'_>, at: Time) {
     let program = if rec.dice.chance(0.6) { &process::EDGE } else { &process::CHROME };
     // The browser runs since the morning: the same process each time.
     let mut browser = Standing::Explorer.on(desk.host, who);
-    browser = Process::new(desk.host, after(browser.started, 300.0), 0x0bad_0000_0042 ^ u64::from(browser.pid), program, who, browser.command);
+    browser = Process::new(
+        desk.host,
+        after(browser.started, 300.0),
+        0x0bad_0000_0042 ^ u64::from(browser.pid),
+        program,
+        who,
+        browser.command,
+    );
     let proxy = rec.company.server(Server::Proxy);
     let mut now = at;
     for _ in 0..rec.dice.between(2, 6) {
@@ -110,7 +136,11 @@ pub(super) fn browse(rec: &mut Recorder<'_>, at: Time) {
         let seconds = rec.dice.exponential(12.0);
         now = after(now, seconds);
     }
-    let cache = format!("C:\\Users\\{}\\AppData\\Local\\Microsoft\\Edge\\User Data\\Default\\Cache\\Cache_Data\\f_{:06x}", who.name, rec.dice.below(0x00ff_ffff));
+    let cache = format!(
+        "C:\\Users\\{}\\AppData\\Local\\Microsoft\\Edge\\User Data\\Default\\Cache\\Cache_Data\\f_{:06x}",
+        who.name,
+        rec.dice.below(0x00ff_ffff)
+    );
     rec.write_file(desk.host, now, &browser, who, &cache);
 }
 
@@ -122,15 +152,23 @@ pub(super) fn edit_document(rec: &mut Recorder<'_>, at: Time) {
     let path = format!("C:\\Users\\{}\\Documents\\{document}", who.name);
     let program = if document.ends_with("xlsx") { &process::EXCEL } else { &process::WORD };
     let process = start(rec, at, &desk, program, &format!("/n \"{path}\""));
-    let recent = format!("C:\\Users\\{}\\AppData\\Roaming\\Microsoft\\Windows\\Recent\\{document}.lnk", who.name);
+    let recent =
+        format!("C:\\Users\\{}\\AppData\\Roaming\\Microsoft\\Windows\\Recent\\{document}.lnk", who.name);
     rec.write_file(desk.host, after(at, 0.8), &desk.shell, who, &recent);
     let temporary = format!("C:\\Users\\{}\\Documents\\~${document}", who.name);
     rec.write_file(desk.host, after(at, 1.1), &process, who, &temporary);
-    let key = format!("HKU\\{}\\Software\\Microsoft\\Office\\16.0\\Common\\Roaming\\Identities\\Settings", who.sid);
+    let key =
+        format!("HKU\\{}\\Software\\Microsoft\\Office\\16.0\\Common\\Roaming\\Identities\\Settings", who.sid);
     rec.set_value(desk.host, after(at, 1.5), &process, who, &key, "Binary Data");
     if rec.dice.chance(0.3) {
         let files = rec.company.server(Server::Files);
-        rec.connect(desk.host, after(at, 2.0), &Standing::System.on(desk.host, who), &rec.company.system, &Connection::to(&files.ip, 445, &files.fqdn));
+        rec.connect(
+            desk.host,
+            after(at, 2.0),
+            &Standing::System.on(desk.host, who),
+            &rec.company.system,
+            &Connection::to(&files.ip, 445, &files.fqdn),
+        );
     }
     let seconds = rec.dice.log_normal(200.0, 0.8).min(900.0);
     rec.write_file(desk.host, after(at, seconds), &process, who, &path);
@@ -139,7 +177,8 @@ pub(super) fn edit_document(rec: &mut Recorder<'_>, at: Time) {
 
 /// Something harmless is downloaded, and sometimes installed: the everyday twin of the attack's first step.
 pub(super) fn download(rec: &mut Recorder<'_>, at: Time) {
-    const FILES: [&str; 6] = ["agenda.pdf", "pricelist.xlsx", "photos.zip", "MeetingSetup.msi", "form.docx", "DriverPack.msi"];
+    const FILES: [&str; 6] =
+        ["agenda.pdf", "pricelist.xlsx", "photos.zip", "MeetingSetup.msi", "form.docx", "DriverPack.msi"];
     let desk = desk(rec);
     let who = &desk.person.identity;
     let file = *rec.dice.pick(&FILES);
@@ -149,7 +188,8 @@ pub(super) fn download(rec: &mut Recorder<'_>, at: Time) {
     rec.write_file(desk.host, after(at, 6.0), &browser, who, &path);
     if file.ends_with(".msi") {
         let command = format!("\"C:\\Windows\\System32\\msiexec.exe\" /i \"{path}\"");
-        let installer = rec.spawn(desk.host, after(at, 20.0), Spawn::new(&desk.shell, &process::MSIEXEC, command, who));
+        let installer =
+            rec.spawn(desk.host, after(at, 20.0), Spawn::new(&desk.shell, &process::MSIEXEC, command, who));
         rec.load(desk.host, after(at, 20.5), &installer, who, &MODULES[0]);
         rec.exit(desk.host, after(at, 45.0), &installer, who);
     }

@@ -54,7 +54,8 @@ fn from_partner(rec: &mut Recorder<'_>, at: Time) {
     let shared = rec.dice.chance(0.15);
     let person = rec.anyone();
     let to: &str = if shared { &rec.company.shared_mailbox } else { person.upn() };
-    let from = format!("{}@{domain}", ["sales", "office", "m.vandenberg", "accounts", "j.smith"][rec.dice.below(5)]);
+    let from =
+        format!("{}@{domain}", ["sales", "office", "m.vandenberg", "accounts", "j.smith"][rec.dice.below(5)]);
     let (site, number) = (rec.dice.pick(&SITES[6..]).0, rec.dice.below(90_000));
     let url = format!("https://{site}/docs/{number}");
     let urls = [url.as_str()];
@@ -138,7 +139,10 @@ pub(super) fn unwanted(rec: &mut Recorder<'_>, at: Time) {
     let to = rec.anyone();
     let phishing = rec.dice.chance(0.25);
     let number = rec.dice.below(10_000);
-    let (from, url) = (format!("offer{number}@mx{}.bulkmail.example", number % 40), format!("https://go{}.bulkmail.example/{number}", number % 40));
+    let (from, url) = (
+        format!("offer{number}@mx{}.bulkmail.example", number % 40),
+        format!("https://go{}.bulkmail.example/{number}", number % 40),
+    );
     let ip = format!("198.18.{}.{}", 60 + number % 40, number % 250 + 1);
     let urls = [url.as_str()];
     let mail = Mail {

@@ -7,7 +7,7 @@ use crate::company::{Job, Person, Server};
 use crate::names::{Place, TRAVEL};
 use crate::record::Recorder;
 use crate::record::defender::DirectoryLogon;
-use crate::record::entra::{DirectoryChange, Device, EDGE_AGENT, EVERYDAY_APPS, Mfa, Outcome, Risk, Signin};
+use crate::record::entra::{Device, DirectoryChange, EDGE_AGENT, EVERYDAY_APPS, Mfa, Outcome, Risk, Signin};
 use crate::record::security::{Logon, LogonType};
 
 /// Where a person is: address, place and the device at hand.
@@ -20,8 +20,16 @@ struct Whereabouts<'c> {
 fn whereabouts<'c>(rec: &mut Recorder<'c>, person: &'c Person) -> Whereabouts<'c> {
     let company = rec.company;
     match rec.dice.below(10) {
-        0..=5 => Whereabouts { ip: &company.nat_ip, place: company.place, device: Device::Managed(company.host_of(person)) },
-        6..=8 => Whereabouts { ip: &person.home_ip, place: company.place, device: Device::Managed(company.host_of(person)) },
+        0..=5 => Whereabouts {
+            ip: &company.nat_ip,
+            place: company.place,
+            device: Device::Managed(company.host_of(person)),
+        },
+        6..=8 => Whereabouts {
+            ip: &person.home_ip,
+            place: company.place,
+            device: Device::Managed(company.host_of(person)),
+        },
         _ => Whereabouts { ip: &person.home_ip, place: company.place, device: Device::Phone },
     }
 }
@@ -36,14 +44,42 @@ pub(super) fn domain_logon(rec: &mut Recorder<'_>, at: Time) {
 pub(crate) fn sign_in_to_domain(rec: &mut Recorder<'_>, at: Time, person: &Person) {
     let company = rec.company;
     let (host, who) = (company.host_of(person), &person.identity);
-    let controller = company.server(if rec.dice.chance(0.7) { Server::DomainController } else { Server::DomainController2 });
+    let controller = company.server(if rec.dice.chance(0.7) {
+        Server::DomainController
+    } else {
+        Server::DomainController2
+    });
     let files = company.server(Server::Files);
     let kind = if rec.dice.chance(0.5) { LogonType::Unlock } else { LogonType::Interactive };
-    rec.log_on(host, at, &Logon { who, kind, from: (&host.name, "127.0.0.1"), package: "Negotiate", elevated: false });
+    rec.log_on(
+        host,
+        at,
+        &Logon { who, kind, from: (&host.name, "127.0.0.1"), package: "Negotiate", elevated: false },
+    );
     rec.kerberos_ticket(controller, after(at, 0.05), who, &host.ip);
-    rec.directory_logon(after(at, 0.06), &DirectoryLogon { who, display_name: &person.display_name, from: host, to: controller, protocol: "Kerberos", failure: None });
+    rec.directory_logon(
+        after(at, 0.06),
+        &DirectoryLogon {
+            who,
+            display_name: &person.display_name,
+            from: host,
+            to: controller,
+            protocol: "Kerberos",
+            failure: None,
+        },
+    );
     rec.kerberos_service_ticket(controller, after(at, 0.8), who, &host.ip, files);
-    rec.log_on(files, after(at, 0.9), &Logon { who, kind: LogonType::Network, from: (&host.name, &host.ip), package: "Kerberos", elevated: false });
+    rec.log_on(
+        files,
+        after(at, 0.9),
+        &Logon {
+            who,
+            kind: LogonType::Network,
+            from: (&host.name, &host.ip),
+            package: "Kerberos",
+            elevated: false,
+        },
+    );
     let seconds = rec.dice.log_normal(120.0, 1.0).min(900.0);
     rec.security_logoff(files, after(at, seconds), who, LogonType::Network);
 }
@@ -59,10 +95,24 @@ pub(crate) fn everyday_sign_in<'c>(rec: &mut Recorder<'c>, at: Time, person: &'c
     let from = whereabouts(rec, person);
     let app = &EVERYDAY_APPS[rec.dice.weighted(&[6.0, 4.0, 4.0, 3.0, 2.0, 0.3])];
     let asked = from.ip != rec.company.nat_ip;
-    let mfa = if !asked { Mfa::NotRequired } else if rec.dice.chance(0.3) { Mfa::Approved } else { Mfa::ClaimInToken };
+    let mfa = if !asked {
+        Mfa::NotRequired
+    } else if rec.dice.chance(0.3) {
+        Mfa::Approved
+    } else {
+        Mfa::ClaimInToken
+    };
     let signin = Signin {
-        person, ip: from.ip, place: from.place, app, device: from.device, outcome: Outcome::Success, mfa,
-        risk: Risk::None, interactive: true, user_agent: EDGE_AGENT,
+        person,
+        ip: from.ip,
+        place: from.place,
+        app,
+        device: from.device,
+        outcome: Outcome::Success,
+        mfa,
+        risk: Risk::None,
+        interactive: true,
+        user_agent: EDGE_AGENT,
     };
     if mfa == Mfa::Approved {
         let first = if rec.dice.chance(0.06) { Outcome::MfaDenied } else { Outcome::MfaRequired };
@@ -78,10 +128,21 @@ pub(super) fn token_refresh(rec: &mut Recorder<'_>, at: Time) {
     let person = rec.anyone();
     let from = whereabouts(rec, person);
     let app = &EVERYDAY_APPS[rec.dice.below(5)];
-    rec.sign_in(at, &Signin {
-        person, ip: from.ip, place: from.place, app, device: from.device, outcome: Outcome::Success,
-        mfa: Mfa::ClaimInToken, risk: Risk::None, interactive: false, user_agent: EDGE_AGENT,
-    });
+    rec.sign_in(
+        at,
+        &Signin {
+            person,
+            ip: from.ip,
+            place: from.place,
+            app,
+            device: from.device,
+            outcome: Outcome::Success,
+            mfa: Mfa::ClaimInToken,
+            risk: Risk::None,
+            interactive: false,
+            user_agent: EDGE_AGENT,
+        },
+    );
 }
 
 /// One or two wrong passwords, then the right one.
@@ -89,11 +150,25 @@ pub(super) fn mistyped_password(rec: &mut Recorder<'_>, at: Time) {
     let person = rec.anyone();
     let company = rec.company;
     let (host, who) = (company.host_of(person), &person.identity);
-    let logon = Logon { who, kind: LogonType::Interactive, from: (&host.name, "127.0.0.1"), package: "Negotiate", elevated: false };
+    let logon = Logon {
+        who,
+        kind: LogonType::Interactive,
+        from: (&host.name, "127.0.0.1"),
+        package: "Negotiate",
+        elevated: false,
+    };
     let from = whereabouts(rec, person);
     let signin = Signin {
-        person, ip: from.ip, place: from.place, app: &EVERYDAY_APPS[0], device: from.device,
-        outcome: Outcome::WrongPassword, mfa: Mfa::NotRequired, risk: Risk::None, interactive: true, user_agent: EDGE_AGENT,
+        person,
+        ip: from.ip,
+        place: from.place,
+        app: &EVERYDAY_APPS[0],
+        device: from.device,
+        outcome: Outcome::WrongPassword,
+        mfa: Mfa::NotRequired,
+        risk: Risk::None,
+        interactive: true,
+        user_agent: EDGE_AGENT,
     };
     let cloud = rec.dice.chance(0.5);
     let tries = rec.dice.between(1, 2);
@@ -102,7 +177,11 @@ pub(super) fn mistyped_password(rec: &mut Recorder<'_>, at: Time) {
         if cloud { rec.sign_in(now, &signin) } else { rec.log_on_failed(host, now, &logon) }
     }
     let now = after(at, 6.0 * tries as f64 + 2.0);
-    if cloud { rec.sign_in(now, &Signin { outcome: Outcome::Success, ..signin }) } else { rec.log_on(host, now, &logon) }
+    if cloud {
+        rec.sign_in(now, &Signin { outcome: Outcome::Success, ..signin })
+    } else {
+        rec.log_on(host, now, &logon)
+    }
 }
 
 /// Someone signs in from abroad, on the company's laptop and with a second factor: new country, no attack.
@@ -113,8 +192,16 @@ pub(super) fn traveller(rec: &mut Recorder<'_>, at: Time) {
     let place = rec.dice.pick(&TRAVEL);
     let ip = format!("198.18.{}.{}", 200 + place.asn % 50, rec.dice.between(2, 250));
     let signin = Signin {
-        person, ip: &ip, place, app: &EVERYDAY_APPS[0], device: Device::Managed(company.host_of(person)),
-        outcome: Outcome::MfaRequired, mfa: Mfa::Approved, risk: Risk::None, interactive: true, user_agent: EDGE_AGENT,
+        person,
+        ip: &ip,
+        place,
+        app: &EVERYDAY_APPS[0],
+        device: Device::Managed(company.host_of(person)),
+        outcome: Outcome::MfaRequired,
+        mfa: Mfa::Approved,
+        risk: Risk::None,
+        interactive: true,
+        user_agent: EDGE_AGENT,
     };
     rec.sign_in(at, &signin);
     rec.sign_in(after(at, 20.0), &Signin { outcome: Outcome::Success, ..signin });
@@ -123,7 +210,8 @@ pub(super) fn traveller(rec: &mut Recorder<'_>, at: Time) {
 /// Okta for the applications outside Microsoft's world.
 pub(super) fn okta_session(rec: &mut Recorder<'_>, at: Time) {
     let person = rec.anyone();
-    let (ip, place): (&str, _) = (if rec.dice.chance(0.6) { &rec.company.nat_ip } else { &person.home_ip }, rec.company.place);
+    let (ip, place): (&str, _) =
+        (if rec.dice.chance(0.6) { &rec.company.nat_ip } else { &person.home_ip }, rec.company.place);
     let success = rec.dice.chance(0.94);
     rec.okta_session(at, person, ip, place, EDGE_AGENT, success);
     if !success {
@@ -137,13 +225,41 @@ pub(super) fn directory_upkeep(rec: &mut Recorder<'_>, at: Time) {
     let admin = company.someone(&mut rec.dice, Job::ItAdmin);
     let person = rec.anyone();
     let change = |operation, category, verb, target, properties| DirectoryChange {
-        operation, category, verb, by: &admin.identity, ip: &company.nat_ip, user_agent: EDGE_AGENT, target, properties,
+        operation,
+        category,
+        verb,
+        by: &admin.identity,
+        ip: &company.nat_ip,
+        user_agent: EDGE_AGENT,
+        target,
+        properties,
     };
     let user = (person.identity.object_id.as_str(), person.upn(), "User");
     match rec.dice.below(20) {
-        0..=7 => rec.directory_change(at, &change("Update user", "UserManagement", "Update", user, &[("Department", "[\"Operations\"]")])),
-        8..=12 => rec.directory_change(at, &change("Add member to group", "GroupManagement", "Assign", user, &[("Group.DisplayName", "\"Project Juniper\"")])),
-        13..=17 => rec.directory_change(at, &change("Reset user password", "UserManagement", "Update", user, &[("StsRefreshTokensValidFrom", "[]")])),
+        0..=7 => rec.directory_change(
+            at,
+            &change("Update user", "UserManagement", "Update", user, &[("Department", "[\"Operations\"]")]),
+        ),
+        8..=12 => rec.directory_change(
+            at,
+            &change(
+                "Add member to group",
+                "GroupManagement",
+                "Assign",
+                user,
+                &[("Group.DisplayName", "\"Project Juniper\"")],
+            ),
+        ),
+        13..=17 => rec.directory_change(
+            at,
+            &change(
+                "Reset user password",
+                "UserManagement",
+                "Update",
+                user,
+                &[("StsRefreshTokensValidFrom", "[]")],
+            ),
+        ),
         _ => rotate_app_secret(rec, at, admin),
     }
 }
@@ -152,15 +268,21 @@ pub(super) fn directory_upkeep(rec: &mut Recorder<'_>, at: Time) {
 pub(crate) fn rotate_app_secret(rec: &mut Recorder<'_>, at: Time, admin: &Person) {
     let company = rec.company;
     let id = company.guid_of("app/Warehouse Sync").to_string();
-    let key = format!("[\"[KeyIdentifier={},KeyType=Password,KeyUsage=Verify,DisplayName=rotation]\"]", rec.dice.guid());
-    rec.directory_change(at, &DirectoryChange {
-        operation: "Update application – Certificates and secrets management ",
-        category: "ApplicationManagement",
-        verb: "Update",
-        by: &admin.identity,
-        ip: &company.nat_ip,
-        user_agent: EDGE_AGENT,
-        target: (&id, "Warehouse Sync", "Application"),
-        properties: &[("KeyDescription", &key), ("Included Updated Properties", "\"KeyDescription\"")],
-    });
+    let key = format!(
+        "[\"[KeyIdentifier={},KeyType=Password,KeyUsage=Verify,DisplayName=rotation]\"]",
+        rec.dice.guid()
+    );
+    rec.directory_change(
+        at,
+        &DirectoryChange {
+            operation: "Update application – Certificates and secrets management ",
+            category: "ApplicationManagement",
+            verb: "Update",
+            by: &admin.identity,
+            ip: &company.nat_ip,
+            user_agent: EDGE_AGENT,
+            target: (&id, "Warehouse Sync", "Application"),
+            properties: &[("KeyDescription", &key), ("Included Updated Properties", "\"KeyDescription\"")],
+        },
+    );
 }

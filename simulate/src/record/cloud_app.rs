@@ -123,7 +123,12 @@ impl Recorder<'_> {
             activity_type: "Basic",
             activity_objects: [
                 ActivityObject { kind: "File", role: "Target object", name: activity.object, id: &id },
-                ActivityObject { kind: "User", role: "Actor", name: &activity.person.display_name, id: &who.object_id },
+                ActivityObject {
+                    kind: "User",
+                    role: "Actor",
+                    name: &activity.person.display_name,
+                    id: &who.object_id,
+                },
             ],
             object_name: activity.object,
             object_type: "File",
@@ -150,6 +155,6 @@ impl Recorder<'_> {
             },
             additional_fields: Additional { is_satellite_provider: false },
         };
-        self.stream(Source::DefenderApp, "CloudAppEvents", at, &who.upn, report.clone(), row);
+        self.stream(Source::DefenderApp, "CloudAppEvents", at, &who.upn, &report, row);
     }
 }

@@ -250,7 +250,11 @@ impl Recorder<'_> {
             email_cluster_id: u32::from_str_radix(&cluster.md5()[..8], 16).unwrap_or(0),
             email_direction: mail.direction,
             delivery_action: columns.action,
-            delivery_location: if mail.direction == "Outbound" { "On-premises/external" } else { columns.location },
+            delivery_location: if mail.direction == "Outbound" {
+                "On-premises/external"
+            } else {
+                columns.location
+            },
             threat_types: columns.threats,
             threat_names: "",
             detection_methods: columns.methods,
@@ -271,7 +275,7 @@ impl Recorder<'_> {
             report_id: &report,
             additional_fields: "",
         };
-        self.stream(Source::DefenderEmail, "EmailEvents", at, mail.to, report.clone(), row);
+        self.stream(Source::DefenderEmail, "EmailEvents", at, mail.to, &report, row);
         self.links(at, mail, &report);
         self.attachments(at, mail, &report);
     }
@@ -287,7 +291,7 @@ impl Recorder<'_> {
                 url_location: "Body",
                 report_id: &report,
             };
-            self.stream(Source::DefenderEmail, "EmailUrlInfo", at, mail.to, report.clone(), row);
+            self.stream(Source::DefenderEmail, "EmailUrlInfo", at, mail.to, &report, row);
         }
     }
 
@@ -312,7 +316,7 @@ impl Recorder<'_> {
                 detection_methods: "",
                 report_id: &report,
             };
-            self.stream(Source::DefenderEmail, "EmailAttachmentInfo", at, mail.to, report.clone(), row);
+            self.stream(Source::DefenderEmail, "EmailAttachmentInfo", at, mail.to, &report, row);
         }
     }
 
@@ -335,7 +339,7 @@ impl Recorder<'_> {
             url_chain: &chain,
             report_id: &report,
         };
-        self.stream(Source::DefenderEmail, "UrlClickEvents", at, mail.to, report.clone(), row);
+        self.stream(Source::DefenderEmail, "UrlClickEvents", at, mail.to, &report, row);
     }
 
     /// The filter changes its mind: zero-hour auto purge moves the mail to quarantine.
@@ -358,7 +362,7 @@ impl Recorder<'_> {
             detection_methods: "{\"Phish\":[\"URL detonation\"]}",
             report_id: &report,
         };
-        self.stream(Source::DefenderEmail, "EmailPostDeliveryEvents", at, mail.to, report.clone(), row);
+        self.stream(Source::DefenderEmail, "EmailPostDeliveryEvents", at, mail.to, &report, row);
     }
 
     /// A benign click some minutes after the mail.

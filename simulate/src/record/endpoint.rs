@@ -80,7 +80,8 @@ pub(crate) fn logon_id(host: &Host, who: &Identity) -> u32 {
         "S-1-5-18" => 0x3e7,
         "S-1-5-20" => 0x3e4,
         sid => {
-            let rid = sid.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+            let rid =
+                sid.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
             (host.machine ^ rid) & 0x0fff_ffff | 0x1_0000
         }
     }
@@ -97,7 +98,10 @@ pub(crate) struct Spawn<'a> {
 
 impl<'a> Spawn<'a> {
     pub(crate) fn new(
-        parent: &'a Process, program: &'static Program, command: impl Into<Cow<'static, str>>, who: &'a Identity,
+        parent: &'a Process,
+        program: &'static Program,
+        command: impl Into<Cow<'static, str>>,
+        who: &'a Identity,
     ) -> Self {
         let integrity = if who.upn.is_empty() { Integrity::System } else { Integrity::Medium };
         Self { parent, program, command: command.into(), who, integrity }
@@ -142,7 +146,13 @@ impl Recorder<'_> {
 
     /// A name is looked up; Defender reports only the connection that follows.
     pub(crate) fn resolve(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, name: &str, answer: &str,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        name: &str,
+        answer: &str,
     ) {
         if host.sensor == Sensor::Sysmon {
             self.sysmon_dns(host, at, process, who, name, answer);
@@ -151,7 +161,12 @@ impl Recorder<'_> {
 
     /// A connection opens.
     pub(crate) fn connect(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, connection: &Connection<'_>,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        connection: &Connection<'_>,
     ) {
         match host.sensor {
             Sensor::Sysmon => self.sysmon_connect(host, at, process, who, connection),
@@ -160,14 +175,28 @@ impl Recorder<'_> {
     }
 
     /// A name is looked up and its address connected to on port 443.
-    pub(crate) fn visit(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, site: (&str, &str)) {
+    pub(crate) fn visit(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        site: (&str, &str),
+    ) {
         self.resolve(host, at, process, who, site.0, site.1);
         let delay = self.dice.exponential(0.05);
         self.connect(host, after(at, delay), process, who, &Connection::to(site.1, 443, site.0));
     }
 
     /// A file is created.
-    pub(crate) fn write_file(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, path: &str) {
+    pub(crate) fn write_file(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        path: &str,
+    ) {
         match host.sensor {
             Sensor::Sysmon => self.sysmon_file(host, at, process, who, path),
             Sensor::Defender => self.defender_file(host, at, process, who, path),
@@ -176,7 +205,13 @@ impl Recorder<'_> {
 
     /// A registry value is set.
     pub(crate) fn set_value(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, key: &str, value: &str,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        key: &str,
+        value: &str,
     ) {
         match host.sensor {
             Sensor::Sysmon => self.sysmon_registry(host, at, process, who, key, value),
@@ -192,7 +227,14 @@ impl Recorder<'_> {
     }
 
     /// A module is loaded; Sysmon alone reports it here.
-    pub(crate) fn load(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, module: &'static Program) {
+    pub(crate) fn load(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        module: &'static Program,
+    ) {
         if host.sensor == Sensor::Sysmon {
             self.sysmon_load(host, at, process, who, module);
         }

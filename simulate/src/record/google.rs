@@ -69,9 +69,17 @@ impl Recorder<'_> {
     pub(crate) fn google_login(&mut self, at: Time, who: &Person, ip: &str, success: bool) {
         let mut parameters = vec![
             text("login_type", "saml"),
-            Parameter { multi_value: Some(["password"]), name: "login_challenge_method", ..Parameter::default() },
+            Parameter {
+                multi_value: Some(["password"]),
+                name: "login_challenge_method",
+                ..Parameter::default()
+            },
         ];
-        parameters.push(if success { flag("is_suspicious", false) } else { text("login_failure_type", "login_failure_invalid_password") });
+        parameters.push(if success {
+            flag("is_suspicious", false)
+        } else {
+            text("login_failure_type", "login_failure_invalid_password")
+        });
         let name = if success { "login_success" } else { "login_failure" };
         self.google_activity(at, "login", who, ip, Event { kind: "login", name, parameters });
     }
@@ -96,7 +104,14 @@ impl Recorder<'_> {
         self.google_activity(at, "drive", who, ip, Event { kind: "access", name: action, parameters });
     }
 
-    fn google_activity(&mut self, at: Time, application: &'static str, who: &Person, ip: &str, event: Event<'_>) {
+    fn google_activity(
+        &mut self,
+        at: Time,
+        application: &'static str,
+        who: &Person,
+        ip: &str,
+        event: Event<'_>,
+    ) {
         let qualifier = (self.dice.bits() as i64).to_string();
         let etag = format!("\"{}/{}\"", &self.company.google_customer, self.dice.hex(14));
         let row = Activity {

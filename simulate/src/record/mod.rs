@@ -59,9 +59,10 @@ impl Source {
     pub(crate) const fn kind(self) -> &'static str {
         match self {
             Source::WindowsEvent => "windows_event",
-            Source::DefenderEndpoint | Source::DefenderEmail | Source::DefenderIdentity | Source::DefenderApp => {
-                "defender_xdr"
-            }
+            Source::DefenderEndpoint
+            | Source::DefenderEmail
+            | Source::DefenderIdentity
+            | Source::DefenderApp => "defender_xdr",
             Source::EntraSignin => "entra_signin",
             Source::EntraAudit => "entra_audit",
             Source::Office => "m365_audit",
@@ -127,7 +128,14 @@ impl<'c> Recorder<'c> {
     }
 
     /// Notes a record that serde writes.
-    fn push_json(&mut self, source: Source, event_time: Time, key: &str, uid: String, row: &impl serde::Serialize) {
+    fn push_json(
+        &mut self,
+        source: Source,
+        event_time: Time,
+        key: &str,
+        uid: String,
+        row: &impl serde::Serialize,
+    ) {
         // Plain structs of text and numbers: serialising into memory cannot fail.
         if let Ok(payload) = serde_json::to_string(row) {
             self.push(source, event_time, key, uid, payload);

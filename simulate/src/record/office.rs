@@ -151,7 +151,11 @@ pub(crate) struct FileUse<'a> {
 
 impl<'c> Recorder<'c> {
     fn office_header<'a>(
-        &self, at: Time, id: &'a str, who: &'a Identity, operation: &'static str,
+        &self,
+        at: Time,
+        id: &'a str,
+        who: &'a Identity,
+        operation: &'static str,
         workload: (&'static str, &'static str),
     ) -> Header<'a>
     where
@@ -181,7 +185,14 @@ impl<'c> Recorder<'c> {
     }
 
     /// `items` mails of `owner` are read.
-    pub(crate) fn mail_read(&mut self, at: Time, owner: &Person, ip: &str, client: MailClient<'_>, items: usize) {
+    pub(crate) fn mail_read(
+        &mut self,
+        at: Time,
+        owner: &Person,
+        ip: &str,
+        client: MailClient<'_>,
+        items: usize,
+    ) {
         let folders = self.folders(items);
         let bind = "[{\"Name\":\"MailAccessType\",\"Value\":\"Bind\"},{\"Name\":\"IsThrottled\",\"Value\":\"False\"}]";
         self.mailbox_row(at, "MailItemsAccessed", "50", owner, ip, client, (folders, "", bind));
@@ -190,19 +201,40 @@ impl<'c> Recorder<'c> {
     /// `owner`'s mailbox is opened by a client that synchronises it.
     pub(crate) fn mail_sync(&mut self, at: Time, owner: &Person, ip: &str) {
         let sync = "[{\"Name\":\"MailAccessType\",\"Value\":\"Sync\"},{\"Name\":\"IsThrottled\",\"Value\":\"False\"}]";
-        self.mailbox_row(at, "MailItemsAccessed", "50", owner, ip, MailClient::Outlook, (String::new(), "", sync));
+        self.mailbox_row(
+            at,
+            "MailItemsAccessed",
+            "50",
+            owner,
+            ip,
+            MailClient::Outlook,
+            (String::new(), "", sync),
+        );
     }
 
     /// `owner` sends a mail.
-    pub(crate) fn mail_sent(&mut self, at: Time, owner: &Person, ip: &str, client: MailClient<'_>, subject: &str) {
+    pub(crate) fn mail_sent(
+        &mut self,
+        at: Time,
+        owner: &Person,
+        ip: &str,
+        client: MailClient<'_>,
+        subject: &str,
+    ) {
         let item = format!("{{\"Subject\":\"{subject}\",\"ParentFolder\":{{\"Path\":\"\\\\Drafts\"}}}}");
         self.mailbox_row(at, "Send", "2", owner, ip, client, (String::new(), &item, "[]"));
     }
 
     #[allow(clippy::too_many_arguments)]
     fn mailbox_row(
-        &mut self, at: Time, operation: &'static str, record_type: &'static str, owner: &Person, ip: &str,
-        client: MailClient<'_>, detail: (String, &str, &'static str),
+        &mut self,
+        at: Time,
+        operation: &'static str,
+        record_type: &'static str,
+        owner: &Person,
+        ip: &str,
+        client: MailClient<'_>,
+        detail: (String, &str, &'static str),
     ) {
         let id = self.dice.guid().to_string();
         let row = MailboxRow {
@@ -243,11 +275,17 @@ impl<'c> Recorder<'c> {
 
     /// A cmdlet of Exchange Online runs: inbox rules, forwarding, permissions.
     pub(crate) fn exchange_admin(
-        &mut self, at: Time, who: &Person, ip: &str, operation: &'static str, parameters: &[(&'static str, &str)],
+        &mut self,
+        at: Time,
+        who: &Person,
+        ip: &str,
+        operation: &'static str,
+        parameters: &[(&'static str, &str)],
     ) {
         let id = self.dice.guid().to_string();
         let port = self.dice.between(1_024, 65_000);
-        let list: Vec<Parameter<'_>> = parameters.iter().map(|&(name, value)| Parameter { name, value }).collect();
+        let list: Vec<Parameter<'_>> =
+            parameters.iter().map(|&(name, value)| Parameter { name, value }).collect();
         let row = AdminRow {
             header: self.office_header(at, &id, &who.identity, operation, ("Exchange", "ExchangeAdmin")),
             external_access: "False",
@@ -266,7 +304,13 @@ impl<'c> Recorder<'c> {
         let host = self.company.domain.split('.').next().unwrap_or("company");
         let site_url = format!("https://{host}.sharepoint.com/sites/{}/", file.site);
         let row = FileRow {
-            header: self.office_header(at, &id, &who.identity, file.operation, ("SharePoint", "SharePointFileOperation")),
+            header: self.office_header(
+                at,
+                &id,
+                &who.identity,
+                file.operation,
+                ("SharePoint", "SharePointFileOperation"),
+            ),
             client_ip: file.ip,
             event_source: "SharePoint",
             item_type: "File",

@@ -165,10 +165,37 @@ fn geography(place: &'static Place) -> Geography {
     }
 }
 
+fn client<'a>(ip: &'a str, place: &'static Place, agent: &'static str) -> Client<'a> {
+    Client {
+        user_agent: UserAgent { raw_user_agent: agent, os: "Windows 10", browser: "EDGE" },
+        zone: "null",
+        device: "Computer",
+        id: None,
+        ip_address: ip,
+        geographical_context: geography(place),
+    }
+}
+
+fn security_context(place: &'static Place) -> SecurityContext {
+    SecurityContext {
+        as_number: place.asn,
+        as_org: place.isp,
+        isp: place.isp,
+        domain: "isp.example",
+        is_proxy: false,
+    }
+}
+
 impl Recorder<'_> {
     /// Someone starts an Okta session, or fails to.
     pub(crate) fn okta_session(
-        &mut self, at: Time, who: &Person, ip: &str, place: &'static Place, agent: &'static str, success: bool,
+        &mut self,
+        at: Time,
+        who: &Person,
+        ip: &str,
+        place: &'static Place,
+        agent: &'static str,
+        success: bool,
     ) {
         let (uuid, session, request) = (self.dice.guid().to_string(), self.dice.hex(12), self.dice.hex(10));
         let hash = self.dice.hex(32);
@@ -180,14 +207,7 @@ impl Recorder<'_> {
                 display_name: &who.display_name,
                 detail_entry: None,
             },
-            client: Client {
-                user_agent: UserAgent { raw_user_agent: agent, os: "Windows 10", browser: "EDGE" },
-                zone: "null",
-                device: "Computer",
-                id: None,
-                ip_address: ip,
-                geographical_context: geography(place),
-            },
+            client: client(ip, place, agent),
             device: None,
             authentication_context: AuthenticationContext {
                 authentication_provider: None,
@@ -203,13 +223,7 @@ impl Recorder<'_> {
                 reason: (!success).then_some("INVALID_CREDENTIALS"),
             },
             published: Stamp::Millis(at),
-            security_context: SecurityContext {
-                as_number: place.asn,
-                as_org: place.isp,
-                isp: place.isp,
-                domain: "isp.example",
-                is_proxy: false,
-            },
+            security_context: security_context(place),
             severity: if success { "INFO" } else { "WARN" },
             debug_context: DebugContext {
                 debug_data: DebugData {
@@ -220,7 +234,11 @@ impl Recorder<'_> {
                     url: "/idp/idx/identify?",
                 },
             },
-            legacy_event_type: if success { "core.user_auth.login_success" } else { "core.user_auth.login_failed" },
+            legacy_event_type: if success {
+                "core.user_auth.login_success"
+            } else {
+                "core.user_auth.login_failed"
+            },
             transaction: Transaction { kind: "WEB", id: &request, detail: Empty {} },
             uuid: &uuid,
             version: "0",

@@ -38,8 +38,21 @@ const fn windows(path: &'static str, original: &'static str, description: &'stat
 }
 
 /// Anything else that is installed.
-const fn app(path: &'static str, original: &'static str, name: &'static str, company: &'static str) -> Program {
-    Program { path, version: "121.0.2277.98", description: name, product: name, company, original, bytes: 4_153_400 }
+const fn app(
+    path: &'static str,
+    original: &'static str,
+    name: &'static str,
+    company: &'static str,
+) -> Program {
+    Program {
+        path,
+        version: "121.0.2277.98",
+        description: name,
+        product: name,
+        company,
+        original,
+        bytes: 4_153_400,
+    }
 }
 
 /// Something without a version resource.
@@ -144,7 +157,12 @@ pub(crate) struct Process {
 impl Process {
     /// A process of `host` that started at `started`; `token` tells processes of one second apart.
     pub(crate) fn new(
-        host: &Host, started: Time, token: u64, program: &'static Program, who: &Identity, command: Cow<'static, str>,
+        host: &Host,
+        started: Time,
+        token: u64,
+        program: &'static Program,
+        who: &Identity,
+        command: Cow<'static, str>,
     ) -> Self {
         let image = image_of(program, who);
         Self {
@@ -216,11 +234,19 @@ impl Standing {
             Standing::Services => "C:\\Windows\\system32\\services.exe",
             Standing::ServiceHost => "C:\\Windows\\system32\\svchost.exe -k netsvcs -p",
             Standing::Lsass => "C:\\Windows\\system32\\lsass.exe",
-            Standing::Defender => "\"C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.23110.3-0\\MsMpEng.exe\"",
+            Standing::Defender => {
+                "\"C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.23110.3-0\\MsMpEng.exe\""
+            }
             Standing::Explorer => "C:\\Windows\\Explorer.EXE",
-            Standing::ManagementAgent => "\"C:\\Program Files\\Orchard\\Fleet Agent\\fleetagent.exe\" --service",
-            Standing::Sql => "\"C:\\Program Files\\Microsoft SQL Server\\MSSQL16.MSSQLSERVER\\MSSQL\\Binn\\sqlservr.exe\" -sMSSQLSERVER",
-            Standing::WebWorker => "c:\\windows\\system32\\inetsrv\\w3wp.exe -ap \"DefaultAppPool\" -v \"v4.0\"",
+            Standing::ManagementAgent => {
+                "\"C:\\Program Files\\Orchard\\Fleet Agent\\fleetagent.exe\" --service"
+            }
+            Standing::Sql => {
+                "\"C:\\Program Files\\Microsoft SQL Server\\MSSQL16.MSSQLSERVER\\MSSQL\\Binn\\sqlservr.exe\" -sMSSQLSERVER"
+            }
+            Standing::WebWorker => {
+                "c:\\windows\\system32\\inetsrv\\w3wp.exe -ap \"DefaultAppPool\" -v \"v4.0\""
+            }
         }
     }
 
@@ -229,8 +255,10 @@ impl Standing {
         let token = 0x10 + self as u64;
         let pid = (40 + 97 * self as u64) << 32;
         // The shell starts when its user signs in, everything else at boot.
-        let started = if matches!(self, Standing::Explorer) { host.boot.plus_micros(95_000_000) } else { host.boot };
-        let mut process = Process::new(host, started, pid | token, self.program(), who, Cow::Borrowed(self.command()));
+        let started =
+            if matches!(self, Standing::Explorer) { host.boot.plus_micros(95_000_000) } else { host.boot };
+        let mut process =
+            Process::new(host, started, pid | token, self.program(), who, Cow::Borrowed(self.command()));
         if matches!(self, Standing::System) {
             process.pid = 4;
         }

@@ -49,7 +49,8 @@ impl Recorder<'_> {
             LogonType::Network => "-",
             _ => "C:\\Windows\\System32\\svchost.exe",
         };
-        let (logon_process, lm) = if logon.package == "NTLM" { ("NtLmSsp ", "NTLM V2") } else { ("Kerberos", "-") };
+        let (logon_process, lm) =
+            if logon.package == "NTLM" { ("NtLmSsp ", "NTLM V2") } else { ("Kerberos", "-") };
         let elevated = if logon.elevated { "Yes" } else { "No" };
         let text = format!(
             "An account was successfully logged on.\r\n\r\nSubject:\r\n\tSecurity ID:\t\tS-1-0-0\r\n\tAccount Name:\t\t-\r\n\tAccount Domain:\t\t-\r\n\tLogon ID:\t\t0x0\r\n\r\n\
@@ -163,14 +164,26 @@ impl Recorder<'_> {
 
     /// Event 4688.
     pub(super) fn security_create(
-        &mut self, host: &Host, process: &Process, parent: &Process, who: &Identity, integrity: Integrity,
+        &mut self,
+        host: &Host,
+        process: &Process,
+        parent: &Process,
+        who: &Identity,
+        integrity: Integrity,
     ) {
         let (id, label) = (logon_id(host, who), integrity.label());
         let text = format!(
             "A new process has been created.\r\n\r\nCreator Subject:\r\n\tSecurity ID:\t\t{}\r\n\tAccount Name:\t\t{}\r\n\tAccount Domain:\t\t{}\r\n\tLogon ID:\t\t{id:#X}\r\n\r\n\
              Target Subject:\r\n\tSecurity ID:\t\tS-1-0-0\r\n\tAccount Name:\t\t-\r\n\tAccount Domain:\t\t-\r\n\tLogon ID:\t\t0x0\r\n\r\n\
              Process Information:\r\n\tNew Process ID:\t\t{:#x}\r\n\tNew Process Name:\t{}\r\n\tToken Elevation Type:\t%%1936\r\n\tMandatory Label:\t\t{label}\r\n\tCreator Process ID:\t{:#x}\r\n\tCreator Process Name:\t{}\r\n\tProcess Command Line:\t{}{CREATE_NOTE}",
-            who.sid, who.name, who.domain, process.pid, process.image, parent.pid, parent.image, process.command
+            who.sid,
+            who.name,
+            who.domain,
+            process.pid,
+            process.image,
+            parent.pid,
+            parent.image,
+            process.command
         );
         self.fields()
             .put("SubjectUserSid", &who.sid)
@@ -217,7 +230,12 @@ impl Recorder<'_> {
 
     /// Event 4769: a service ticket for `service`, on the domain controller.
     pub(crate) fn kerberos_service_ticket(
-        &mut self, controller: &Host, at: Time, who: &Identity, from_ip: &str, service: &Host,
+        &mut self,
+        controller: &Host,
+        at: Time,
+        who: &Identity,
+        from_ip: &str,
+        service: &Host,
     ) {
         let realm = self.company.forest.to_uppercase();
         let (guid, port) = (self.dice.guid(), self.dice.between(49_152, 65_000));
@@ -259,7 +277,9 @@ impl Recorder<'_> {
     /// Event 4104: a script block.
     pub(crate) fn script_block(&mut self, host: &Host, at: Time, script: &str, path: &str) {
         let id = self.dice.guid();
-        let text = format!("Creating Scriptblock text (1 of 1):\r\n{script}\r\n\r\nScriptBlock ID: {id}\r\nPath: {path}");
+        let text = format!(
+            "Creating Scriptblock text (1 of 1):\r\n{script}\r\n\r\nScriptBlock ID: {id}\r\nPath: {path}"
+        );
         self.fields()
             .put("MessageNumber", 1)
             .put("MessageTotal", 1)

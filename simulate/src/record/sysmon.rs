@@ -12,7 +12,12 @@ use crate::record::windows::{Message, SYSMON};
 impl Recorder<'_> {
     /// Event 1, process creation.
     pub(super) fn sysmon_create(
-        &mut self, host: &Host, process: &Process, parent: &Process, who: &Identity, integrity: Integrity,
+        &mut self,
+        host: &Host,
+        process: &Process,
+        parent: &Process,
+        who: &Identity,
+        integrity: Integrity,
     ) {
         let (at, program) = (process.started, process.program);
         let hashes = Hashes::of(&process.image, program.version);
@@ -38,7 +43,11 @@ impl Recorder<'_> {
                 "LogonGuid",
                 format_args!(
                     "{{{:08x}-{:04x}-{:04x}-{:04x}-{:04x}00000000}}",
-                    host.machine, boot_s & 0xffff, boot_s >> 16 & 0xffff, logon & 0xffff, logon >> 16 & 0xffff
+                    host.machine,
+                    boot_s & 0xffff,
+                    boot_s >> 16 & 0xffff,
+                    logon & 0xffff,
+                    logon >> 16 & 0xffff
                 ),
             )
             .put("LogonId", format_args!("{logon:#x}"))
@@ -55,14 +64,20 @@ impl Recorder<'_> {
 
     /// Event 3, network connection.
     pub(super) fn sysmon_connect(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, connection: &Connection<'_>,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        connection: &Connection<'_>,
     ) {
         let near_port = self.dice.between(49_152, 65_000);
         let outbound = connection.direction == Direction::Outbound;
         let (source_ip, destination_ip) =
             if outbound { (host.ip.as_str(), connection.ip) } else { (connection.ip, host.ip.as_str()) };
         let far = if connection.name.is_empty() { "-" } else { connection.name };
-        let (source_name, destination_name) = if outbound { (host.fqdn.as_str(), far) } else { (far, host.fqdn.as_str()) };
+        let (source_name, destination_name) =
+            if outbound { (host.fqdn.as_str(), far) } else { (far, host.fqdn.as_str()) };
         self.fields()
             .put("RuleName", "-")
             .put("UtcTime", Stamp::Sysmon(at))
@@ -92,7 +107,14 @@ impl Recorder<'_> {
     }
 
     /// Event 7, image load.
-    pub(super) fn sysmon_load(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, module: &Program) {
+    pub(super) fn sysmon_load(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        module: &Program,
+    ) {
         let hashes = Hashes::of(module.path, module.version);
         let signed = module.company != "-";
         self.process_fields(at, process)
@@ -132,7 +154,14 @@ impl Recorder<'_> {
     }
 
     /// Event 11, file creation.
-    pub(super) fn sysmon_file(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, path: &str) {
+    pub(super) fn sysmon_file(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        path: &str,
+    ) {
         self.process_fields(at, process)
             .put("TargetFilename", path)
             .put("CreationUtcTime", Stamp::Sysmon(at))
@@ -142,7 +171,13 @@ impl Recorder<'_> {
 
     /// Event 13, registry value set.
     pub(super) fn sysmon_registry(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, key: &str, value: &str,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        key: &str,
+        value: &str,
     ) {
         self.fields()
             .put("RuleName", "-")
@@ -158,7 +193,14 @@ impl Recorder<'_> {
     }
 
     /// Event 12, registry key created.
-    pub(super) fn sysmon_registry_key(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, key: &str) {
+    pub(super) fn sysmon_registry_key(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        key: &str,
+    ) {
         self.fields()
             .put("RuleName", "-")
             .put("EventType", "CreateKey")
@@ -173,7 +215,13 @@ impl Recorder<'_> {
 
     /// Event 22, DNS query.
     pub(super) fn sysmon_dns(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, query: &str, answer: &str,
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        query: &str,
+        answer: &str,
     ) {
         self.fields()
             .put("RuleName", "-")

@@ -102,7 +102,15 @@ impl Recorder<'_> {
     }
 
     /// Writes the Windows event whose fields were put into [`Recorder::fields`].
-    pub(super) fn windows(&mut self, host: &Host, at: Time, channel: &Channel, id: u16, task: u32, message: &Message<'_>) {
+    pub(super) fn windows(
+        &mut self,
+        host: &Host,
+        at: Time,
+        channel: &Channel,
+        id: u16,
+        task: u32,
+        message: &Message<'_>,
+    ) {
         let uid = self.dice.guid().to_string();
         let mut out = String::with_capacity(1_024 + 3 * self.pairs.text.len());
         out.push_str("{\"SourceName\":");

@@ -75,7 +75,10 @@ fn stolen_session(script: &mut Script<'_>, victim: &Person) {
     script.step("session_sign_in");
     script.rec.sign_in(at, &signin);
     let later = script.at(0.55);
-    script.rec.sign_in(later, &Signin { mfa: Mfa::ClaimInToken, risk: Risk::Medium("[\"unfamiliarFeatures\"]"), ..signin });
+    script.rec.sign_in(
+        later,
+        &Signin { mfa: Mfa::ClaimInToken, risk: Risk::Medium("[\"unfamiliarFeatures\"]"), ..signin },
+    );
 }
 
 fn new_factor(script: &mut Script<'_>, victim: &Person) {
@@ -110,7 +113,8 @@ fn reading(script: &mut Script<'_>, victim: &Person) {
 
 fn hiding(script: &mut Script<'_>, victim: &Person) {
     let (rule, forwarding) = (script.at(0.32), script.at(0.38));
-    let (ip, outside) = (script.cloud_ip.clone(), format!("smtp:{}@{}", victim.identity.name, script.lure_domain));
+    let (ip, outside) =
+        (script.cloud_ip.clone(), format!("smtp:{}@{}", victim.identity.name, script.lure_domain));
     script.step("inbox_rule");
     let parameters = [
         ("AlwaysDeleteOutlookRulesBlob", "False"),
@@ -124,7 +128,11 @@ fn hiding(script: &mut Script<'_>, victim: &Person) {
     ];
     script.rec.exchange_admin(rule, victim, &ip, "New-InboxRule", &parameters);
     script.step("mail_forwarding");
-    let forward = [("Identity", victim.upn()), ("ForwardingSmtpAddress", outside.as_str()), ("DeliverToMailboxAndForward", "True")];
+    let forward = [
+        ("Identity", victim.upn()),
+        ("ForwardingSmtpAddress", outside.as_str()),
+        ("DeliverToMailboxAndForward", "True"),
+    ];
     script.rec.exchange_admin(forwarding, victim, &ip, "Set-Mailbox", &forward);
 }
 

@@ -5,7 +5,9 @@ use crate::clock::after;
 use crate::company::{Job, Person};
 use crate::names::DOCUMENTS;
 use crate::record::aws::ApiCall;
-use crate::record::entra::{AZURE_POWERSHELL, Device, DirectoryChange, Mfa, Outcome, Risk, SCRIPT_AGENT, Signin};
+use crate::record::entra::{
+    AZURE_POWERSHELL, Device, DirectoryChange, Mfa, Outcome, Risk, SCRIPT_AGENT, Signin,
+};
 use crate::record::office::{FileUse, MailClient};
 
 /// Accounts that are tried. Small companies have fewer people; then names repeat.
@@ -23,7 +25,11 @@ pub(super) fn play(script: &mut Script<'_>) {
 
 /// The addresses that the tries come from.
 fn addresses(script: &Script<'_>) -> [String; 3] {
-    [script.cloud_ip.clone(), script.server_ip.clone(), format!("{}1", &script.cloud_ip[..script.cloud_ip.len() - 1])]
+    [
+        script.cloud_ip.clone(),
+        script.server_ip.clone(),
+        format!("{}1", &script.cloud_ip[..script.cloud_ip.len() - 1]),
+    ]
 }
 
 fn attempt<'a>(script: &Script<'_>, person: &'a Person, ip: &'a str, outcome: Outcome) -> Signin<'a> {
@@ -35,7 +41,11 @@ fn attempt<'a>(script: &Script<'_>, person: &'a Person, ip: &'a str, outcome: Ou
         device: Device::Unknown("", "Python Requests 2.31"),
         outcome,
         mfa: Mfa::NotRequired,
-        risk: if outcome == Outcome::Success { Risk::High("[\"passwordSpray\",\"unfamiliarFeatures\"]") } else { Risk::None },
+        risk: if outcome == Outcome::Success {
+            Risk::High("[\"passwordSpray\",\"unfamiliarFeatures\"]")
+        } else {
+            Risk::None
+        },
         interactive: true,
         user_agent: SCRIPT_AGENT,
     }
@@ -81,8 +91,18 @@ fn enumerate_directory(script: &mut Script<'_>, victim: &Person) {
         properties: &[],
     };
     script.rec.directory_change(at, &change);
-    script.rec.directory_change(after(at, 9.0), &DirectoryChange { operation: "Download users - finished (bulk)", ..change });
-    script.rec.directory_change(after(at, 30.0), &DirectoryChange { operation: "Download group members - finished (bulk)", category: "GroupManagement", ..change });
+    script.rec.directory_change(
+        after(at, 9.0),
+        &DirectoryChange { operation: "Download users - finished (bulk)", ..change },
+    );
+    script.rec.directory_change(
+        after(at, 30.0),
+        &DirectoryChange {
+            operation: "Download group members - finished (bulk)",
+            category: "GroupManagement",
+            ..change
+        },
+    );
 }
 
 fn enumerate_aws(script: &mut Script<'_>, victim: &Person) {
@@ -99,8 +119,15 @@ fn enumerate_aws(script: &mut Script<'_>, victim: &Person) {
     script.step("aws_enumeration");
     for (i, (service, name, error)) in CALLS.into_iter().enumerate() {
         let call = ApiCall {
-            session: victim.upn(), role: "developer", ip: &ip, agent: "aws-cli/2.13.0 Python/3.11.4 Linux/6.1 exe/x86_64 prompt/off",
-            service, name, read_only: true, parameter: None, error,
+            session: victim.upn(),
+            role: "developer",
+            ip: &ip,
+            agent: "aws-cli/2.13.0 Python/3.11.4 Linux/6.1 exe/x86_64 prompt/off",
+            service,
+            name,
+            read_only: true,
+            parameter: None,
+            error,
         };
         script.rec.aws_call(after(at, 6.0 * i as f64), &call);
     }
@@ -116,7 +143,8 @@ fn search_files(script: &mut Script<'_>, victim: &Person) {
     let (at, ip) = (script.at(0.90), script.cloud_ip.clone());
     script.step("file_access");
     for (i, file) in DOCUMENTS.iter().enumerate() {
-        let access = FileUse { operation: "FileAccessed", ip: &ip, user_agent: SCRIPT_AGENT, site: "projects", file };
+        let access =
+            FileUse { operation: "FileAccessed", ip: &ip, user_agent: SCRIPT_AGENT, site: "projects", file };
         script.rec.file_used(after(at, 5.0 * i as f64), victim, &access);
     }
 }

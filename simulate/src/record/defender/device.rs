@@ -1,72 +1,15 @@
-//! Microsoft Defender XDR streaming records: an envelope around one row of an advanced hunting table.
+//! The device tables: processes, network, files, registry, sign-ins.
 
 use event::Time;
 use serde::Serialize;
 
+use super::initiating::{Initiating, blank, initiating};
 use crate::clock::Stamp;
 use crate::company::{Host, Identity};
-use crate::dice::Guid;
 use crate::record::endpoint::{Connection, Direction, Integrity, logon_id};
-use crate::record::process::{Hashes, Process};
+use crate::record::process::{Hashes, Process, Standing};
 use crate::record::security::{Logon, LogonType};
 use crate::record::{Recorder, Source};
-
-#[derive(Serialize)]
-struct Envelope<'a, T> {
-    records: [StreamRecord<'a, T>; 1],
-}
-
-#[derive(Serialize)]
-struct StreamRecord<'a, T> {
-    time: Stamp,
-    #[serde(rename = "tenantId")]
-    tenant_id: &'a str,
-    #[serde(rename = "operationName")]
-    operation_name: &'static str,
-    category: &'a str,
-    #[serde(rename = "_TimeReceivedBySvc")]
-    received: Stamp,
-    properties: T,
-    #[serde(rename = "Tenant")]
-    tenant: &'static str,
-}
-
-/// The process that did it, with the columns that every device table repeats.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Initiating<'a> {
-    #[serde(rename = "InitiatingProcessSHA1")]
-    sha1: String,
-    #[serde(rename = "InitiatingProcessSHA256")]
-    sha256: String,
-    #[serde(rename = "InitiatingProcessMD5")]
-    md5: String,
-    initiating_process_file_name: &'a str,
-    initiating_process_file_size: u32,
-    initiating_process_version_info_company_name: &'a str,
-    initiating_process_version_info_product_name: &'a str,
-    initiating_process_version_info_product_version: &'a str,
-    initiating_process_version_info_internal_file_name: &'a str,
-    initiating_process_version_info_original_file_name: &'a str,
-    initiating_process_version_info_file_description: &'a str,
-    initiating_process_id: u32,
-    initiating_process_command_line: &'a str,
-    initiating_process_creation_time: Stamp,
-    initiating_process_folder_path: String,
-    initiating_process_parent_id: u32,
-    initiating_process_parent_file_name: &'static str,
-    initiating_process_parent_creation_time: Stamp,
-    initiating_process_account_domain: String,
-    initiating_process_account_name: &'a str,
-    initiating_process_account_sid: &'a str,
-    initiating_process_account_upn: &'a str,
-    initiating_process_account_object_id: &'a str,
-    initiating_process_logon_id: u32,
-    initiating_process_integrity_level: &'static str,
-    initiating_process_token_elevation: &'static str,
-    report_id: u32,
-    app_guard_container_id: &'static str,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -203,94 +146,23 @@ struct LogonRow<'a> {
     additional_fields: &'static str,
 }
 
-/// A sign-in that the directory sensor saw on a domain controller.
-pub(crate) struct DirectoryLogon<'a> {
-    pub(crate) who: &'a Identity,
-    pub(crate) display_name: &'a str,
-    /// The machine it comes from
-    pub(crate) from: &'a Host,
-    /// The machine it goes to
-    pub(crate) to: &'a Host,
-    pub(crate) protocol: &'static str,
-    /// `None` for a success
-    pub(crate) failure: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct IdentityLogonRow<'a> {
-    timestamp: Stamp,
-    action_type: &'static str,
-    application: &'static str,
-    logon_type: &'static str,
-    protocol: &'static str,
-    failure_reason: &'a str,
-    account_name: &'a str,
-    account_domain: &'a str,
-    account_upn: &'a str,
-    account_sid: &'a str,
-    account_object_id: &'a str,
-    account_display_name: &'a str,
-    device_name: String,
-    device_type: &'static str,
-    #[serde(rename = "OSPlatform")]
-    os_platform: &'static str,
-    #[serde(rename = "IPAddress")]
-    ip_address: &'a str,
-    port: i64,
-    destination_device_name: String,
-    #[serde(rename = "DestinationIPAddress")]
-    destination_ip: &'a str,
-    destination_port: u16,
-    target_device_name: &'a str,
-    target_account_display_name: &'static str,
-    location: &'static str,
-    isp: &'static str,
-    report_id: &'a str,
-    additional_fields: IdentityExtra<'a>,
-}
-
-#[derive(Serialize)]
-struct IdentityExtra<'a> {
-    #[serde(rename = "Count")]
-    count: &'static str,
-    #[serde(rename = "TO.DEVICE")]
-    to: &'a str,
-    #[serde(rename = "FROM.DEVICE")]
-    from: &'a str,
-    #[serde(rename = "ACTOR.ACCOUNT")]
-    actor: &'a str,
-    #[serde(rename = "SourceComputerOperatingSystemType")]
-    os: &'static str,
-}
-
 impl Recorder<'_> {
-    /// Wraps a row of `table` in the stream's envelope.
-    pub(super) fn stream(&mut self, source: Source, table: &str, at: Time, key: &str, uid: String, row: impl Serialize) {
-        let category = format!("AdvancedHunting-{table}");
-        let seconds = self.dice.log_normal(3.0, 0.5);
-        let record = StreamRecord {
-            time: Stamp::Ticks(crate::clock::after(at, seconds)),
-            tenant_id: &self.company.entra_tenant,
-            operation_name: "Publish",
-            category: &category,
-            received: Stamp::Ticks(crate::clock::after(at, seconds * 0.5)),
-            properties: row,
-            tenant: "DefaultTenant",
-        };
-        self.push_json(source, at, key, uid, &Envelope { records: [record] });
-    }
-
     fn device_row(&mut self, table: &str, host: &Host, at: Time, report: u32, row: impl Serialize) {
-        self.stream(Source::DefenderEndpoint, table, at, &host.name, device_uid(host, at, report), row);
+        let id = format!("{}/{report}", host.device_id);
+        self.stream(Source::DefenderEndpoint, table, at, &host.name, &id, row);
     }
 
     fn report(&mut self) -> u32 {
         self.dice.below(4_000_000) as u32
     }
 
-    pub(super) fn defender_create(
-        &mut self, host: &Host, process: &Process, parent: &Process, who: &Identity, integrity: Integrity,
+    pub(in crate::record) fn defender_create(
+        &mut self,
+        host: &Host,
+        process: &Process,
+        parent: &Process,
+        who: &Identity,
+        integrity: Integrity,
     ) {
         let (report, program) = (self.report(), process.program);
         let hashes = Hashes::of(&process.image, program.version);
@@ -328,8 +200,13 @@ impl Recorder<'_> {
         self.device_row("DeviceProcessEvents", host, process.started, report, row);
     }
 
-    pub(super) fn defender_connect(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, connection: &Connection<'_>,
+    pub(in crate::record) fn defender_connect(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        connection: &Connection<'_>,
     ) {
         let report = self.report();
         let near_port = self.dice.between(49_152, 65_000);
@@ -353,7 +230,14 @@ impl Recorder<'_> {
         self.device_row("DeviceNetworkEvents", host, at, report, row);
     }
 
-    pub(super) fn defender_file(&mut self, host: &Host, at: Time, process: &Process, who: &Identity, path: &str) {
+    pub(in crate::record) fn defender_file(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        path: &str,
+    ) {
         let report = self.report();
         let hashes = Hashes::of(path, "");
         let (folder, name) = path.rsplit_once('\\').unwrap_or(("", path));
@@ -382,8 +266,14 @@ impl Recorder<'_> {
         self.device_row("DeviceFileEvents", host, at, report, row);
     }
 
-    pub(super) fn defender_registry(
-        &mut self, host: &Host, at: Time, process: &Process, who: &Identity, key: &str, value: &str,
+    pub(in crate::record) fn defender_registry(
+        &mut self,
+        host: &Host,
+        at: Time,
+        process: &Process,
+        who: &Identity,
+        key: &str,
+        value: &str,
     ) {
         let report = self.report();
         let (key, name) = key.rsplit_once('\\').unwrap_or((key, ""));
@@ -406,7 +296,7 @@ impl Recorder<'_> {
 
     pub(crate) fn defender_logon(&mut self, host: &Host, at: Time, logon: &Logon<'_>, success: bool) {
         let report = self.report();
-        let lsass = crate::record::process::Standing::Lsass.on(host, &self.company.system);
+        let lsass = Standing::Lsass.on(host, &self.company.system);
         let row = LogonRow {
             timestamp: Stamp::Ticks(at),
             device_id: &host.device_id,
@@ -429,95 +319,6 @@ impl Recorder<'_> {
         };
         self.device_row("DeviceLogonEvents", host, at, report, row);
     }
-
-    /// A sign-in through the directory, seen by the sensor on the domain controller.
-    pub(crate) fn directory_logon(&mut self, at: Time, logon: &DirectoryLogon<'_>) {
-        let guid: Guid = self.dice.guid();
-        let report = format!("{guid}_{}_{}", self.dice.below(1_000_000_000), at.micros() / 1_000);
-        let forest = &self.company.forest;
-        let row = IdentityLogonRow {
-            timestamp: Stamp::Ticks(at),
-            action_type: if logon.failure.is_none() { "LogonSuccess" } else { "LogonFailed" },
-            application: "Active Directory",
-            logon_type: if logon.protocol == "Kerberos" { "Interactive" } else { "Credentials validation" },
-            protocol: logon.protocol,
-            failure_reason: logon.failure.unwrap_or(""),
-            account_name: &logon.who.name,
-            account_domain: forest,
-            account_upn: &logon.who.upn,
-            account_sid: &logon.who.sid,
-            account_object_id: &logon.who.object_id,
-            account_display_name: logon.display_name,
-            device_name: logon.from.fqdn.to_lowercase(),
-            device_type: "Workstation",
-            os_platform: "Windows11",
-            ip_address: &logon.from.ip,
-            port: self.dice.between(49_152, 65_000),
-            destination_device_name: logon.to.fqdn.to_lowercase(),
-            destination_ip: &logon.to.ip,
-            destination_port: if logon.protocol == "Kerberos" { 88 } else { 445 },
-            target_device_name: &logon.to.name,
-            target_account_display_name: "",
-            location: "",
-            isp: "INTERNAL_NETWORK",
-            report_id: &report,
-            additional_fields: IdentityExtra {
-                count: "1",
-                to: &logon.to.name,
-                from: &logon.from.name,
-                actor: logon.display_name,
-                os: "windows",
-            },
-        };
-        let key = logon.who.name.clone();
-        self.stream(Source::DefenderIdentity, "IdentityLogonEvents", at, &key, report.clone(), row);
-    }
-}
-
-/// The id that device rows get: their report number is unique per device and time only.
-fn device_uid(host: &Host, at: Time, report: u32) -> String {
-    format!("{}/{report}/{}", host.device_id, Stamp::Ticks(at))
-}
-
-fn initiating<'a>(host: &Host, process: &'a Process, who: &'a Identity, report: u32) -> Initiating<'a> {
-    let program = process.program;
-    let hashes = Hashes::of(&process.image, program.version);
-    let system = process.started == host.boot;
-    Initiating {
-        sha1: hashes.sha1().to_lowercase(),
-        sha256: hashes.sha256().to_lowercase(),
-        md5: hashes.md5().to_lowercase(),
-        initiating_process_file_name: process.file_name(),
-        initiating_process_file_size: program.bytes,
-        initiating_process_version_info_company_name: blank(program.company),
-        initiating_process_version_info_product_name: blank(program.product),
-        initiating_process_version_info_product_version: blank(program.version),
-        initiating_process_version_info_internal_file_name: blank(program.original),
-        initiating_process_version_info_original_file_name: blank(program.original),
-        initiating_process_version_info_file_description: blank(program.description),
-        initiating_process_id: process.pid,
-        initiating_process_command_line: &process.command,
-        initiating_process_creation_time: Stamp::Ticks(process.started),
-        initiating_process_folder_path: process.image.to_lowercase(),
-        initiating_process_parent_id: if system { 4 } else { 548 },
-        initiating_process_parent_file_name: if system { "services.exe" } else { "explorer.exe" },
-        initiating_process_parent_creation_time: Stamp::Ticks(host.boot),
-        initiating_process_account_domain: who.domain.to_lowercase(),
-        initiating_process_account_name: &who.name,
-        initiating_process_account_sid: &who.sid,
-        initiating_process_account_upn: &who.upn,
-        initiating_process_account_object_id: &who.object_id,
-        initiating_process_logon_id: logon_id(host, who),
-        initiating_process_integrity_level: if who.upn.is_empty() { "System" } else { "Medium" },
-        initiating_process_token_elevation: if who.upn.is_empty() { "TokenElevationTypeDefault" } else { "TokenElevationTypeLimited" },
-        report_id: report,
-        app_guard_container_id: "",
-    }
-}
-
-/// Defender leaves empty what Sysmon writes as a hyphen.
-fn blank(value: &'static str) -> &'static str {
-    if value == "-" { "" } else { value }
 }
 
 const fn elevation(integrity: Integrity) -> &'static str {

@@ -42,7 +42,7 @@ impl DeadLetterSink {
     pub fn topic_for(&self, origin: &str) -> String {
         match &self.topic {
             Some(topic) => topic.clone(),
-            None if origin.ends_with(SUFFIX) => origin.to_owned(),
+            None if is_dead_letter_topic(origin) => origin.to_owned(),
             None => format!("{origin}{SUFFIX}"),
         }
     }
@@ -68,6 +68,11 @@ impl DeadLetterSink {
         }
         Ok(())
     }
+}
+
+/// By name: a topic that was configured otherwise is not known here.
+pub(crate) fn is_dead_letter_topic(topic: &str) -> bool {
+    topic.ends_with(SUFFIX)
 }
 
 async fn to_kafka(writer: &KafkaWriter, topic: &str, letters: &[&DeadLetter]) -> Result<(), IngestError> {

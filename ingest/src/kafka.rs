@@ -151,11 +151,21 @@ impl KafkaSource {
                     let held_back = partitions.iter().filter(|p| self.closed || self.paused.contains(*p));
                     self.set_paused(&list(held_back))?;
                     self.assigned.extend(partitions.iter().cloned());
-                    self.news.assigned.extend(partitions);
+                    self.tell_assigned(partitions);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The eager protocol takes everything away and gives most of it back: what stays is no news.
+    fn tell_assigned(&mut self, partitions: Vec<TopicPartition>) {
+        for partition in partitions {
+            match self.news.revoked.iter().position(|revoked| *revoked == partition) {
+                Some(at) => drop(self.news.revoked.swap_remove(at)),
+                None => self.news.assigned.push(partition),
+            }
+        }
     }
 
     /// Most errors are the client's to retry, and were told by the context.

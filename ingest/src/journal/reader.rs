@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::Journal;
+use crate::dead_letter::is_dead_letter_topic;
 use crate::error::IngestError;
 use crate::metrics;
 use crate::record::Record;
@@ -38,8 +39,8 @@ struct Read {
 }
 
 impl JournalSource {
-    /// A reader of `topics` (of every topic, where none is named), from the oldest records on unless
-    /// [`Source::seek`] says otherwise.
+    /// A reader of `topics`, from the oldest records on unless [`Source::seek`] says otherwise. Where none is
+    /// named, of every topic but those of dead letters, which would come round again and again.
     pub fn open(journal: Journal, topics: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self {
             commits: journal.commits(),
@@ -53,11 +54,14 @@ impl JournalSource {
         }
     }
 
+    fn wants(&self, topic: &Arc<str>) -> bool {
+        if self.topics.is_empty() { !is_dead_letter_topic(topic) } else { self.topics.contains(topic) }
+    }
+
     /// Takes up partitions that are new in the journal.
     fn discover(&mut self) {
         for key in self.journal.partitions() {
-            let wanted = self.topics.is_empty() || self.topics.contains(&key.0);
-            if wanted && !self.cursors.contains_key(&key) {
+            if self.wants(&key.0) && !self.cursors.contains_key(&key) {
                 let oldest = self.journal.bounds(&key.0, key.1).map_or(0, |(oldest, _)| oldest);
                 let from = self.seeked.get(&key).copied().unwrap_or(oldest);
                 self.news.assigned.push(key.clone());
@@ -179,7 +183,7 @@ impl Source for JournalSource {
     }
 
     async fn seek(&mut self, positions: &Positions) -> Result<(), IngestError> {
-        for (key, offset) in positions.iter().filter(|(key, _)| self.topics.contains(&key.0)) {
+        for (key, offset) in positions {
             self.seeked.insert(key.clone(), *offset);
             if let Some(cursor) = self.cursors.get_mut(key) {
                 *cursor = *offset;

@@ -30,15 +30,22 @@ impl Outage {
     /// The client reported an error that it retries.
     pub(super) fn failed(&self, error: &KafkaError, detail: &str) {
         metrics::broker_error();
-        let code = error.rdkafka_error_code();
-        let Some(remedy) = remedy(code) else {
-            tracing::debug!(%error, detail, "Kafka client error");
-            return;
-        };
-        if self.is_due(remedy, is_outage(code)) {
-            let kafka = &self.bootstrap;
-            tracing::warn!(%kafka, "Kafka at {kafka}: {}{}{detail}; {remedy}; retrying", super::reason(error), if detail.is_empty() { "" } else { ": " });
+        match self.message(error, detail) {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::debug!(%error, detail, "Kafka client error"),
         }
+    }
+
+    /// What to tell now; `None` for what was told lately or is no concern of the operator.
+    fn message(&self, error: &KafkaError, detail: &str) -> Option<String> {
+        let code = error.rdkafka_error_code();
+        let remedy = remedy(code).filter(|remedy| self.is_due(remedy, is_outage(code)))?;
+        let colon = if detail.is_empty() { "" } else { ": " };
+        Some(format!(
+            "Kafka at {}: {}{colon}{detail}; {remedy}; retrying",
+            self.bootstrap,
+            super::reason(error)
+        ))
     }
 
     /// A broker answers.
@@ -92,4 +99,31 @@ const fn remedy(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
         Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AutoOffsetReset) => return None,
         Some(_) | None => "see the message",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outage_is_told_once_with_broker_and_remedy_and_again_after_the_broker_was_back() {
+        let outage = Outage::new("broker-1:9092");
+        let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        let told = outage.message(&down, "1/1 brokers are down").unwrap();
+        insta::assert_snapshot!(
+            told,
+            @"Kafka at broker-1:9092: AllBrokersDown (Local: All broker connections are down): 1/1 brokers are down; check that the broker runs and that kafka.bootstrap is right; retrying"
+        );
+        assert_eq!(outage.message(&down, "1/1 brokers are down"), None);
+        outage.ended();
+        assert_eq!(outage.message(&down, "1/1 brokers are down"), Some(told));
+    }
+
+    #[test]
+    fn another_trouble_is_told_beside_an_outage() {
+        let outage = Outage::new("b:1");
+        assert!(outage.message(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "").is_some());
+        let refused = KafkaError::Global(RDKafkaErrorCode::SaslAuthenticationFailed);
+        assert!(outage.message(&refused, "").unwrap().contains("kafka.settings"));
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use storage::HuntLimits;
 use utoipa::ToSchema;
@@ -65,11 +64,11 @@ pub(crate) async fn hunt(
     Json(request): Json<HuntRequest>,
 ) -> Result<Json<HuntResponse>, Problem> {
     let rows_max = request.limit.filter(|l| *l > 0).unwrap_or(ROWS_MAX).min(ROWS_MAX);
-    let timeout = Duration::from_secs(request.timeout_s.unwrap_or(TIMEOUT_S_MAX).clamp(1, TIMEOUT_S_MAX));
-    let limits = HuntLimits { rows_max: Some(rows_max), timeout, ..HuntLimits::default() };
-    let stream = api.hunt.query(&request.sql, &tenant.id(), &limits).await?;
-    let schema = stream.schema();
-    let batches: Vec<_> = stream.try_collect().await.map_err(Problem::from)?;
+    let time_max = Duration::from_secs(request.timeout_s.unwrap_or(TIMEOUT_S_MAX).clamp(1, TIMEOUT_S_MAX));
+    let limits = HuntLimits { rows_max, time_max, ..HuntLimits::default() };
+    let result = api.hunt.query(&request.sql, &tenant.id(), limits).await?;
+    let schema = result.schema();
+    let (batches, limited) = result.collect().await?;
     let column = |f: &arrow::datatypes::FieldRef| HuntColumn {
         name: f.name().clone(),
         column_type: f.data_type().to_string(),
@@ -78,7 +77,8 @@ pub(crate) async fn hunt(
     writer.write_batches(&batches.iter().collect::<Vec<_>>()).map_err(|e| Problem::internal(&e))?;
     writer.finish().map_err(|e| Problem::internal(&e))?;
     let json = writer.into_inner();
-    let rows: Vec<_> = if json.is_empty() { Vec::new() } else { serde_json::from_slice(&json).map_err(|e| Problem::internal(&e))? };
-    let limited = rows.len() >= rows_max;
+    // Arrow writes nothing at all for no rows.
+    let json = if json.is_empty() { b"[]".to_vec() } else { json };
+    let rows = serde_json::from_slice(&json).map_err(|e| Problem::internal(&e))?;
     Ok(Json(HuntResponse { columns: schema.fields().iter().map(column).collect(), rows, limited }))
 }

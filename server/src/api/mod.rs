@@ -2,6 +2,7 @@
 //!
 //! Reads go to the state database and the lake; what changes an incident or an action is handed to the engine,
 //! which owns both, and answered when it is durable.
+#![allow(unused_qualifications)] // The code that `utoipa::path` writes.
 
 mod actions;
 mod alerts;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use respond::AuditEntry;
+use respond::{AuditEntry, AuditHead};
 
 use super::reader::Reader;
 use crate::cli::{AuditArgs, AuditCommand};
@@ -27,8 +27,8 @@ async fn verify(reader: &Reader) -> anyhow::Result<ExitCode> {
     let entries = reader.audit().await?;
     let parse = |v: serde_json::Value| serde_json::from_value::<AuditEntry>(v);
     let entries: Vec<AuditEntry> = entries.into_iter().map(parse).collect::<Result<_, _>>().context("an audit entry")?;
-    match respond::audit::verify(&entries) {
-        Ok(()) => {
+    match respond::audit::verify(&AuditHead::default(), &entries) {
+        Ok(_) => {
             note(&format!("the chain holds: {} entries", entries.len()));
             Ok(ExitCode::SUCCESS)
         }

@@ -1,19 +1,20 @@
 //! `asterism hunt`: SQL over the lake and the state.
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use event::TenantId;
-use futures::TryStreamExt;
 use reqwest::Method;
 use storage::{Hunt, HuntLimits};
 
 use super::client::Client;
-use crate::api::{HuntRequest, HuntResponse};
+use crate::api::{HuntColumn, HuntRequest, HuntResponse};
 use crate::cli::{Format, HuntArgs};
 use crate::output::{self, Lines};
 
@@ -37,16 +38,13 @@ fn read_stdin() -> anyhow::Result<String> {
     Ok(sql)
 }
 
-async fn local(
-    dir: &std::path::Path,
-    sql: &str,
-    args: &HuntArgs,
-) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
-    let hunt = Hunt::open(dir).await?;
-    let limits = HuntLimits { rows_max: (args.limit > 0).then_some(args.limit), timeout: args.timeout, ..HuntLimits::default() };
-    let stream = hunt.query(sql, &TenantId::new(args.target.tenant.as_str()), &limits).await?;
-    let schema = stream.schema();
-    let batches = stream.try_collect().await?;
+async fn local(dir: &Path, sql: &str, args: &HuntArgs) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
+    let hunt = Hunt::open(dir)?;
+    let rows_max = if args.limit > 0 { args.limit } else { usize::MAX };
+    let limits = HuntLimits { rows_max, time_max: args.timeout, ..HuntLimits::default() };
+    let result = hunt.query(sql, &TenantId::new(args.target.tenant.as_str()), limits).await?;
+    let schema = result.schema();
+    let (batches, _) = result.collect().await?;
     Ok((schema, batches))
 }
 
@@ -60,19 +58,13 @@ async fn remote(sql: &str, args: &HuntArgs) -> anyhow::Result<(SchemaRef, Vec<Re
         serde_json::to_writer(&mut json, row)?;
         json.push(b'\n');
     }
-    let schema: SchemaRef = if json.is_empty() {
-        let field = |c: &crate::api::HuntColumn| arrow::datatypes::Field::new(&c.name, arrow::datatypes::DataType::Utf8, true);
-        std::sync::Arc::new(arrow::datatypes::Schema::new(response.columns.iter().map(field).collect::<Vec<_>>()))
-    } else {
-        let (inferred, _) = arrow::json::reader::infer_json_schema(json.as_slice(), None)?;
-        // Columns in the order of the SELECT; one that is null in every row is not inferred.
-        let field = |c: &crate::api::HuntColumn| {
-            inferred.field_with_name(&c.name).cloned().unwrap_or_else(|_| {
-                arrow::datatypes::Field::new(&c.name, arrow::datatypes::DataType::Utf8, true)
-            })
-        };
-        std::sync::Arc::new(arrow::datatypes::Schema::new(response.columns.iter().map(field).collect::<Vec<_>>()))
+    let (inferred, _) = arrow::json::reader::infer_json_schema(json.as_slice(), None)?;
+    // Columns in the order of the SELECT; one that is null in every row is not inferred.
+    let field = |c: &HuntColumn| {
+        let known = inferred.field_with_name(&c.name).cloned();
+        known.unwrap_or_else(|_| Field::new(&c.name, DataType::Utf8, true))
     };
+    let schema: SchemaRef = Arc::new(Schema::new(response.columns.iter().map(field).collect::<Vec<_>>()));
     let reader = arrow::json::ReaderBuilder::new(schema.clone()).build(json.as_slice())?;
     Ok((schema, reader.collect::<Result<_, _>>()?))
 }

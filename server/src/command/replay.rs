@@ -39,7 +39,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     };
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let tally = feed(source, detector, &mut pipeline).await?;
-    pipeline.checkpoint().await?;
+    pipeline.checkpoint(now()).await?;
     pipeline.settle().await?;
     let counts = stores.state.incident_counts(&TenantId::new(args.tenant.as_str()))?;
     let incidents: u64 = counts.by_status.values().sum();
@@ -68,7 +68,7 @@ async fn feed(mut source: FileSource, mut detector: Detector, pipeline: &mut Pip
             }
             tally.add(&detected);
             progress.set_position(tally.records);
-            let assigned = polled.assigned.into_iter().map(|(p, _)| p).collect();
+            let assigned = polled.assigned;
             if portions_in.send((detected, assigned, polled.finished)).await.is_err() || polled.ended {
                 progress.finish_and_clear();
                 return anyhow::Ok(tally);

@@ -65,7 +65,8 @@ impl Content {
         note_rules(&report);
         let (response_rules, rejected) = rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
         for rejection in rejected {
-            note(&format!("  response rule rejected: {rejection}"));
+            let place = rejection.line.map_or_else(String::new, |line| format!(":{line}"));
+            note(&format!("  response rule rejected: {}{place}: {}", rejection.file, rejection.reason));
         }
         Ok(Self {
             mappings: load_mappings(&config.mappings)?,
@@ -96,7 +97,7 @@ impl Daemon {
         let metrics = telemetry::init_metrics()?;
         let stores = Stores::open(&config.data_dir).await?;
         let journal = Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?;
-        let hunt = Arc::new(Hunt::open(&config.data_dir).await?);
+        let hunt = Arc::new(Hunt::new(stores.lake.clone(), stores.state.clone())?);
         let sources = sources(&config, &content, &journal).await?;
         let edr = EdrConnection::configured(&config.respond.edr)?;
         let mappings = Arc::clone(&content.mappings);

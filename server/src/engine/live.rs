@@ -182,7 +182,7 @@ impl Engine {
             executor.abort();
         }
         outcome?;
-        pipeline.checkpoint().await?;
+        pipeline.checkpoint(now()).await?;
         pipeline.settle().await
     }
 }
@@ -231,8 +231,8 @@ impl Intake {
                 }
             }
             let finished = polled.finished.into_iter().chain(polled.revoked).collect();
-            let assigned = polled.assigned.into_iter().map(|(partition, _)| partition).collect();
-            if self.portions.send(Portion { detected, assigned, finished }).await.is_err() {
+            let portion = Portion { detected, assigned: polled.assigned, finished };
+            if self.portions.send(portion).await.is_err() {
                 return Ok(());
             }
         }
@@ -329,7 +329,7 @@ impl Core<'_> {
         }
         let taken = self.pipeline.positions().clone();
         // Starting a checkpoint waits for the one before it, whose positions are durable from here on.
-        self.pipeline.checkpoint().await?;
+        self.pipeline.checkpoint(now()).await?;
         self.commits.send_replace(std::mem::replace(&mut self.checkpointed, taken));
         Ok(())
     }

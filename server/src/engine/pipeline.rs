@@ -4,7 +4,7 @@
 //! after their decision is on disk. A checkpoint takes the correlation state and the buffered rows at one point
 //! of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use event::{
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
-use storage::{AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, Positions, Snapshot, StateChange, StateDb};
+use storage::{AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions, Snapshot, StateChange, StateDb};
 use tokio::task::JoinHandle;
 
 use super::detection::Detected;
@@ -33,7 +33,9 @@ impl Stores {
     pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
         let state = StateDb::open(state_path(data_dir))?;
-        let lake = Lake::open(data_dir.join("lake")).await?;
+        let location = data_dir.join("lake");
+        let location = location.to_str().context("the data directory's path must be UTF-8")?;
+        let lake = Lake::open(location, HashMap::new())?;
         Ok(Self { state, lake })
     }
 }
@@ -62,11 +64,14 @@ pub(crate) struct Pipeline {
     responder: Responder,
     positions: Positions,
     inputs_seq: i64,
-    buffered: Vec<EventBatch>,
+    /// Portions since the last checkpoint, each with all rows of its records.
+    buffered: Vec<Vec<EventBatch>>,
     buffered_rows: usize,
     checkpoint_rows_max: usize,
+    /// The lake's writer, while no checkpoint has it.
+    writer: Option<LakeWriter>,
     /// A checkpoint on its way to disk; at most one.
-    in_flight: Option<JoinHandle<Result<(), storage::StorageError>>>,
+    in_flight: Option<JoinHandle<Result<LakeWriter, storage::StorageError>>>,
     counts: BTreeMap<String, i64>,
     work: Vec<Work>,
     /// Whether an executor takes work.
@@ -83,6 +88,7 @@ impl Pipeline {
         };
         let responder = Responder::new(options.response_rules, options.policy)?;
         let counts = stores.state.counters()?;
+        let writer = LakeWriter::new(stores.lake.clone(), LakeLimits::default());
         let mut pipeline = Self {
             stores,
             correlator,
@@ -93,6 +99,7 @@ impl Pipeline {
             buffered: Vec::new(),
             buffered_rows: 0,
             checkpoint_rows_max: options.checkpoint_rows_max,
+            writer: Some(writer),
             in_flight: None,
             counts,
             work: Vec::new(),
@@ -164,9 +171,9 @@ impl Pipeline {
         self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() }).await?;
         self.respond(&deltas, now).await?;
         self.buffered_rows += detected.batches.iter().map(EventBatch::len).sum::<usize>();
-        self.buffered.extend(detected.batches);
+        self.buffered.push(detected.batches);
         if self.buffered_rows >= self.checkpoint_rows_max {
-            self.checkpoint().await?;
+            self.checkpoint(now).await?;
         }
         Ok(())
     }
@@ -325,9 +332,9 @@ impl Pipeline {
     }
 
     /// Starts a checkpoint. One that is still on its way is awaited first: the disk sets the pace.
-    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
         self.settle().await?;
-        let batches = std::mem::take(&mut self.buffered);
+        let portions = std::mem::take(&mut self.buffered);
         self.buffered_rows = 0;
         let change = StateChange {
             snapshot: Some(Snapshot {
@@ -338,10 +345,16 @@ impl Pipeline {
             counters: self.counts.clone(),
             ..StateChange::default()
         };
-        let Stores { state, lake } = self.stores.clone();
+        let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
+        let state = self.stores.state.clone();
         self.in_flight = Some(tokio::spawn(async move {
-            lake.append(batches).await?;
-            state.commit(change).await.map(drop)
+            for portion in &portions {
+                writer.push(portion, now)?;
+            }
+            drop(portions);
+            writer.flush().await?;
+            state.commit(change).await?;
+            Ok(writer)
         }));
         Ok(())
     }
@@ -349,7 +362,7 @@ impl Pipeline {
     /// Waits until the checkpoint on its way is on disk.
     pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
         if let Some(task) = self.in_flight.take() {
-            task.await.context("bug: the checkpoint panicked")?.context("checkpoint")?;
+            self.writer = Some(task.await.context("bug: the checkpoint panicked")?.context("checkpoint")?);
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use serde_json::{Map, Value, json};
 
-use crate::alert::{Alert, AttackTag};
+use crate::action::{Action, ActionState};
+use crate::alert::{Alert, AttackTag, Severity};
 use crate::batch::EventBatch;
 use crate::builder::BatchBuilder;
 use crate::class::{Class, Column, ColumnType};
@@ -119,6 +120,47 @@ pub fn incident_finding(incident: &Incident, activity_id: u8) -> Value {
     });
     complete(&mut finding, Class::INCIDENT_FINDING);
     finding
+}
+
+/// An action as an OCSF Remediation Activity (7001): its command, target, state and the decision behind it.
+pub fn remediation(action: &Action) -> Value {
+    let time = action.history.last().map_or(action.created_at, |t| t.at);
+    let (status_id, status) = remediation_status(action.state);
+    let mut activity = json!({
+        "class_uid": Class::REMEDIATION_ACTIVITY.uid(),
+        "activity_id": if action.verb.ends_with(".release") { 3 } else { 1 },
+        "severity_id": Severity::Informational as u8,
+        "time": time.micros() / 1_000,
+        "time_dt": time,
+        "command_uid": action.id,
+        "status_id": status_id,
+        "status": status,
+        "status_code": action.state,
+        "status_detail": action.history.last().map(|t| &t.note),
+        "message": format!("{} {}: {}", action.verb, action.target.entity.value, action.state.as_str()),
+        "device": {"hostname": action.target.entity.value, "type_id": 0},
+        "observables": [observable(&action.target.entity)],
+        "metadata": {"tenant_uid": action.tenant, "uid": action.id, "product": {"name": "Asterism"}},
+        "unmapped": {
+            "action_uid": action.id, "incident_uid": action.incident, "verb": action.verb,
+            "target": action.target.entity.value, "args": action.args, "risk": action.risk,
+            "decision": action.decision, "approvals": action.approvals, "attempts": action.attempts,
+            "provider_ref": action.provider_ref, "expires_at": action.expires_at,
+        },
+    });
+    complete(&mut activity, Class::REMEDIATION_ACTIVITY);
+    activity
+}
+
+/// OCSF `status_id` and `status` of a remediation (1.8.0, class 7001): what is not at its end is `Unknown`.
+fn remediation_status(state: ActionState) -> (u8, &'static str) {
+    match state {
+        ActionState::Succeeded | ActionState::NoOp => (1, "Success"),
+        ActionState::Failed | ActionState::TimedOut | ActionState::Expired => (2, "Failure"),
+        ActionState::Partial => (4, "Partial"),
+        ActionState::Suppressed | ActionState::Simulated | ActionState::Rejected | ActionState::Cancelled => (99, "Other"),
+        _ => (0, "Unknown"),
+    }
 }
 
 /// What OCSF requires on every event and follows from the class.

@@ -1,1 +1,23 @@
-//! forward
+//! Findings, incidents and actions out to subscribers: at least once, in order of the outbox, with ids and
+//! sequence numbers.
+//!
+//! ```text
+//! Outbox (stored rows) -> Message (OCSF JSON + CloudEvents attributes) -> Sink -> ack(sink, sequence)
+//! ```
+//!
+//! The state database writes a row of the outbox in the transaction of the change itself, so that no change is
+//! lost and none is announced that did not happen. A [`Deliverer`] reads rows after its sink's cursor, delivers
+//! a bounded batch and moves the cursor only when the [`Sink`] has it all. After a failure the batch comes
+//! again: subscribers drop repetitions by `ce_id`, and see gaps by `ce_sequence`.
+
+mod deliver;
+mod error;
+mod kafka;
+mod message;
+mod sink;
+
+pub use deliver::{Delivered, Deliverer};
+pub use error::ForwardError;
+pub use kafka::KafkaSink;
+pub use message::{Message, OutboxRow, Stream};
+pub use sink::{Outbox, Sink};

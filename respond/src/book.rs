@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Entity, IncidentId, Target, TenantId, Time};
+use event::{
+    Action, ActionId, ActionState, Effect, EffectId, EffectState, Entity, IncidentId, Target, TenantId, Time,
+};
 
 use crate::effect::{effect_id, is_wanted};
 use crate::verb::Verb;
@@ -125,7 +127,8 @@ impl Book {
 
     /// Commands that were started within the hour: by this rule, and by all, in this tenant.
     pub(crate) fn starts(&self, now: Time, tenant: &TenantId, rule: &str) -> (u32, u32) {
-        let recent = self.starts.iter().filter(|(t, of, _)| now.micros() - t.micros() < HOUR_US && of == tenant);
+        let recent =
+            self.starts.iter().filter(|(t, of, _)| now.micros() - t.micros() < HOUR_US && of == tenant);
         recent.fold((0, 0), |(by_rule, all), (_, _, r)| (by_rule + u32::from(&**r == rule), all + 1))
     }
 
@@ -137,9 +140,12 @@ impl Book {
 
     /// Forgets what ended before `time` and holds nothing: storage still has it.
     pub(crate) fn forget_before(&mut self, time: Time) {
-        let ended = |e: &Effect| matches!(e.state, EffectState::Absent | EffectState::Reverted) && e.updated_at < time;
+        let ended = |e: &Effect| {
+            matches!(e.state, EffectState::Absent | EffectState::Reverted) && e.updated_at < time
+        };
         self.effects.retain(|_, e| !ended(e));
-        let held: BTreeSet<&ActionId> = self.effects.values().flat_map(|e| &e.holders).map(|h| &h.action).collect();
+        let held: BTreeSet<&ActionId> =
+            self.effects.values().flat_map(|e| &e.holders).map(|h| &h.action).collect();
         let old = |a: &Action| a.state.is_final() && a.history.last().is_none_or(|t| t.at < time);
         let gone: Vec<ActionId> =
             self.actions.values().filter(|a| old(a) && !held.contains(&a.id)).map(|a| a.id.clone()).collect();

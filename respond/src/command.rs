@@ -26,7 +26,14 @@ pub(crate) fn may_follow(from: ActionState, to: ActionState) -> bool {
         Queued => matches!(to, Probing | Expired | CancelRequested),
         Probing => matches!(
             to,
-            NoOp | Dispatching | Accepted | Succeeded | Queued | OutcomeUnknown | Failed | TimedOut | CancelRequested
+            NoOp | Dispatching
+                | Accepted
+                | Succeeded
+                | Queued
+                | OutcomeUnknown
+                | Failed
+                | TimedOut
+                | CancelRequested
         ),
         Dispatching => matches!(to, Accepted | OutcomeUnknown | Queued | Failed),
         Accepted => matches!(
@@ -48,7 +55,12 @@ pub(crate) fn may_follow(from: ActionState, to: ActionState) -> bool {
 ///
 /// # Errors
 /// [`RespondError::IllegalTransition`] where the state machine has no such step; the command is unchanged.
-pub(crate) fn advance(action: &mut Action, to: ActionState, at: Time, note: &str) -> Result<(), RespondError> {
+pub(crate) fn advance(
+    action: &mut Action,
+    to: ActionState,
+    at: Time,
+    note: &str,
+) -> Result<(), RespondError> {
     if !may_follow(action.state, to) {
         return Err(RespondError::IllegalTransition { action: action.id.clone(), from: action.state, to });
     }
@@ -92,8 +104,26 @@ mod tests {
     use ActionState::*;
 
     const ALL: [ActionState; 20] = [
-        Proposed, Suppressed, Simulated, AwaitingApproval, Rejected, Expired, Queued, Probing, Dispatching, Accepted,
-        Running, Verifying, OutcomeUnknown, NoOp, Succeeded, Partial, Failed, TimedOut, CancelRequested, Cancelled,
+        Proposed,
+        Suppressed,
+        Simulated,
+        AwaitingApproval,
+        Rejected,
+        Expired,
+        Queued,
+        Probing,
+        Dispatching,
+        Accepted,
+        Running,
+        Verifying,
+        OutcomeUnknown,
+        NoOp,
+        Succeeded,
+        Partial,
+        Failed,
+        TimedOut,
+        CancelRequested,
+        Cancelled,
     ];
 
     #[test]

@@ -72,7 +72,8 @@ impl Facts {
                 tactics: incident.tactics.iter().map(|t| t.as_str()).collect(),
                 techniques: incident.techniques.iter().map(|t| t.to_string()).collect(),
                 alerts: i64::try_from(incident.alerts.len()).unwrap_or(i64::MAX),
-                duration_s: incident.last_time.micros().saturating_sub(incident.first_time.micros()) / 1_000_000,
+                duration_s: incident.last_time.micros().saturating_sub(incident.first_time.micros())
+                    / 1_000_000,
                 sealed: incident.sealed,
             },
             entities: EntityType::ALL.iter().map(|t| (t.as_str(), values(t))).collect(),

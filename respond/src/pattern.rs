@@ -22,7 +22,9 @@ impl Pattern {
     /// Whether any identifier of the target has this name, in full or as its host part before the first dot.
     pub fn names(&self, target: &Target) -> bool {
         let values = std::iter::once(&target.entity).chain(&target.identifiers).map(|e| &*e.value);
-        values.into_iter().any(|v| self.matches(v) || v.split('.').next().is_some_and(|host| self.matches(host)))
+        values
+            .into_iter()
+            .any(|v| self.matches(v) || v.split('.').next().is_some_and(|host| self.matches(host)))
     }
 
     fn matches(&self, value: &str) -> bool {

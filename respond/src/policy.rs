@@ -119,7 +119,9 @@ impl Default for Policy {
         Policy {
             automation: Automation::default(),
             groups: Vec::new(),
-            protected: patterns(&["dc", "dc?", "dc??", "dc-*", "*-dc", "*-dc?", "*-dc??", "*-dc-*", "adfs*", "*-pki*"]),
+            protected: patterns(&[
+                "dc", "dc?", "dc??", "dc-*", "*-dc", "*-dc?", "*-dc??", "*-dc-*", "adfs*", "*-pki*",
+            ]),
             critical: patterns(&["srv*", "*-srv*", "sql*", "*-sql*"]),
             caps: Caps::default(),
             cool_down: Span::from_secs(1_800),
@@ -203,7 +205,8 @@ impl Policy {
         if self.auto_confidence_min > 100 {
             return bad("respond.auto_confidence_min is over 100: confidence goes from 0 to 100");
         }
-        let mut patterns = self.protected.iter().chain(&self.critical).chain(self.groups.iter().flat_map(|g| &g.devices));
+        let mut patterns =
+            self.protected.iter().chain(&self.critical).chain(self.groups.iter().flat_map(|g| &g.devices));
         if patterns.any(|p| p.as_str().trim().is_empty()) {
             return bad("respond has an empty device pattern: it would name nothing; remove it");
         }
@@ -253,7 +256,13 @@ impl Policy {
     }
 
     /// Checks that no approval lifts.
-    fn stop(&self, p: &Proposal<'_>, usage: &Usage, level: Automation, reasons: &mut Vec<String>) -> Option<Outcome> {
+    fn stop(
+        &self,
+        p: &Proposal<'_>,
+        usage: &Usage,
+        level: Automation,
+        reasons: &mut Vec<String>,
+    ) -> Option<Outcome> {
         if level == Automation::Off {
             reasons.push("automation is off".to_owned());
             return Some(Outcome::Suppress);
@@ -275,14 +284,21 @@ impl Policy {
     }
 
     /// Checks that leave the matter to a person.
-    fn hold(&self, p: &Proposal<'_>, usage: &Usage, level: Automation, reasons: &mut Vec<String>) -> Option<Outcome> {
+    fn hold(
+        &self,
+        p: &Proposal<'_>,
+        usage: &Usage,
+        level: Automation,
+        reasons: &mut Vec<String>,
+    ) -> Option<Outcome> {
         if let Err(limit) = self.within_limits(usage) {
             reasons.push(limit);
             return Some(Outcome::Approve);
         }
         reasons.push("within caps".to_owned());
         let held_back = self.needs_person(p, usage, level);
-        let may_run = || format!("risk {:?}, confidence {}, {} domains: may run", p.risk, p.confidence, p.domains);
+        let may_run =
+            || format!("risk {:?}, confidence {}, {} domains: may run", p.risk, p.confidence, p.domains);
         reasons.push(held_back.clone().unwrap_or_else(may_run));
         held_back.map(|_| Outcome::Approve)
     }
@@ -298,7 +314,10 @@ impl Policy {
             return Some(format!("confidence {} is under {}", p.confidence, self.auto_confidence_min));
         }
         if p.risk > RiskClass::R1 && p.domains < self.auto_domains_min {
-            return Some(format!("{} telemetry domains agree, {} are needed", p.domains, self.auto_domains_min));
+            return Some(format!(
+                "{} telemetry domains agree, {} are needed",
+                p.domains, self.auto_domains_min
+            ));
         }
         None
     }
@@ -354,17 +373,59 @@ mod tests {
             (full(), "ws-01", some.clone(), Outcome::Execute, "may run"),
             (full(), "DC01.corp.example", some.clone(), Outcome::Suppress, "is protected (dc??)"),
             (full(), "srv-files", some.clone(), Outcome::Approve, "risk R3 needs a person"),
-            (Policy { automation: Automation::Semi, ..full() }, "ws-01", some.clone(), Outcome::Approve, "risk R2"),
-            (Policy { automation: Automation::Off, ..full() }, "ws-01", some.clone(), Outcome::Suppress, "off"),
-            (Policy { automation: Automation::AuditOnly, ..full() }, "ws-01", some.clone(), Outcome::Simulate, "dry run"),
+            (
+                Policy { automation: Automation::Semi, ..full() },
+                "ws-01",
+                some.clone(),
+                Outcome::Approve,
+                "risk R2",
+            ),
+            (
+                Policy { automation: Automation::Off, ..full() },
+                "ws-01",
+                some.clone(),
+                Outcome::Suppress,
+                "off",
+            ),
+            (
+                Policy { automation: Automation::AuditOnly, ..full() },
+                "ws-01",
+                some.clone(),
+                Outcome::Simulate,
+                "dry run",
+            ),
             (Policy { kill_switch: true, ..full() }, "ws-01", some.clone(), Outcome::Approve, "kill switch"),
-            (Policy { auto_confidence_min: 95, ..full() }, "ws-01", some.clone(), Outcome::Approve, "confidence 90"),
-            (Policy { auto_domains_min: 4, ..full() }, "ws-01", some.clone(), Outcome::Approve, "3 telemetry domains"),
+            (
+                Policy { auto_confidence_min: 95, ..full() },
+                "ws-01",
+                some.clone(),
+                Outcome::Approve,
+                "confidence 90",
+            ),
+            (
+                Policy { auto_domains_min: 4, ..full() },
+                "ws-01",
+                some.clone(),
+                Outcome::Approve,
+                "3 telemetry domains",
+            ),
             (full(), "ws-01", Usage { rule_hour: 5, ..some.clone() }, Outcome::Approve, "rule_per_hour_max"),
-            (full(), "ws-01", Usage { tenant_hour: 20, ..some.clone() }, Outcome::Approve, "tenant_per_hour_max"),
+            (
+                full(),
+                "ws-01",
+                Usage { tenant_hour: 20, ..some.clone() },
+                Outcome::Approve,
+                "tenant_per_hour_max",
+            ),
             (full(), "ws-01", Usage { concurrent: 50, ..some.clone() }, Outcome::Approve, "concurrent_max"),
             (full(), "ws-01", Usage { cooling: true, ..some.clone() }, Outcome::Approve, "less than 30m ago"),
-            (full(), "ws-01", Usage { held: Some("e-1".into()), ..some }, Outcome::Suppress, "duplicate: e-1"),
+            (
+                full(),
+                "ws-01",
+                Usage { held: Some("e-1".into()), ..some },
+                Outcome::Suppress,
+                "duplicate: e-1",
+            ),
         ];
         for (policy, host, usage, outcome, reason) in cases {
             let (got, why) = decide(&policy, host, &usage);
@@ -380,7 +441,8 @@ mod tests {
             devices: vec![Pattern::new(pattern)],
             automation,
         };
-        let groups = vec![group("lab", "ws-9*", Automation::Off), group("workstations", "ws-*", Automation::Full)];
+        let groups =
+            vec![group("lab", "ws-9*", Automation::Off), group("workstations", "ws-*", Automation::Full)];
         let policy = Policy { groups, ..Policy::default() };
         assert_eq!(decide(&policy, "ws-01.corp.example", &Usage::default()).0, Outcome::Execute);
         assert_eq!(decide(&policy, "ws-91", &Usage::default()).0, Outcome::Suppress);

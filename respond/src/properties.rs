@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use event::{Action, ActionId, Effect, EffectId, EffectState, Incident, IncidentId, IncidentStatus, Role, Time};
+use event::{
+    Action, ActionId, Effect, EffectId, EffectState, Incident, IncidentId, IncidentStatus, Role, Time,
+};
 use proptest::prelude::*;
 
 use crate::audit::{AuditEntry, AuditHead, verify};
@@ -103,7 +105,9 @@ impl Provider {
         let host = work.request.target.entity.value.to_string();
         match work.step {
             Step::Probe | Step::Verify => Ok(Reply::Probed(self.probe(work, &host))),
-            Step::Dispatch if self.open.contains_key(&host) => Err(ExecuteError::OutcomeUnknown("busy".into())),
+            Step::Dispatch if self.open.contains_key(&host) => {
+                Err(ExecuteError::OutcomeUnknown("busy".into()))
+            }
             Step::Dispatch => {
                 self.take(work);
                 Ok(Reply::Accepted { provider_ref: work.request.action.to_string() })
@@ -167,8 +171,9 @@ fn responder(policy: &Policy) -> Responder {
 
 fn numbered(number: u8, hosts: u8) -> (Incident, Vec<event::Alert>) {
     let hosts = HOSTS.iter().enumerate().filter(|(i, _)| hosts & (1 << i) != 0);
-    let alerts: Vec<_> =
-        hosts.map(|(_, h)| alert(&format!("a-{number}-{h}"), "attack.execution", &[(Role::Device, h)])).collect();
+    let alerts: Vec<_> = hosts
+        .map(|(_, h)| alert(&format!("a-{number}-{h}"), "attack.execution", &[(Role::Device, h)]))
+        .collect();
     let mut incident = incident(&alerts);
     incident.id = IncidentId::new(format!("i-{number}"));
     (incident, alerts)
@@ -204,7 +209,8 @@ impl World {
     fn crash(&mut self) {
         self.responder = responder(&self.policy);
         let head = self.store.audit.last();
-        let head = head.map_or_else(AuditHead::default, |e| AuditHead { sequence: e.sequence, hash: e.hash.clone() });
+        let head = head
+            .map_or_else(AuditHead::default, |e| AuditHead { sequence: e.sequence, hash: e.hash.clone() });
         let (actions, effects) = (self.store.actions.values().cloned(), self.store.effects.values().cloned());
         let changes = self.responder.restore(actions, effects, head, self.now);
         self.persist(changes);
@@ -261,15 +267,15 @@ impl World {
                 let id = |n| IncidentId::new(format!("i-{n}"));
                 self.responder.on_merged(&id(from), &id(to), now)
             }
-            Happening::Approve { nth: n } => {
-                nth(self, n).and_then(|id| self.responder.approve(&id, "ann", "", now).ok()).unwrap_or_default()
-            }
-            Happening::Reject { nth: n } => {
-                nth(self, n).and_then(|id| self.responder.reject(&id, "ann", "", now).ok()).unwrap_or_default()
-            }
-            Happening::Cancel { nth: n } => {
-                nth(self, n).and_then(|id| self.responder.cancel(&id, "ann", "", now).ok()).unwrap_or_default()
-            }
+            Happening::Approve { nth: n } => nth(self, n)
+                .and_then(|id| self.responder.approve(&id, "ann", "", now).ok())
+                .unwrap_or_default(),
+            Happening::Reject { nth: n } => nth(self, n)
+                .and_then(|id| self.responder.reject(&id, "ann", "", now).ok())
+                .unwrap_or_default(),
+            Happening::Cancel { nth: n } => nth(self, n)
+                .and_then(|id| self.responder.cancel(&id, "ann", "", now).ok())
+                .unwrap_or_default(),
             Happening::Undo { nth: n } => {
                 nth(self, n).and_then(|id| self.responder.undo(&id, "ann", "", now).ok()).unwrap_or_default()
             }
@@ -309,15 +315,22 @@ impl World {
     }
 
     fn check_effect(&self, effect: &Effect) {
-        let holds = matches!(effect.state, EffectState::Applying | EffectState::Active | EffectState::Drifted);
+        let holds =
+            matches!(effect.state, EffectState::Applying | EffectState::Active | EffectState::Drifted);
         assert!(!holds || !effect.holders.is_empty(), "held by nobody: {effect:?}");
-        let over = matches!(effect.state, EffectState::Absent | EffectState::Reverted | EffectState::RevertFailed);
+        let over =
+            matches!(effect.state, EffectState::Absent | EffectState::Reverted | EffectState::RevertFailed);
         assert!(!over || effect.holders.is_empty(), "over, but held: {effect:?}");
         let ttl_us = Span::from_hours(2).micros();
-        assert!(effect.expires_at.micros() <= effect.updated_at.micros() + ttl_us, "holds too long: {effect:?}");
-        let command = self.store.actions.values().any(|a| {
-            !a.state.is_final() && crate::book::effect_of(a) == effect.id
-        });
+        assert!(
+            effect.expires_at.micros() <= effect.updated_at.micros() + ttl_us,
+            "holds too long: {effect:?}"
+        );
+        let command = self
+            .store
+            .actions
+            .values()
+            .any(|a| !a.state.is_final() && crate::book::effect_of(a) == effect.id);
         let moving = matches!(effect.state, EffectState::Applying | EffectState::Reverting);
         assert!(!moving || command, "stuck: {effect:?}");
     }

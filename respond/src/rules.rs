@@ -125,7 +125,8 @@ impl ResponseRules {
 
     /// The rules that ship with the engine, as file names and texts.
     pub fn builtin_pack() -> Vec<(String, String)> {
-        const FILES: [(&str, &str); 1] = [("host_isolation.yml", include_str!("../packs/host_isolation.yml"))];
+        const FILES: [(&str, &str); 1] =
+            [("host_isolation.yml", include_str!("../packs/host_isolation.yml"))];
         FILES.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
     }
 
@@ -174,7 +175,11 @@ impl ResponseRules {
     }
 
     /// What the rules want done about an incident, and the rules that could not be evaluated on it.
-    pub(crate) fn evaluate(&self, incident: &Incident, alerts: &[Alert]) -> (Vec<Wanted<'_>>, Vec<RuleFault>) {
+    pub(crate) fn evaluate(
+        &self,
+        incident: &Incident,
+        alerts: &[Alert],
+    ) -> (Vec<Wanted<'_>>, Vec<RuleFault>) {
         let facts = Facts::of(incident);
         let mut devices: Option<Vec<AttackedDevice>> = None;
         let (mut wanted, mut faults) = (Vec::new(), Vec::new());
@@ -298,7 +303,8 @@ mod tests {
     use crate::testing::{alert, incident};
     use event::Role;
 
-    const GOOD: &str = "id: r1\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: host.isolate\n";
+    const GOOD: &str =
+        "id: r1\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: host.isolate\n";
 
     fn load(text: &str) -> (ResponseRules, LoadReport) {
         ResponseRules::load([("pack.yml".to_owned(), text.to_owned())])
@@ -359,7 +365,11 @@ mod tests {
         let severe = r#"incident.severity >= 4 && incident.alerts == 2 && "endpoint" in incident.domains"#;
         assert_eq!(wanted(severe, "true"), ["ws-01", "ws-02"]);
         assert_eq!(wanted(severe, r#""credential_access" in device.tactics"#), ["ws-01"]);
-        assert_eq!(wanted(r#"size(entities.device) == 2 && size(entities.mailbox) == 0"#, "device.alerts >= 1").len(), 2);
+        assert_eq!(
+            wanted(r#"size(entities.device) == 2 && size(entities.mailbox) == 0"#, "device.alerts >= 1")
+                .len(),
+            2
+        );
         assert_eq!(wanted(r#"incident.techniques.exists(t, t.startsWith("T1003"))"#, "true").len(), 0);
         assert_eq!(wanted("size(incident.domains) > 7", "true").len(), 0);
     }
@@ -367,7 +377,8 @@ mod tests {
     #[test]
     fn a_condition_that_fails_on_an_incident_is_a_fault_not_a_match() {
         let alerts = [alert("a1", "attack.execution", &[(Role::Device, "ws-01")])];
-        let text = GOOD.replace("incident.confidence >= 80", "incident.alerts < 1 || 1 / (incident.alerts - 1) > 0");
+        let text =
+            GOOD.replace("incident.confidence >= 80", "incident.alerts < 1 || 1 / (incident.alerts - 1) > 0");
         let (rules, _) = load(&text);
         let (wanted, faults) = rules.evaluate(&incident(&alerts), &alerts);
         assert!(wanted.is_empty());

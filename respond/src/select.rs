@@ -101,7 +101,8 @@ impl DeviceNames {
     fn join_short_names(&mut self) {
         let all: BTreeSet<Arc<str>> = self.groups.iter().flatten().cloned().collect();
         for short in all.iter().filter(|name| !name.contains('.')) {
-            let full: Vec<_> = all.iter().filter(|n| n.split_once('.').is_some_and(|(h, _)| h == &**short)).collect();
+            let full: Vec<_> =
+                all.iter().filter(|n| n.split_once('.').is_some_and(|(h, _)| h == &**short)).collect();
             if let [only] = full[..] {
                 self.join(BTreeSet::from([short.clone(), only.clone()]));
             }
@@ -147,7 +148,11 @@ mod tests {
     #[test]
     fn names_of_one_device_are_one_target() {
         let alerts = [
-            alert("a1", "attack.execution", &[(Role::Device, "ws-01.corp.example"), (Role::Device, "0a1b2c")]),
+            alert(
+                "a1",
+                "attack.execution",
+                &[(Role::Device, "ws-01.corp.example"), (Role::Device, "0a1b2c")],
+            ),
             alert("a2", "attack.credential-access", &[(Role::Device, "ws-01")]),
         ];
         let names = ["0a1b2c", "ws-01", "ws-01.corp.example"];

@@ -1,8 +1,8 @@
 //! Alerts, incidents and targets for the tests of this crate.
 
 use event::{
-    Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, RecordRef,
-    Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
+    Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus,
+    RecordRef, Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
 };
 
 pub(crate) fn device_target(host: &str) -> Target {

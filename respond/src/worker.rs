@@ -30,7 +30,9 @@ impl Worker {
     pub async fn perform(&self, work: &Work) -> Report {
         let outcome = match tokio::time::timeout(STEP_WITHIN, self.step(work)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(ExecuteError::OutcomeUnknown(format!("no answer within {} s", STEP_WITHIN.as_secs()))),
+            Err(_) => {
+                Err(ExecuteError::OutcomeUnknown(format!("no answer within {} s", STEP_WITHIN.as_secs())))
+            }
         };
         Report { action: work.request.action.clone(), fence: work.fence, outcome }
     }

@@ -153,10 +153,8 @@ impl Edr {
 
     /// The state at this moment.
     fn lock(&self) -> MutexGuard<'_, State> {
-        let durations = Durations {
-            pending_us: micros(self.config.pending),
-            running_us: micros(self.config.running),
-        };
+        let durations =
+            Durations { pending_us: micros(self.config.pending), running_us: micros(self.config.running) };
         let mut state = self.raw();
         state.advance(durations, now());
         state
@@ -210,7 +208,10 @@ async fn find_machines(
     let filter = query.get("$filter").map_or("", String::as_str);
     let matches: Box<dyn Fn(&EdrMachine) -> bool> = match filter {
         "" => Box::new(|_| true),
-        _ => match (literal(filter, "computerDnsName eq ", ""), literal(filter, "startswith(computerDnsName,", ")")) {
+        _ => match (
+            literal(filter, "computerDnsName eq ", ""),
+            literal(filter, "startswith(computerDnsName,", ")"),
+        ) {
             (Some(name), _) => {
                 if edr.config.onboard_unknown && state.machine(&name).is_none() {
                     state.onboard(&name);
@@ -264,7 +265,11 @@ async fn change(
     if fails {
         state.faults.server_errors -= 1;
         if state.faults.server_errors % 2 == 0 {
-            return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected, not done"));
+            return Err(refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerError",
+                "injected, not done",
+            ));
         }
     }
     if state.is_busy(&machine) {
@@ -283,7 +288,8 @@ async fn change(
 fn answer_or_lose(state: &mut State, action: &MachineAction) -> Response {
     if state.faults.lost_replies > 0 {
         state.faults.lost_replies -= 1;
-        let broken = futures::stream::once(async { Err::<Bytes, _>(io::Error::other("injected: reply lost")) });
+        let broken =
+            futures::stream::once(async { Err::<Bytes, _>(io::Error::other("injected: reply lost")) });
         return (StatusCode::CREATED, Body::from_stream(broken)).into_response();
     }
     (StatusCode::CREATED, Json(action)).into_response()
@@ -300,7 +306,9 @@ fn change_body(body: &[u8], isolate: bool) -> Result<(String, Option<String>), R
     }
     let scope = body.get("IsolationType").map_or(Some("Full"), Value::as_str);
     match scope {
-        Some(scope @ ("Full" | "Selective" | "UnManagedDevice")) => Ok((comment.to_owned(), Some(scope.to_owned()))),
+        Some(scope @ ("Full" | "Selective" | "UnManagedDevice")) => {
+            Ok((comment.to_owned(), Some(scope.to_owned())))
+        }
         _ => Err(bad("InvalidInput", "IsolationType is none of Full, Selective, UnManagedDevice")),
     }
 }
@@ -330,7 +338,12 @@ async fn get_action(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id):
     found.map(|a| Json(a).into_response()).ok_or_else(|| unknown("machine action", &id))
 }
 
-async fn cancel(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>, body: Bytes) -> Answer {
+async fn cancel(
+    Shared(edr): Shared<Arc<Edr>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
     edr.delay().await;
     edr.authorised(&headers)?;
     let (comment, _) = change_body(&body, false)?;
@@ -347,7 +360,8 @@ async fn show_machines(Shared(edr): Shared<Arc<Edr>>) -> Answer {
 }
 
 async fn set_machine(Shared(edr): Shared<Arc<Edr>>, Json(body): Json<Value>) -> Answer {
-    let name = body["computerDnsName"].as_str().ok_or_else(|| unknown("machine", "without computerDnsName"))?;
+    let name =
+        body["computerDnsName"].as_str().ok_or_else(|| unknown("machine", "without computerDnsName"))?;
     let mut state = edr.lock();
     let mut machine = state.onboard(name);
     machine.online = body["online"].as_bool().unwrap_or(true);
@@ -381,7 +395,8 @@ fn machine_json(machine: &EdrMachine) -> Value {
 }
 
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": {"code": code, "message": message, "target": "simulated"}}))).into_response()
+    (status, Json(json!({"error": {"code": code, "message": message, "target": "simulated"}})))
+        .into_response()
 }
 
 fn unknown(what: &str, id: &str) -> Response {
@@ -456,7 +471,10 @@ mod tests {
     #[test]
     fn filters_are_read_as_the_vendor_writes_them() {
         assert_eq!(literal("computerDnsName eq 'WS-01'", "computerDnsName eq ", ""), Some("ws-01".into()));
-        assert_eq!(literal("startswith(computerDnsName,'ws')", "startswith(computerDnsName,", ")"), Some("ws".into()));
+        assert_eq!(
+            literal("startswith(computerDnsName,'ws')", "startswith(computerDnsName,", ")"),
+            Some("ws".into())
+        );
         assert_eq!(literal("computerDnsName eq ws", "computerDnsName eq ", ""), None);
     }
 

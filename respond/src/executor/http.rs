@@ -67,7 +67,10 @@ pub struct HttpExecutor {
 
 impl fmt::Debug for HttpExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpExecutor").field("base", &self.base.as_str()).field("token", &"(redacted)").finish()
+        f.debug_struct("HttpExecutor")
+            .field("base", &self.base.as_str())
+            .field("token", &"(redacted)")
+            .finish()
     }
 }
 
@@ -214,7 +217,8 @@ impl HttpExecutor {
 
     async fn machine_actions(&self, machine: &str) -> Result<Vec<MachineAction>, ExecuteError> {
         let filter = format!("machineId eq '{machine}'");
-        let page: Option<Page<MachineAction>> = self.get(self.url(&["machineactions"], Some(&filter))?).await?;
+        let page: Option<Page<MachineAction>> =
+            self.get(self.url(&["machineactions"], Some(&filter))?).await?;
         let mut actions = page.map(|p| p.value).unwrap_or_default();
         actions.retain(|a| a.kind == "Isolate" || a.kind == "Unisolate");
         actions.sort_by(|a, b| a.creation_date_time_utc.cmp(&b.creation_date_time_utc));
@@ -238,7 +242,9 @@ impl Executor for HttpExecutor {
         // Resolved again: between probe and dispatch a name may have come to mean two machines.
         let machine = self.machine(request).await?;
         let (path, body) = match request.verb {
-            Verb::HostIsolate => ("isolate", json!({"Comment": request.comment, "IsolationType": isolation(request)})),
+            Verb::HostIsolate => {
+                ("isolate", json!({"Comment": request.comment, "IsolationType": isolation(request)}))
+            }
             Verb::HostRelease => ("unisolate", json!({"Comment": request.comment})),
         };
         let action: MachineAction = self.post(self.url(&["machines", &machine, path], None)?, &body).await?;
@@ -246,8 +252,10 @@ impl Executor for HttpExecutor {
     }
 
     async fn poll(&self, _request: &Request, provider_ref: &str) -> Result<Progress, ExecuteError> {
-        let action: Option<MachineAction> = self.get(self.url(&["machineactions", provider_ref], None)?).await?;
-        let action = action.ok_or_else(|| ExecuteError::Terminal(format!("no machine action {provider_ref}")))?;
+        let action: Option<MachineAction> =
+            self.get(self.url(&["machineactions", provider_ref], None)?).await?;
+        let action =
+            action.ok_or_else(|| ExecuteError::Terminal(format!("no machine action {provider_ref}")))?;
         Ok(match action.status.as_str() {
             "Pending" => Progress::Pending,
             "InProgress" => Progress::Running,
@@ -308,7 +316,8 @@ fn is_plain(name: &str) -> bool {
 
 fn is_duplicate(body: &[u8]) -> bool {
     let error = serde_json::from_slice::<ErrorBody>(body).map(|b| b.error);
-    error.is_ok_and(|e| e.code == "ActiveRequestAlreadyExists" || e.message.to_lowercase().contains("already"))
+    error
+        .is_ok_and(|e| e.code == "ActiveRequestAlreadyExists" || e.message.to_lowercase().contains("already"))
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> String {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time, Transition};
+use event::{
+    Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time, Transition,
+};
 
 use super::propose::{action_id, undo_plan};
 use super::{ActionChange, ENGINE, Entry, Responder};
@@ -41,7 +43,8 @@ impl Responder {
         let text = format!("incident {from} became part of {to}");
         for mut action in moved {
             action.incident = to.clone();
-            let effect = self.book.effect(&effect_of(&action)).and_then(|e| hold_moved(e, &action.id, to, now));
+            let effect =
+                self.book.effect(&effect_of(&action)).and_then(|e| hold_moved(e, &action.id, to, now));
             self.commit(action, effect, Entry::engine("merge", &text), now);
         }
     }
@@ -68,12 +71,21 @@ impl Responder {
     /// Whether everybody who wanted the effect of this command has let go while it was under way.
     pub(super) fn is_unwanted(&self, action: &Action) -> bool {
         let effect = self.book.effect(&effect_of(action));
-        let serves = |e: &Effect| e.state == EffectState::Applying || e.holders.iter().any(|h| h.action == action.id);
+        let serves =
+            |e: &Effect| e.state == EffectState::Applying || e.holders.iter().any(|h| h.action == action.id);
         verb_of(action).is_some_and(Verb::applies) && !effect.is_some_and(serves)
     }
 
     /// Takes one action's hold off an effect; the last one out takes the effect back.
-    pub(super) fn let_go(&mut self, action: &ActionId, effect: &EffectId, rule: &str, by: &str, why: &str, now: Time) {
+    pub(super) fn let_go(
+        &mut self,
+        action: &ActionId,
+        effect: &EffectId,
+        rule: &str,
+        by: &str,
+        why: &str,
+        now: Time,
+    ) {
         let Some(mut effect) = self.book.effect(effect).cloned() else { return };
         let holds = |h: &Holder| h.action == *action;
         if !effect.holders.iter().any(holds) {
@@ -92,7 +104,15 @@ impl Responder {
 
     /// Ends an effect that nobody wants any more: a queued command is cancelled, any other is followed by a
     /// release.
-    pub(super) fn take_back(&mut self, effect: Effect, cause: &ActionId, rule: &str, by: &str, why: &str, now: Time) {
+    pub(super) fn take_back(
+        &mut self,
+        effect: Effect,
+        cause: &ActionId,
+        rule: &str,
+        by: &str,
+        why: &str,
+        now: Time,
+    ) {
         let applying = self.book.applying(&effect.id, None).cloned();
         match applying {
             Some(action) if action.state == ActionState::Queued => {
@@ -119,7 +139,8 @@ impl Responder {
         self.effect_step(&mut effect, EffectState::Reverting, now);
         self.step(&mut action, ActionState::Queued, why, now);
         let kind = if rule == "undo" { "undo" } else { "decision" };
-        let entry = Entry::engine(kind, why).by(by).with("takes_back", cause.id.to_string()).with("rule", rule);
+        let entry =
+            Entry::engine(kind, why).by(by).with("takes_back", cause.id.to_string()).with("rule", rule);
         self.commit(action, Some(effect), entry, now);
     }
 
@@ -128,7 +149,13 @@ impl Responder {
             verb if verb.applies() => verb.inverse(),
             verb => verb,
         };
-        let id = action_id(&cause.tenant, verb, &cause.target, &BTreeMap::new(), &["takes back", cause.id.as_str()]);
+        let id = action_id(
+            &cause.tenant,
+            verb,
+            &cause.target,
+            &BTreeMap::new(),
+            &["takes back", cause.id.as_str()],
+        );
         let mut decision = self.decision(rule, "built-in");
         decision.reasons = vec![why.to_owned(), "taking an effect back needs no approval".to_owned()];
         Some(Action {
@@ -174,12 +201,25 @@ impl Responder {
         let id = action.id.clone();
         self.commit(action, effect.clone(), entry, now);
         if let Some(effect) = effect.filter(|_| orphaned) {
-            self.release(effect, &id, "doubt", ENGINE, "the outcome is not known: take it back to be sure", now);
+            self.release(
+                effect,
+                &id,
+                "doubt",
+                ENGINE,
+                "the outcome is not known: take it back to be sure",
+                now,
+            );
         }
     }
 
     /// The effect after a command that was to bring it about; and whether it must be taken back.
-    fn applied(&mut self, mut effect: Effect, action: &Action, end: End, now: Time) -> (Option<Effect>, bool) {
+    fn applied(
+        &mut self,
+        mut effect: Effect,
+        action: &Action,
+        end: End,
+        now: Time,
+    ) -> (Option<Effect>, bool) {
         match (effect.state, end) {
             // A release stands in the queue already: it will see what there is to take back. Holders stay only
             // where another command is there to bring the effect about for them.
@@ -234,7 +274,8 @@ impl Responder {
     }
 
     fn last_release(&self, effect: &EffectId) -> Option<ActionId> {
-        let releases = self.book.actions().filter(|a| !verb_of(a).is_some_and(Verb::applies) && effect_of(a) == *effect);
+        let releases =
+            self.book.actions().filter(|a| !verb_of(a).is_some_and(Verb::applies) && effect_of(a) == *effect);
         releases.max_by_key(|a| (a.created_at, a.id.clone())).map(|a| a.id.clone())
     }
 }

@@ -9,8 +9,8 @@ mod person;
 mod propose;
 mod run;
 
-pub use run::Leased;
 pub(crate) use run::LEASE;
+pub use run::Leased;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -26,7 +26,12 @@ impl Responder {
         let text = format!("approved: {comment}");
         let effect = match self.join_effect(&action, now) {
             Some(effect) => {
-                self.step(&mut action, ActionState::NoOp, "approved; the effect already holds for others", now);
+                self.step(
+                    &mut action,
+                    ActionState::NoOp,
+                    "approved; the effect already holds for others",
+                    now,
+                );
                 Some(effect)
             }
             None => {

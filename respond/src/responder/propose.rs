@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{
-    Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Incident, IncidentStatus, Target, TenantId, Time,
-    Transition, UndoPlan,
+    Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Incident, IncidentStatus,
+    Target, TenantId, Time, Transition, UndoPlan,
 };
 
 use super::{ACTIONS_MAX, Entry, Responder};
@@ -24,7 +24,12 @@ impl Responder {
     /// follows where it was merged. `alerts` are the incident's alerts, or those the caller has at hand.
     ///
     /// The same incident again (a replay, a later version) finds its actions and does nothing.
-    pub fn on_incident(&mut self, incident: &Incident, alerts: &[Alert], now: Time) -> Vec<crate::ActionChange> {
+    pub fn on_incident(
+        &mut self,
+        incident: &Incident,
+        alerts: &[Alert],
+        now: Time,
+    ) -> Vec<crate::ActionChange> {
         match (incident.status, &incident.redirect_to) {
             (IncidentStatus::Redirected, Some(to)) => self.merge(&incident.id, to, now),
             (IncidentStatus::Redirected, None) => {}
@@ -210,7 +215,10 @@ impl Responder {
         let mut effect = self.book.effect(&effect_of(action)).filter(|e| is_wanted(e))?.clone();
         let by = action.incident.as_str();
         let stands = action.decision.automation != crate::Automation::Off.as_str();
-        if !stands || self.policy.protects(&action.target).is_some() || effect.holders.iter().any(|h| h.by == by) {
+        if !stands
+            || self.policy.protects(&action.target).is_some()
+            || effect.holders.iter().any(|h| h.by == by)
+        {
             return None;
         }
         let until = now.plus_micros(self.ttl_of(action).micros());
@@ -221,7 +229,9 @@ impl Responder {
 
     pub(super) fn effect_for(&self, action: &Action, now: Time) -> Effect {
         let known = self.book.effect(&effect_of(action)).cloned();
-        known.unwrap_or_else(|| crate::effect::absent(&action.tenant, &action.target, effect_kind(action), now))
+        known.unwrap_or_else(|| {
+            crate::effect::absent(&action.tenant, &action.target, effect_kind(action), now)
+        })
     }
 
     pub(super) fn ttl_of(&self, action: &Action) -> Span {
@@ -252,4 +262,3 @@ pub(super) fn action_id(
     parts.extend(cause.iter().map(|c| c.as_bytes()));
     ActionId::derive(&parts)
 }
-

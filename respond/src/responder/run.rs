@@ -69,7 +69,10 @@ impl Responder {
 
     fn is_ready(&self, action: &Action, now: Time) -> bool {
         let paced = self.paces.get(&action.id).and_then(|p| p.not_before).is_some_and(|t| t > now);
-        if paced || self.leases.contains_key(&action.id) || action.expires_at <= now && !in_flight(action.state) {
+        if paced
+            || self.leases.contains_key(&action.id)
+            || action.expires_at <= now && !in_flight(action.state)
+        {
             return false;
         }
         match action.state {
@@ -117,12 +120,19 @@ impl Responder {
     fn replied(&mut self, action: Action, reply: Reply, now: Time) {
         match (action.state, reply) {
             (ActionState::Probing, Reply::Probed(probe)) => self.probed(action, &probe, now),
-            (ActionState::Dispatching, Reply::Accepted { provider_ref }) => self.accepted(action, provider_ref, now),
-            (ActionState::Accepted | ActionState::Running, Reply::Progress(p)) => self.progressed(action, p, now),
+            (ActionState::Dispatching, Reply::Accepted { provider_ref }) => {
+                self.accepted(action, provider_ref, now)
+            }
+            (ActionState::Accepted | ActionState::Running, Reply::Progress(p)) => {
+                self.progressed(action, p, now)
+            }
             (ActionState::Verifying, Reply::Probed(probe)) => self.verified(action, &probe, now),
-            (ActionState::CancelRequested, Reply::Cancelled { in_time }) => self.cancelled(action, in_time, now),
+            (ActionState::CancelRequested, Reply::Cancelled { in_time }) => {
+                self.cancelled(action, in_time, now)
+            }
             (_, other) => {
-                let error = ExecuteError::OutcomeUnknown(format!("the executor answered out of turn: {other:?}"));
+                let error =
+                    ExecuteError::OutcomeUnknown(format!("the executor answered out of turn: {other:?}"));
                 self.failed(action, &error, now);
             }
         }
@@ -181,7 +191,8 @@ impl Responder {
         let note = format!("attempt {}", action.attempts);
         self.step(&mut action, ActionState::Dispatching, &note, now);
         let hash = request_of(&action).map(|r| r.hash()).unwrap_or_default();
-        let entry = Entry::engine("dispatch", "intent stored before the request is sent").with("request_hash", hash);
+        let entry =
+            Entry::engine("dispatch", "intent stored before the request is sent").with("request_hash", hash);
         let entry = entry.with("attempt", action.attempts.to_string());
         self.commit(action, None, entry, now);
     }
@@ -198,7 +209,9 @@ impl Responder {
 
     fn progressed(&mut self, mut action: Action, progress: Progress, now: Time) {
         match progress {
-            Progress::Failed(why) => self.finish(action.clone(), ActionState::Failed, &why, self.undone(&action), now),
+            Progress::Failed(why) => {
+                self.finish(action.clone(), ActionState::Failed, &why, self.undone(&action), now)
+            }
             Progress::Cancelled => {
                 let end = self.undone(&action);
                 self.finish(action, ActionState::Cancelled, "cancelled at the provider", end, now);
@@ -312,7 +325,12 @@ impl Responder {
                 ActionState::Probing => self.again(action, "the engine was restarted", None, now),
                 ActionState::Dispatching => {
                     self.step(&mut action, ActionState::OutcomeUnknown, "the engine was restarted", now);
-                    self.commit(action, None, Entry::engine("outcome_unknown", "the engine was restarted"), now);
+                    self.commit(
+                        action,
+                        None,
+                        Entry::engine("outcome_unknown", "the engine was restarted"),
+                        now,
+                    );
                 }
                 _ => {}
             }

@@ -91,7 +91,10 @@ impl State {
     pub(super) fn load(path: Option<&Path>) -> io::Result<Self> {
         let Some(path) = path.filter(|p| p.exists()) else { return Ok(State::default()) };
         serde_json::from_slice(&fs::read(path)?).map_err(|e| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}; remove it to begin anew", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {e}; remove it to begin anew", path.display()),
+            )
         })
     }
 
@@ -139,13 +142,21 @@ impl State {
     }
 
     /// Takes a request for a known machine.
-    pub(super) fn request(&mut self, machine: &str, isolate: bool, scope: Option<&str>, comment: &str, now: Time) -> MachineAction {
+    pub(super) fn request(
+        &mut self,
+        machine: &str,
+        isolate: bool,
+        scope: Option<&str>,
+        comment: &str,
+        now: Time,
+    ) -> MachineAction {
         let serial = format!("{machine} {}", self.actions.len());
         let id = uuid_shaped(&blake3::hash(serial.as_bytes()).to_hex());
         let mut name = String::new();
         if let Some(machine) = self.machines.get_mut(machine) {
             name.clone_from(&machine.computer_dns_name);
-            let requests = if isolate { &mut machine.isolate_requests } else { &mut machine.unisolate_requests };
+            let requests =
+                if isolate { &mut machine.isolate_requests } else { &mut machine.unisolate_requests };
             *requests += 1;
         }
         let action = MachineAction {
@@ -180,7 +191,9 @@ impl State {
     pub(super) fn advance(&mut self, durations: Durations, now: Time) -> bool {
         let mut changed = false;
         for action in self.actions.iter_mut().filter(|a| is_open(a)) {
-            let Some(machine) = self.machines.get_mut(&action.machine_id).filter(|m| m.online) else { continue };
+            let Some(machine) = self.machines.get_mut(&action.machine_id).filter(|m| m.online) else {
+                continue;
+            };
             let age_us = now.micros() - action.creation_date_time_utc.micros();
             let status = match age_us {
                 age if age < durations.pending_us => "Pending",

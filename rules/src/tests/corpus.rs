@@ -1,12 +1,16 @@
 //! The public rule set: every active rule loads, but for those with placeholders.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::Value;
 
 use super::batch::{self, data};
-use crate::{RuleError, RuleSet};
+use crate::{LoadReport, RuleError, RuleSet};
 
 /// Files of the unpacked archive below the given folders, by path.
-pub(crate) fn sigmahq(folders: &[&str]) -> Option<Vec<(String, String)>> {
+fn sigmahq(folders: &[&str]) -> Option<Vec<(String, String)>> {
     let archive = data("rules/sigmahq_rules.tar.zst")?;
     let dir = tempfile::tempdir().unwrap();
     let decoder = zstd::Decoder::new(std::fs::File::open(archive).unwrap()).unwrap();
@@ -32,10 +36,13 @@ fn collect(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
 const ACTIVE: [&str; 5] =
     ["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance", "rules-placeholder"];
 
+/// The active rules, loaded once for all tests.
+static LOADED: LazyLock<Option<(RuleSet, LoadReport)>> =
+    LazyLock::new(|| sigmahq(&ACTIVE).map(RuleSet::load));
+
 #[test]
 fn every_active_rule_loads_but_for_placeholders() {
-    let Some(files) = sigmahq(&ACTIVE) else { return };
-    let (set, report) = RuleSet::load(files);
+    let Some((set, report)) = LOADED.as_ref() else { return };
     let odd: Vec<String> = report
         .rejected
         .iter()
@@ -65,15 +72,35 @@ fn retired_rules_load_or_say_why() {
     assert!(report.rejected.iter().all(|r| !r.rule.is_empty()));
 }
 
+fn regression() -> Option<Vec<Value>> {
+    let path = data("rules/sigma_regression.ndjson.zst")?;
+    let text = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    Some(std::str::from_utf8(&text).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+}
+
+#[test]
+fn every_published_event_fires_its_rule() {
+    let (Some((set, _)), Some(cases)) = (LOADED.as_ref(), regression()) else { return };
+    let events: Vec<Value> = cases.iter().map(flat).collect();
+    let batch = batch::of(&events, &set.native_fields(), &[]);
+    let fired: BTreeSet<(&str, usize)> = set
+        .matches(&batch)
+        .into_iter()
+        .map(|(rule, row)| (set.rule(rule).reference.id.as_ref(), row))
+        .collect();
+    let cases_fired: BTreeSet<&str> = (0..cases.len())
+        .filter(|row| fired.contains(&(cases[*row]["rule_id"].as_str().unwrap(), *row)))
+        .map(|row| cases[row]["case"].as_str().unwrap())
+        .collect();
+    let silent: Vec<&str> =
+        cases.iter().filter_map(|c| c["case"].as_str()).filter(|c| !cases_fired.contains(c)).collect();
+    assert!(silent.is_empty(), "{} of {}:\n{}", silent.len(), cases.len(), silent.join("\n"));
+}
+
 #[test]
 fn the_columnar_engine_agrees_with_the_reference_on_real_events() {
-    let (Some(files), Some(events)) = (sigmahq(&["rules"]), data("rules/sigma_regression.ndjson.zst")) else {
-        return;
-    };
-    let (set, _) = RuleSet::load(files);
-    let text = zstd::decode_all(std::fs::File::open(events).unwrap()).unwrap();
-    let lines = std::str::from_utf8(&text).unwrap().lines().step_by(97);
-    let events: Vec<serde_json::Value> = lines.map(|l| flat(&serde_json::from_str(l).unwrap())).collect();
+    let (Some((set, _)), Some(cases)) = (LOADED.as_ref(), regression()) else { return };
+    let events: Vec<Value> = cases.iter().step_by(17).map(flat).collect();
     let batch = batch::of(&events, &set.native_fields(), &[]);
     let fast = set.matches(&batch);
     assert!(fast.len() > events.len());
@@ -90,7 +117,7 @@ fn the_columnar_engine_agrees_with_the_reference_on_real_events() {
 }
 
 /// The flat form of a nested Windows event.
-pub(crate) fn flat(event: &serde_json::Value) -> serde_json::Value {
+fn flat(event: &Value) -> Value {
     let mut out = serde_json::Map::new();
     for part in ["System", "EventData", "UserData"] {
         let fields = event["Event"][part].as_object().into_iter().flatten();

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Alert, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic, TenantId};
+use event::{
+    Alert, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic, TenantId,
+};
 
 use crate::evidence::Key;
 use crate::facts::Facts;
@@ -94,9 +96,18 @@ impl<'a> Story<'a> {
     }
 
     fn summary(&self) -> String {
-        let (Some(first), Some(last)) = (self.alerts.first(), self.alerts.last()) else { return String::new() };
+        let (Some(first), Some(last)) = (self.alerts.first(), self.alerts.last()) else {
+            return String::new();
+        };
         if self.alerts.len() == 1 {
-            return format!("One {} alert of {} at {}: {}{}.", first.severity, first.product, clock(first), first.title, self.place());
+            return format!(
+                "One {} alert of {} at {}: {}{}.",
+                first.severity,
+                first.product,
+                clock(first),
+                first.title,
+                self.place()
+            );
         }
         let mut text = format!(
             "{} alerts{} between {} and {}, in {}.",
@@ -109,7 +120,12 @@ impl<'a> Story<'a> {
         text.push_str(&format!(" It began with \"{}\".", first.title));
         for stage in self.tactics.iter().skip(1).take(6) {
             if let Some(alert) = self.alerts.iter().find(|a| a.tactics().contains(stage)) {
-                text.push_str(&format!(" {} at {}: \"{}\".", capitalised(&words(*stage)), clock(alert), alert.title));
+                text.push_str(&format!(
+                    " {} at {}: \"{}\".",
+                    capitalised(&words(*stage)),
+                    clock(alert),
+                    alert.title
+                ));
             }
         }
         text
@@ -132,7 +148,8 @@ impl<'a> Story<'a> {
         let doublings = self.alerts.len().max(1).ilog2();
         let severity = priority.severity.of(self.gravest);
         let tactics = (priority.tactic * self.tactics.len() as u32).min(priority.tactic_max);
-        let domains = (priority.domain * self.domains.len().saturating_sub(1) as u32).min(priority.domain_max);
+        let domains =
+            (priority.domain * self.domains.len().saturating_sub(1) as u32).min(priority.domain_max);
         let assets = (priority.asset * assets as u32).min(priority.asset_max);
         let alerts = (priority.alert_doubling * doublings).min(priority.alert_doubling_max);
         (severity + tactics + domains + assets + alerts).min(100)
@@ -144,9 +161,11 @@ impl<'a> Story<'a> {
         let agreeing = (weights.rule * (rules.len() as u32 - 1)).min(weights.rule_max);
         let domains = (weights.domain * self.domains.len().saturating_sub(1) as u32).min(weights.domain_max);
         let certain = (weights.severity.of(self.gravest) + agreeing + domains).min(99);
-        let weakest = incident.joins.iter().map(|j| j.weight_ppm).min().unwrap_or(ONE).min(ONE);
-        // A chain is as strong as its weakest link, but a weak link only takes a part of it away.
-        certain * (ONE / 2 + weakest / 2) / ONE
+        let mut weights: Vec<u32> = incident.joins.iter().map(|j| j.weight_ppm).collect();
+        weights.sort_unstable();
+        // The middle join: one doubtful leaf does not make the core of a broad incident doubtful.
+        let middle = weights.get(weights.len() / 2).copied().unwrap_or(ONE).min(ONE);
+        certain * (ONE / 2 + middle / 2) / ONE
     }
 
     fn techniques(&self) -> Vec<Arc<str>> {
@@ -198,13 +217,21 @@ fn entities(alerts: &[&Alert], facts: &Facts, file: &File) -> Vec<(Entity, u32)>
         }
     }
     let mut entities: Vec<(Entity, u32)> = counts.into_values().collect();
-    entities.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| (a.entity_type, &a.value).cmp(&(b.entity_type, &b.value))));
+    entities.sort_by(|(a, n), (b, m)| {
+        m.cmp(n).then_with(|| (a.entity_type, &a.value).cmp(&(b.entity_type, &b.value)))
+    });
     entities.truncate(ENTITIES_MAX);
     entities
 }
 
 /// The name people know an entity by at a time: its FQDN, its address, ..., else what the alert calls it.
-pub(crate) fn known_name(entity: &Entity, tenant: &TenantId, at: event::Time, facts: &Facts, file: &File) -> Arc<str> {
+pub(crate) fn known_name(
+    entity: &Entity,
+    tenant: &TenantId,
+    at: event::Time,
+    facts: &Facts,
+    file: &File,
+) -> Arc<str> {
     if !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
         return Arc::clone(&entity.value);
     }

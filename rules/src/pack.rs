@@ -47,6 +47,7 @@ const FIRST_LIGHT: &[(&str, &str)] = pack![
     "endpoint_wmi_remote_process.yml",
     "identity_app_credential_added.yml",
     "identity_directory_bulk_download.yml",
+    "identity_directory_replication.yml",
     "identity_google_suspicious_login.yml",
     "identity_legacy_protocol_sign_in.yml",
     "identity_mfa_method_changed.yml",

@@ -44,11 +44,14 @@ pub fn data(test: &str) -> Option<PathBuf> {
     None
 }
 
-/// The published Sigma rules, unpacked below `into`: the active folders.
+/// The published Sigma rules, unpacked below `into`: the folder without what is deprecated or unsupported.
 pub fn sigma_rules(data: &Path, into: &Path) -> PathBuf {
     let archive = std::fs::File::open(data.join("rules/sigmahq_rules.tar.zst")).expect("the rule archive");
     let tar = zstd::Decoder::new(archive).expect("zstd");
     tar::Archive::new(tar).unpack(into).expect("the archive unpacks");
+    for retired in ["deprecated", "unsupported"] {
+        std::fs::remove_dir_all(into.join(retired)).expect("the archive has its folders");
+    }
     into.to_owned()
 }
 

@@ -1,17 +1,20 @@
 //! What is kept, and how it is asked: the event lake, the state database and hunting queries.
 //!
 //! ```text
-//! EventBatch ----> LakeWriter -> Lake: a Delta table per OCSF class, parted by tenant and date ----+
-//!                                                                                                +--> Hunt: SQL
-//! StateChange ---> StateDb: one SQLite file; alerts, incidents, actions, audit, outbox, snapshot --+
+//! EventBatch  -> LakeWriter -> Lake: a Delta table per OCSF class, parted by tenant and date --+
+//!                                                                                             +-> Hunt: SQL
+//! StateChange -> StateDb: one SQLite file: alerts, incidents, actions, audit, outbox, ... -----+
 //! ```
 //!
 //! Both sinks are idempotent, so that the log can be read again from the last snapshot after any crash: the lake drops
 //! rows whose offset a table already has, the state database keeps what it has and only tells its outbox what is new.
 //! There is no commit protocol between the two.
 //!
+//! - [`LakeWriter`]: buffers batches by class and commits them to the [`Lake`]; [`LakeLimits`] say when. Flush it before
+//!   a snapshot is committed: the snapshot's positions say that everything before them is kept.
 //! - [`StateDb`]: [`StateDb::commit`] applies a [`StateChange`] in one durable transaction; queries answer the API.
 //! - [`Positions`]: where reading goes on; stored with the correlator's [`Snapshot`].
+//! - [`Hunt`]: SQL of one tenant over both, read-only, within [`HuntLimits`].
 //! - [`StorageError`]: variants by what the operator must do.
 //!
 //! Not here: what an alert, an incident or an action means (`event`), and when to flush or commit (the caller).

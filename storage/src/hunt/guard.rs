@@ -66,7 +66,8 @@ fn name_of(statement: &Statement) -> String {
 /// Refuses tables that do not exist, with the names that come nearest.
 pub(super) fn check_tables(state: &SessionState, statement: &Statement) -> Result<(), StorageError> {
     let references = state.resolve_table_references(statement).map_err(|e| hunt_error(&e))?;
-    references.into_iter().try_for_each(check_table)
+    let is_function = |reference: &TableReference| state.table_functions().contains_key(reference.table());
+    references.into_iter().filter(|reference| !is_function(reference)).try_for_each(check_table)
 }
 
 fn check_table(reference: TableReference) -> Result<(), StorageError> {

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::sql::sqlparser::parser::ParserError;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -115,7 +116,33 @@ pub(super) fn hunt_error(error: &DataFusionError) -> StorageError {
         DataFusionError::ObjectStore(e) => StorageError::unavailable("the lake", e),
         DataFusionError::ParquetError(e) => StorageError::corrupt("a file of the lake", e),
         DataFusionError::Internal(detail) => StorageError::Bug(first_line(detail)),
-        root => StorageError::Query { message: root.strip_backtrace(), hint: None },
+        root => query_error(root),
+    }
+}
+
+/// What is wrong with a query, without the engine's names for its own stages.
+fn query_error(error: &DataFusionError) -> StorageError {
+    let plain = |message: &str| StorageError::Query { message: first_line(message), hint: None };
+    match error {
+        DataFusionError::SQL(e, _) => match e.as_ref() {
+            ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
+                plain(&format!("syntax error: {message}"))
+            }
+            ParserError::RecursionLimitExceeded => plain("the query is nested too deeply"),
+        },
+        DataFusionError::NotImplemented(message) if message.contains("OuterReferenceColumn") => {
+            StorageError::Query {
+                message: "a subquery or function in FROM cannot use columns of its neighbours here"
+                    .to_owned(),
+                hint: Some(
+                    "unnest inside: SELECT e['value'] FROM (SELECT unnest(entities) AS e FROM alerts)"
+                        .to_owned(),
+                ),
+            }
+        }
+        DataFusionError::Plan(message) => plain(message),
+        DataFusionError::SchemaError(e, _) => plain(&e.to_string()),
+        other => plain(&other.strip_backtrace()),
     }
 }
 

@@ -163,7 +163,7 @@ impl PartitionStream for Rows {
             // A closed channel means that the query has ended: reading stops.
             let emit = |batch| send.blocking_send(Ok(batch)).is_ok();
             let read = |connection: &Connection| {
-                read(connection, &sql, &values, &columns, &schema, emit).map_err(|e| fault(&state, e))
+                read(connection, &sql, &values, &columns, &schema, emit).map_err(|e| fault(&state, &e))
             };
             state.read_pool().with(read).map_err(|e| DataFusionError::External(Box::new(e)))
         });
@@ -189,9 +189,9 @@ impl From<arrow::error::ArrowError> for Fault {
     }
 }
 
-fn fault(state: &StateDb, fault: Fault) -> StorageError {
+fn fault(state: &StateDb, fault: &Fault) -> StorageError {
     match fault {
-        Fault::Sqlite(e) => StorageError::sqlite(state.path(), &e),
+        Fault::Sqlite(e) => StorageError::sqlite(state.path(), e),
         Fault::Arrow(e) => StorageError::corrupt(state.path().display(), e),
     }
 }

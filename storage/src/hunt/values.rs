@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 use event::{Class, Entity, RecordRef};
 use rusqlite::types::ValueRef;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::columns::Kind;
 
@@ -104,7 +105,7 @@ fn json<'a, T: Deserialize<'a>>(value: ValueRef<'a>) -> Result<Option<T>, ArrowE
 #[serde(untagged)]
 pub(super) enum EntityEntry {
     Alone(Entity),
-    Counted(Entity, u32),
+    Counted(Entity, IgnoredAny),
 }
 
 /// Row ends and validity of a list column.

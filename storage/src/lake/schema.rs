@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use deltalake::DeltaTable;
@@ -31,19 +32,20 @@ pub(crate) fn table_schema(class: Class) -> SchemaRef {
     found.unwrap_or_else(|| unreachable!("class {} has a schema", class.uid()))
 }
 
-/// A batch of a class as the table takes it: with its day, and with texts moved into buffers of their own size. Batches
-/// come in blocks that are large so that decoding does not copy; kept in a buffer, a block per column and batch would
-/// cost many times the text in it.
+/// A batch of a class as the table takes it: with its day, and in buffers of its own size. Batches come in blocks that
+/// are large so that decoding does not copy; a block per column of a few rows would cost many times what is in it.
 pub(super) fn table_batch(class: Class, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let date = date_of(batch)?;
-    let columns = batch.columns().iter().map(compact).chain([date]).collect();
+    let mut columns = batch.columns().iter().map(compact).collect::<Result<Vec<_>, _>>()?;
+    columns.push(date);
     RecordBatch::try_new(table_schema(class), columns)
 }
 
-fn compact(column: &ArrayRef) -> ArrayRef {
+/// A copy of its own size: builders and blocks come with room for more.
+fn compact(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match column.as_string_view_opt() {
-        Some(texts) if texts.null_count() < texts.len() => Arc::new(texts.gc()),
-        _ => Arc::clone(column),
+        Some(texts) => Ok(Arc::new(texts.gc())),
+        None => concat(&[column.as_ref(), column.slice(0, 0).as_ref()]),
     }
 }
 

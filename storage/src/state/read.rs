@@ -23,10 +23,6 @@ impl ReadPool {
         Self { path, idle: Mutex::new(Vec::new()) }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Runs `f` on a connection inside one read transaction, so that all its statements see one state.
     pub(crate) fn with<T>(
         &self,

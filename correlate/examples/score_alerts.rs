@@ -12,11 +12,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(path) => Parameters::parse(&std::fs::read_to_string(path)?)?,
         None => Parameters::builtin()?,
     };
-    let alerts: Vec<Alert> =
-        std::io::stdin().lock().lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect::<Result<_, Box<dyn std::error::Error>>>()?;
+    let alerts: Vec<Alert> = std::io::stdin()
+        .lock()
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect::<Result<_, Box<dyn std::error::Error>>>()?;
     let mut correlator = Correlator::new(parameters);
+    let (count, begin) = (alerts.len(), std::time::Instant::now());
     correlator.push(alerts);
     let deltas = correlator.flush();
+    let seconds = begin.elapsed().as_secs_f64();
     let mut out = std::io::stdout().lock();
     for incident in correlator.incidents(&TenantId::default()) {
         for alert in &incident.alerts {
@@ -24,10 +29,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let mut err = std::io::stderr().lock();
-    writeln!(err, "{} deltas, {:?}", deltas.len(), correlator.stats())?;
+    writeln!(err, "{count} alerts in {seconds:.3} s, {} deltas, {:?}", deltas.len(), correlator.stats())?;
     if std::env::args().any(|argument| argument == "--incidents") {
         for incident in correlator.incidents(&TenantId::default()) {
-            writeln!(err, "{} {} {} {}: {}", incident.id, incident.alerts.len(), incident.score, incident.severity, incident.title)?;
+            writeln!(
+                err,
+                "{} {} {} {}: {}",
+                incident.id,
+                incident.alerts.len(),
+                incident.score,
+                incident.severity,
+                incident.title
+            )?;
         }
     }
     Ok(())

@@ -86,7 +86,14 @@ impl Aliases {
         }
     }
 
-    fn learn_pair(&mut self, kind: EntityType, a: (Key, &str), b: (Key, &str), time: Time, limit: usize) -> bool {
+    fn learn_pair(
+        &mut self,
+        kind: EntityType,
+        a: (Key, &str),
+        b: (Key, &str),
+        time: Time,
+        limit: usize,
+    ) -> bool {
         let known = |of: Key, partner: Key| {
             self.values.get(&of).is_some_and(|v| v.partners.iter().any(|(t, k)| *k == partner && *t <= time))
         };
@@ -103,7 +110,13 @@ impl Aliases {
         one || other
     }
 
-    fn insert(&mut self, entity_type: EntityType, (key, text): (Key, &str), partner: Key, time: Time) -> bool {
+    fn insert(
+        &mut self,
+        entity_type: EntityType,
+        (key, text): (Key, &str),
+        partner: Key,
+        time: Time,
+    ) -> bool {
         let value = self.values.entry(key).or_insert_with(|| Value {
             text: text.into(),
             entity_type,
@@ -149,7 +162,10 @@ impl Aliases {
     pub(crate) fn display(&self, key: Key, t: Time, limits: &AliasLimits) -> Option<Arc<str>> {
         let cluster = self.cluster(key, t, limits);
         let rank = |alias: &Alias| self.values.get(&alias.key).map_or(9, |v| v.form.rank());
-        cluster.iter().min_by_key(|alias| (rank(alias), Arc::clone(&alias.text))).map(|alias| Arc::clone(&alias.text))
+        cluster
+            .iter()
+            .min_by_key(|alias| (rank(alias), Arc::clone(&alias.text)))
+            .map(|alias| Arc::clone(&alias.text))
     }
 
     /// Whether a value stands for several things at time `t`, and therefore for none of them.
@@ -201,6 +217,14 @@ impl Form {
     }
 }
 
+/// Number of ranks of [`form_rank`].
+pub(crate) const FORMS: usize = 5;
+
+/// The rank of a value's form: the lower, the better people know an entity by it.
+pub(crate) fn form_rank(entity_type: EntityType, text: &str) -> usize {
+    Form::of(entity_type, text).rank() as usize
+}
+
 /// A GUID, a long hexadecimal number as agents use, or a cloud resource path.
 fn is_id(text: &str) -> bool {
     text.contains('/') || (text.len() >= 32 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-'))
@@ -233,8 +257,12 @@ mod tests {
         }
 
         fn of(&self, kind: EntityType, name: &str, t: i64) -> Vec<String> {
-            let mut texts: Vec<String> =
-                self.0.cluster(key(kind, name), Time(t), &self.1).iter().map(|a| a.text.to_string()).collect();
+            let mut texts: Vec<String> = self
+                .0
+                .cluster(key(kind, name), Time(t), &self.1)
+                .iter()
+                .map(|a| a.text.to_string())
+                .collect();
             texts.sort();
             texts
         }
@@ -249,7 +277,10 @@ mod tests {
         let mut table = Table::new();
         table.learn(EntityType::User, &["contoso\\alice", "s-1-5-21-1-2-3-1104"], 10);
         table.learn(EntityType::User, &["s-1-5-21-1-2-3-1104", "alice@contoso.com"], 20);
-        assert_eq!(table.of(EntityType::User, "contoso\\alice", 15), ["contoso\\alice", "s-1-5-21-1-2-3-1104"]);
+        assert_eq!(
+            table.of(EntityType::User, "contoso\\alice", 15),
+            ["contoso\\alice", "s-1-5-21-1-2-3-1104"]
+        );
         assert_eq!(table.of(EntityType::User, "contoso\\alice", 20).len(), 3);
         assert!(table.of(EntityType::User, "alice", 20).is_empty(), "looking alike is no proof");
     }
@@ -257,10 +288,16 @@ mod tests {
     #[test]
     fn a_value_of_many_is_nobodys() {
         let mut table = Table::new();
-        for (time, sid) in ["s-1-5-21-1-1-1-500", "s-1-5-21-2-2-2-500", "s-1-5-21-3-3-3-500"].iter().enumerate() {
+        for (time, sid) in
+            ["s-1-5-21-1-1-1-500", "s-1-5-21-2-2-2-500", "s-1-5-21-3-3-3-500"].iter().enumerate()
+        {
             table.learn(EntityType::User, &["administrator@local", sid], time as i64);
         }
-        assert_eq!(table.of(EntityType::User, "administrator@local", 1).len(), 3, "not yet known to be shared");
+        assert_eq!(
+            table.of(EntityType::User, "administrator@local", 1).len(),
+            3,
+            "not yet known to be shared"
+        );
         assert_eq!(table.of(EntityType::User, "administrator@local", 2), ["administrator@local"]);
         assert_eq!(table.of(EntityType::User, "s-1-5-21-1-1-1-500", 2), ["s-1-5-21-1-1-1-500"]);
     }
@@ -277,13 +314,22 @@ mod tests {
 
     #[test]
     fn the_order_of_learning_does_not_matter() {
-        let facts = [(["a@x", "s-1-5-1"], 5), (["s-1-5-1", "x\\a"], 3), (["a@x", "x\\a"], 9), (["a@x", "s-1-5-1"], 1)];
+        let facts = [
+            (["a@x", "s-1-5-1"], 5),
+            (["s-1-5-1", "x\\a"], 3),
+            (["a@x", "x\\a"], 9),
+            (["a@x", "s-1-5-1"], 1),
+        ];
         let mut forward = Table::new();
         let mut backward = Table::new();
         facts.iter().for_each(|(names, t)| forward.learn(EntityType::User, names, *t));
         facts.iter().rev().for_each(|(names, t)| backward.learn(EntityType::User, names, *t));
         for t in 0..10 {
-            assert_eq!(forward.of(EntityType::User, "x\\a", t), backward.of(EntityType::User, "x\\a", t), "at {t}");
+            assert_eq!(
+                forward.of(EntityType::User, "x\\a", t),
+                backward.of(EntityType::User, "x\\a", t),
+                "at {t}"
+            );
         }
     }
 

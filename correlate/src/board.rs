@@ -128,7 +128,8 @@ impl Board {
     /// Places an alert, joins it to its neighbours, and says what that changed.
     pub(crate) fn place(&mut self, alert: Arc<Alert>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
         self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
-        self.counts.entities_dropped += alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
+        self.counts.entities_dropped +=
+            alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
         self.count_counterparties(&resolved, alert.time, file);
         let node = self.node(alert, &mut resolved, file);
@@ -211,12 +212,16 @@ impl Board {
     /// How telling the rule is at this time: less where it fires on many, or on this one again and again.
     fn sigma(&self, alert: &Alert, resolved: &Resolved, file: &File) -> u32 {
         let generation = generation(alert.time, file);
-        let everywhere = self.entries.get(&Key::of_text("rule", &alert.rule.id)).map_or(0, |e| e.crowd(generation).count());
+        let everywhere = self
+            .entries
+            .get(&Key::of_text("rule", &alert.rule.id))
+            .map_or(0, |e| e.crowd(generation).count());
         let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
         let times_here = self.episodes.get(&resolved.scene).map_or(0, |e| e.count(generation));
-        let repeats = u64::from(log2(times_here + 1)) * u64::from(ONE) / u64::from(log2(file.sigma.repeats.max(2)));
+        let repeats =
+            u64::from(log2(times_here + 1)) * u64::from(ONE) / u64::from(log2(file.sigma.repeats.max(2)));
         let common = spread.max(repeats.min(u64::from(ONE)) as u32);
-        ONE - times(file.sigma.fall.0, common)
+        times(file.sigma.of(alert.severity), ONE - times(file.sigma.fall.0, common))
     }
 
     /// The earlier alert of the same episode, if there is one within the gap.
@@ -251,7 +256,13 @@ impl Board {
     }
 
     /// The asks that are worth looking up, with their rarity at the time of the alert.
-    pub(crate) fn weighed(&self, resolved: Resolved, facts: &Facts, index: Option<u32>, file: &File) -> Vec<Weighed> {
+    pub(crate) fn weighed(
+        &self,
+        resolved: Resolved,
+        facts: &Facts,
+        index: Option<u32>,
+        file: &File,
+    ) -> Vec<Weighed> {
         let Some(node) = index.map(|i| &self.nodes[i as usize]) else { return Vec::new() };
         let t = node.alert.time;
         let generation = generation(t, file);
@@ -260,12 +271,20 @@ impl Board {
             let alerts = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
             alerts.union(facts.rarity.crowd(key, t, file))
         };
-        let crowds: Vec<(u16, Crowd)> = resolved.asks.iter().map(|ask| (ask.entity, crowd(ask.post.key))).collect();
+        let crowds: Vec<(u16, Crowd)> =
+            resolved.asks.iter().map(|ask| (ask.entity, crowd(ask.post.key))).collect();
         let weigh_one = |ask: crate::resolve::Ask| {
             let weighing = file.weighing(ask.post.kind);
             // All aliases of one entity have one crowd.
-            let all = crowds.iter().filter(|(entity, _)| *entity == ask.entity).fold(Crowd::default(), |c, (_, d)| c.union(*d));
-            let measured = if ask.post.kind == Evidence::Process { ask.rarity } else { rarity(all.count(), weighing.free, weighing.population) };
+            let all = crowds
+                .iter()
+                .filter(|(entity, _)| *entity == ask.entity)
+                .fold(Crowd::default(), |c, (_, d)| c.union(*d));
+            let measured = if ask.post.kind == Evidence::Process {
+                ask.rarity
+            } else {
+                rarity(all.count(), weighing.free, weighing.population)
+            };
             let prior = weighing.prior.0;
             let believed = prior + times(ONE.saturating_sub(prior), trust);
             Weighed { rarity: times(measured, believed), ask }
@@ -290,7 +309,13 @@ impl Board {
             if self.forest.would_enter(candidate, index, strength) {
                 let (earlier, node) = (&self.nodes[candidate as usize], &self.nodes[index as usize]);
                 let weight = weigh(earlier, node, asks, file);
-                let edge = Edge { a: candidate, b: index, weight: weight.weight, gap_us: weight.gap_us, reasons: reasons(&weight, asks) };
+                let edge = Edge {
+                    a: candidate,
+                    b: index,
+                    weight: weight.weight,
+                    gap_us: weight.gap_us,
+                    reasons: reasons(&weight, asks),
+                };
                 self.connect(edge);
             }
         }
@@ -321,7 +346,9 @@ impl Board {
             let mut ring = std::mem::take(&mut self.entry(post.key).ring);
             let episode = self.nodes[index as usize].episode;
             ring.retain(|other| self.nodes[*other as usize].episode != episode);
-            let place = ring.partition_point(|other| self.nodes[*other as usize].order() < self.nodes[index as usize].order());
+            let place = ring.partition_point(|other| {
+                self.nodes[*other as usize].order() < self.nodes[index as usize].order()
+            });
             ring.insert(place, index);
             if ring.len() > file.neighbours {
                 ring.remove(0);
@@ -337,7 +364,8 @@ impl Board {
     /// The alerts of a component, by event time.
     pub(crate) fn component(&self, node: u32) -> Vec<u32> {
         let mut members: Vec<u32> = self.forest.members(node).collect();
-        members.sort_unstable_by(|a, b| self.nodes[*a as usize].order().cmp(&self.nodes[*b as usize].order()));
+        members
+            .sort_unstable_by(|a, b| self.nodes[*a as usize].order().cmp(&self.nodes[*b as usize].order()));
         members
     }
 
@@ -370,7 +398,8 @@ impl Board {
             let last = last_end.entry(self.forest.root(v as u32)).or_insert((i64::MIN, 0));
             *last = (last.0.max(node.end), last.1 + 1);
         }
-        let mut by_age: Vec<(i64, u32, usize)> = last_end.into_iter().map(|(root, (end, size))| (end, root, size)).collect();
+        let mut by_age: Vec<(i64, u32, usize)> =
+            last_end.into_iter().map(|(root, (end, size))| (end, root, size)).collect();
         by_age.sort_unstable();
         let is_retired = |(end, _, size): &(i64, u32, usize)| {
             let retired = *end < t || excess > 0;
@@ -382,9 +411,12 @@ impl Board {
 
     fn rename(&mut self, new_name: &[u32]) -> Vec<Arc<Alert>> {
         let mut edge_name = vec![NONE; self.edges.len()];
-        let used: std::collections::BTreeSet<u32> =
-            (0..self.nodes.len() as u32).filter(|v| new_name[*v as usize] != NONE).flat_map(|v| self.forest.edge_of(v)).collect();
-        let mut old_edges: Vec<Option<Edge>> = std::mem::take(&mut self.edges).into_iter().map(Some).collect();
+        let used: std::collections::BTreeSet<u32> = (0..self.nodes.len() as u32)
+            .filter(|v| new_name[*v as usize] != NONE)
+            .flat_map(|v| self.forest.edge_of(v))
+            .collect();
+        let mut old_edges: Vec<Option<Edge>> =
+            std::mem::take(&mut self.edges).into_iter().map(Some).collect();
         for old in used {
             if let Some(mut edge) = old_edges[old as usize].take() {
                 edge_name[old as usize] = self.edges.len() as u32;
@@ -402,7 +434,10 @@ impl Board {
         self.episodes.values_mut().for_each(|episode| episode.latest = new_name[episode.latest as usize]);
         let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.nodes).into_iter().enumerate().partition(|(v, _)| new_name[*v] != NONE);
-        self.nodes = kept.into_iter().map(|(_, node)| Node { episode: new_name[node.episode as usize], ..node }).collect();
+        self.nodes = kept
+            .into_iter()
+            .map(|(_, node)| Node { episode: new_name[node.episode as usize], ..node })
+            .collect();
         dropped.into_iter().map(|(_, node)| node.alert).collect()
     }
 
@@ -434,7 +469,8 @@ fn tie(a: &Node, b: &Node) -> u64 {
 impl Resolved {
     fn party_of(&self, entity: u16) -> Option<Party> {
         // Entities are numbered from 1 in the order of the alert; parties are unique, so look by key.
-        let keys: SmallVec<[Key; 8]> = self.asks.iter().filter(|ask| ask.entity == entity).map(|ask| ask.post.key).collect();
+        let keys: SmallVec<[Key; 8]> =
+            self.asks.iter().filter(|ask| ask.entity == entity).map(|ask| ask.post.key).collect();
         self.parties.iter().copied().find(|party| keys.contains(&party.key))
     }
 }

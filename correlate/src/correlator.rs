@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, IncidentStatus, TenantId, Watermark,
+    Alert, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
+    IncidentStatus, TenantId, Watermark,
 };
 
 use crate::error::CorrelateError;
@@ -120,7 +121,10 @@ impl Correlator {
     /// # Errors
     /// [`CorrelateError::UnknownIncident`], [`CorrelateError::UnknownAlert`], or [`CorrelateError::Input`] where
     /// it contradicts what it names.
-    pub fn apply(&mut self, input: AnalystInput) -> Result<(Vec<AnalystInput>, Vec<IncidentDelta>), CorrelateError> {
+    pub fn apply(
+        &mut self,
+        input: AnalystInput,
+    ) -> Result<(Vec<AnalystInput>, Vec<IncidentDelta>), CorrelateError> {
         let shard = self.shards.get(&input.tenant);
         let recorded = match shard {
             Some(shard) if input.alerts.is_empty() => record(shard, input)?,
@@ -170,15 +174,19 @@ fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, C
     let mut after = Vec::new();
     input.alerts = match &input.said {
         Said::SetStatus { status: IncidentStatus::Redirected, .. } => {
-            return Err(CorrelateError::Input("an incident is redirected by merging it, not by a status".to_owned()));
+            return Err(CorrelateError::Input(
+                "an incident is redirected by merging it, not by a status".to_owned(),
+            ));
         }
-        Said::Assign { incident, .. } | Said::SetStatus { incident, .. } | Said::Classify { incident, .. } => {
-            find(incident)?.alerts.clone()
-        }
+        Said::Assign { incident, .. }
+        | Said::SetStatus { incident, .. }
+        | Said::Classify { incident, .. } => find(incident)?.alerts.clone(),
         Said::Split { incident, leaving } => {
             let all = find(incident)?.alerts.clone();
             if leaving.is_empty() || leaving.len() == all.len() || leaving.iter().any(|a| !all.contains(a)) {
-                return Err(CorrelateError::Input(format!("a split takes some, but not all, alerts of {incident}")));
+                return Err(CorrelateError::Input(format!(
+                    "a split takes some, but not all, alerts of {incident}"
+                )));
             }
             all
         }

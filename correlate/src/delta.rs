@@ -73,7 +73,8 @@ impl Ledger {
         }
         let came_from = self.came_from(&incident, living);
         let was = |alert: &&AlertId| before.as_ref().is_none_or(|b| !b.alerts.contains(alert));
-        let added: Vec<AlertId> = if before.is_some() { incident.alerts.iter().filter(was).cloned().collect() } else { Vec::new() };
+        let added: Vec<AlertId> =
+            if before.is_some() { incident.alerts.iter().filter(was).cloned().collect() } else { Vec::new() };
         for alert in &incident.alerts {
             self.home.insert(alert.clone(), incident.id.clone());
         }
@@ -83,7 +84,9 @@ impl Ledger {
         let incident = Arc::new(incident);
         self.incidents.insert(incident.id.clone(), Arc::clone(&incident));
         Some(match (before, came_from) {
-            (Some(before), _) if incident.sealed && !before.sealed && added.is_empty() => IncidentDelta::Sealed { incident },
+            (Some(before), _) if incident.sealed && !before.sealed && added.is_empty() => {
+                IncidentDelta::Sealed { incident }
+            }
             (Some(_), _) => IncidentDelta::Updated { incident, added },
             (None, Some(from)) => IncidentDelta::Split { from, incident },
             (None, None) => IncidentDelta::Created { incident },
@@ -94,7 +97,8 @@ impl Ledger {
     fn came_from(&self, incident: &Incident, living: &BTreeSet<IncidentId>) -> Option<IncidentId> {
         let mut homes = incident.alerts.iter().map(|alert| self.home.get(alert));
         let first = homes.next()??;
-        let is_split = living.contains(first) && *first != incident.id && homes.all(|home| home == Some(first));
+        let is_split =
+            living.contains(first) && *first != incident.id && homes.all(|home| home == Some(first));
         is_split.then(|| first.clone())
     }
 

@@ -10,7 +10,9 @@ pub enum CorrelateError {
     #[error("snapshot is damaged or of another version: {0}; start without it and replay the log")]
     Snapshot(String),
     /// The snapshot was made under other parameters, whose scores must not be mixed with the present ones.
-    #[error("snapshot was made with parameters {found}, this engine runs with {expected}; replay the log, or load the old parameters")]
+    #[error(
+        "snapshot was made with parameters {found}, this engine runs with {expected}; replay the log, or load the old parameters"
+    )]
     ParametersChanged {
         /// Hash of the parameters in the snapshot.
         found: String,

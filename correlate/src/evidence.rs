@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn internal_addresses_are_weaker_evidence() {
-        for ip in ["10.1.2.3", "172.16.0.1", "192.168.9.9", "100.64.0.1", "169.254.3.4", "fe80::1", "fd00::1"] {
+        for ip in ["10.1.2.3", "172.16.0.1", "192.168.9.9", "100.64.0.1", "169.254.3.4", "fe80::1", "fd00::1"]
+        {
             assert_eq!(Evidence::of(EntityType::Ip, ip), Evidence::IpInternal, "{ip}");
         }
         for ip in ["8.8.8.8", "172.32.0.1", "2001:db8::1"] {

@@ -36,7 +36,14 @@ pub(crate) fn explain(shard: &Shard, a: &AlertId, b: &AlertId, file: &File) -> O
         ),
         None => apart(shard, node_a, node_b, file),
     };
-    Some(Explanation { a: a.clone(), b: b.clone(), path: Vec::new(), weakest: None, without_weakest: Vec::new(), text })
+    Some(Explanation {
+        a: a.clone(),
+        b: b.clone(),
+        path: Vec::new(),
+        weakest: None,
+        without_weakest: Vec::new(),
+        text,
+    })
 }
 
 fn together(a: &AlertId, b: &AlertId, group: &Group) -> Explanation {
@@ -47,7 +54,8 @@ fn together(a: &AlertId, b: &AlertId, group: &Group) -> Explanation {
         None => "One and the same alert.".to_owned(),
         Some(i) => {
             let link = &path[i];
-            let steps = if path.len() == 1 { "directly".to_owned() } else { format!("over {} joins", path.len()) };
+            let steps =
+                if path.len() == 1 { "directly".to_owned() } else { format!("over {} joins", path.len()) };
             format!(
                 "Joined {steps}; the {} is \"{}\" to \"{}\" with {} ({}, {} apart). Without it {} of {} alerts fall away.",
                 if path.len() == 1 { "join" } else { "weakest" },
@@ -115,7 +123,8 @@ fn side_of(joins: &[Join], without: &Join, b: &AlertId) -> Vec<AlertId> {
 fn apart(shard: &Shard, a: u32, b: u32, file: &File) -> String {
     let theta = share(file.theta.0);
     let Some(edge) = best_between(shard, a, b, file) else {
-        return "Not one incident: they share nothing that is rare enough and near enough in time to count.".to_owned();
+        return "Not one incident: they share nothing that is rare enough and near enough in time to count."
+            .to_owned();
     };
     let best = join(&shard.board, &edge);
     format!(
@@ -132,7 +141,8 @@ fn best_between(shard: &Shard, a: u32, b: u32, file: &File) -> Option<Edge> {
     /// Alerts of each side that are tried: an answer for a person must come within a second.
     const SIDE_MAX: usize = 60;
     let board = &shard.board;
-    let near = |v: u32| std::iter::once(v).chain(board.forest.members(v).filter(move |m| *m != v)).take(SIDE_MAX);
+    let near =
+        |v: u32| std::iter::once(v).chain(board.forest.members(v).filter(move |m| *m != v)).take(SIDE_MAX);
     let mut best: Option<Edge> = None;
     for (v, u) in near(b).flat_map(|v| near(a).map(move |u| (v, u))) {
         let Some(edge) = pair(board, shard, u, v, file) else { continue };
@@ -144,12 +154,19 @@ fn best_between(shard: &Shard, a: u32, b: u32, file: &File) -> Option<Edge> {
 }
 
 fn pair(board: &Board, shard: &Shard, u: u32, v: u32, file: &File) -> Option<Edge> {
-    let (u, v) = if board.nodes[u as usize].order() <= board.nodes[v as usize].order() { (u, v) } else { (v, u) };
+    let (u, v) =
+        if board.nodes[u as usize].order() <= board.nodes[v as usize].order() { (u, v) } else { (v, u) };
     let (a, b) = (&board.nodes[u as usize], &board.nodes[v as usize]);
     let resolved = Resolved::of(&b.alert, &shard.facts, file, &mut Stale::default());
     let asks = board.weighed(resolved, &shard.facts, Some(v), file);
     let weight = weigh(a, b, &asks, file);
-    (weight.weight > 0).then(|| Edge { a: u, b: v, weight: weight.weight, gap_us: weight.gap_us, reasons: reasons(&weight, &asks) })
+    (weight.weight > 0).then(|| Edge {
+        a: u,
+        b: v,
+        weight: weight.weight,
+        gap_us: weight.gap_us,
+        reasons: reasons(&weight, &asks),
+    })
 }
 
 fn because(join: &Join) -> String {

@@ -91,7 +91,8 @@ const fn counterparty_types(entity_type: EntityType) -> &'static [EntityType] {
 
 /// The counterparties of one party among those of its row.
 pub(crate) fn counterparties(of: Party, parties: &[Party]) -> impl Iterator<Item = Key> + '_ {
-    let others = move |wanted: EntityType| parties.iter().filter(move |p| p.entity_type == wanted && p.key != of.key);
+    let others =
+        move |wanted: EntityType| parties.iter().filter(move |p| p.entity_type == wanted && p.key != of.key);
     let wanted = counterparty_types(of.entity_type).iter().copied().find(|t| others(*t).next().is_some());
     wanted.into_iter().flat_map(others).map(|p| p.key)
 }
@@ -132,7 +133,14 @@ impl Facts {
         self.learn_processes(&names, RowImages::default(), alert.time, stale);
     }
 
-    fn learn_names(&mut self, tenant: &TenantId, names: &[Name<'_>], time: Time, file: &File, stale: &mut Stale) {
+    fn learn_names(
+        &mut self,
+        tenant: &TenantId,
+        names: &[Name<'_>],
+        time: Time,
+        file: &File,
+        stale: &mut Stale,
+    ) {
         let limit = file.limits.alias_values;
         for (i, name) in names.iter().enumerate() {
             if !matches!(name.entity_type, EntityType::User | EntityType::Device) {
@@ -154,7 +162,14 @@ impl Facts {
     }
 
     /// `ws-01` names `ws-01.contoso.com` as long as no other domain name begins with it.
-    fn learn_short_host(&mut self, tenant: &TenantId, name: &Name<'_>, time: Time, limit: usize, stale: &mut Stale) {
+    fn learn_short_host(
+        &mut self,
+        tenant: &TenantId,
+        name: &Name<'_>,
+        time: Time,
+        limit: usize,
+        stale: &mut Stale,
+    ) {
         let Some(short) = short_host(name.text) else { return };
         let key = Key::of(tenant, EntityType::Device, short);
         let pair = [(key, short), (name.key, name.text)];
@@ -237,7 +252,8 @@ impl<'a> Rows<'a> {
                 let entity_type = EntityType::from_name(self.types.value(i))?;
                 let role = Role::from_name(self.roles.value(i))?;
                 let text: &'a str = self.values.value(i);
-                let key = *keys.entry((entity_type, text)).or_insert_with(|| Key::of(tenant, entity_type, text));
+                let key =
+                    *keys.entry((entity_type, text)).or_insert_with(|| Key::of(tenant, entity_type, text));
                 Some(Name { entity_type, role, key, text })
             })
             .collect()

@@ -27,7 +27,12 @@ pub(crate) fn graph(shard: &Shard, incident: &Incident, file: &File) -> Incident
         work.entities(alert, shard, incident, file);
     }
     for join in &incident.joins {
-        work.relate(&format!("alert:{}", join.a), &format!("alert:{}", join.b), "joined", Some(join.weight_ppm));
+        work.relate(
+            &format!("alert:{}", join.a),
+            &format!("alert:{}", join.b),
+            "joined",
+            Some(join.weight_ppm),
+        );
     }
     work.bounded(incident, file.limits.graph_nodes)
 }
@@ -72,7 +77,9 @@ impl Work {
             }
         }
         for (parent, child) in [(Role::Parent, Role::Target), (Role::ActorParent, Role::Actor)] {
-            if let (Some([parent]), Some([child])) = (by_role.get(&parent).map(Vec::as_slice), by_role.get(&child).map(Vec::as_slice)) {
+            if let (Some([parent]), Some([child])) =
+                (by_role.get(&parent).map(Vec::as_slice), by_role.get(&child).map(Vec::as_slice))
+            {
                 let (parent, child) = (parent.clone(), child.clone());
                 self.relate(&parent, &child, "parent_of", None);
             }
@@ -101,7 +108,11 @@ impl Work {
         let (Some(a), Some(b)) = (self.by_id.get(from), self.by_id.get(to)) else { return };
         let is_known = self.graph.edges_connecting(*a, *b).any(|edge| edge.weight().relation == relation);
         if !is_known && a != b {
-            self.graph.add_edge(*a, *b, Relation { from: from.to_owned(), to: to.to_owned(), relation, weight_ppm });
+            self.graph.add_edge(
+                *a,
+                *b,
+                Relation { from: from.to_owned(), to: to.to_owned(), relation, weight_ppm },
+            );
         }
     }
 
@@ -109,12 +120,18 @@ impl Work {
         let mut ranked: Vec<NodeIndex> = self.graph.node_indices().collect();
         ranked.sort_by_key(|index| {
             let node = &self.graph[*index];
-            let rank = (node.severity.is_none(), std::cmp::Reverse(node.severity), node.time, std::cmp::Reverse(node.alerts));
+            let rank = (
+                node.severity.is_none(),
+                std::cmp::Reverse(node.severity),
+                node.time,
+                std::cmp::Reverse(node.alerts),
+            );
             (rank, node.id.clone())
         });
         // A third of the room stays for entities: alerts alone show no story.
         let alerts = ranked.iter().filter(|index| self.graph[**index].severity.is_some()).count();
-        let entities_kept = (ranked.len() - alerts).min(nodes_max.saturating_sub(alerts.min(nodes_max - nodes_max / 3)));
+        let entities_kept =
+            (ranked.len() - alerts).min(nodes_max.saturating_sub(alerts.min(nodes_max - nodes_max / 3)));
         let alerts_kept = alerts.min(nodes_max - entities_kept);
         let kept: BTreeSet<NodeIndex> =
             ranked[..alerts_kept].iter().chain(&ranked[alerts..alerts + entities_kept]).copied().collect();
@@ -122,9 +139,14 @@ impl Work {
         self.graph.retain_edges(|graph, edge| {
             graph.edge_endpoints(edge).is_some_and(|(a, b)| kept.contains(&a) && kept.contains(&b))
         });
-        let mut edges: Vec<GraphEdge> = self.graph.edge_references().map(|edge| graph_edge(edge.weight())).collect();
+        let mut edges: Vec<GraphEdge> =
+            self.graph.edge_references().map(|edge| graph_edge(edge.weight())).collect();
         edges.sort_by(|a, b| (&a.from, &a.to, &a.relation).cmp(&(&b.from, &b.to, &b.relation)));
-        let nodes = ranked.iter().filter(|index| kept.contains(index)).map(|index| self.graph[*index].clone()).collect();
+        let nodes = ranked
+            .iter()
+            .filter(|index| kept.contains(index))
+            .map(|index| self.graph[*index].clone())
+            .collect();
         IncidentGraph { incident: incident.id.clone(), nodes, edges, nodes_omitted }
     }
 }

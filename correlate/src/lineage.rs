@@ -94,7 +94,13 @@ impl Lineage {
 
     /// The process and its ancestors at time `t`, nearest first, up to the parameter's number of steps and not
     /// beyond what starts everything.
-    pub(crate) fn ancestry(&self, key: Key, t: Time, file: &File, weighing: &Weighing) -> SmallVec<[Ancestor; 6]> {
+    pub(crate) fn ancestry(
+        &self,
+        key: Key,
+        t: Time,
+        file: &File,
+        weighing: &Weighing,
+    ) -> SmallVec<[Ancestor; 6]> {
         let mut found: SmallVec<[Ancestor; 6]> = SmallVec::new();
         let mut at = Some(key);
         while let Some(key) = at.take() {
@@ -150,7 +156,9 @@ impl Process {
                 return false;
             }
             *known = time;
-        } else if self.children.len() >= CHILDREN_MAX && self.children.last().is_some_and(|last| *last < (time, child)) {
+        } else if self.children.len() >= CHILDREN_MAX
+            && self.children.last().is_some_and(|last| *last < (time, child))
+        {
             return false;
         } else {
             self.children.push((time, child));
@@ -198,7 +206,11 @@ mod tests {
     fn a_parent_of_a_crowd_is_no_family() {
         let mut lineage = Lineage::default();
         for child in 0..256 {
-            lineage.learn(&mention(100 + child, "tool.exe"), Some(&mention(1, "launcher.exe")), Time(child as i64));
+            lineage.learn(
+                &mention(100 + child, "tool.exe"),
+                Some(&mention(1, "launcher.exe")),
+                Time(child as i64),
+            );
         }
         assert_eq!(steps(&lineage, 100, 5), [(100, 0), (1, 1)]);
         assert_eq!(steps(&lineage, 100, 300), [(100, 0)]);

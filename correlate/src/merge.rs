@@ -93,7 +93,9 @@ impl Standing {
             }
             Said::Classify { classification, .. } => self.classification.clone_from(classification),
             // Whoever merges knows of the splits, assignments and closings before.
-            Said::Merge { .. } => *self = Standing { last: self.last, inputs: self.inputs, ..Standing::default() },
+            Said::Merge { .. } => {
+                *self = Standing { last: self.last, inputs: self.inputs, ..Standing::default() }
+            }
             Said::Split { leaving, .. } => drop(self.apart.insert(i, leaving.contains(alert))),
             Said::Veto { a, .. } => drop(self.apart.insert(i, a == alert)),
         }
@@ -111,13 +113,16 @@ impl Standing {
         if differ(&self.classification, &other.classification) {
             return Some("the incidents have different classifications".to_owned());
         }
-        let split = self.apart.iter().any(|(i, side)| other.apart.get(i).is_some_and(|theirs| theirs != side));
+        let split =
+            self.apart.iter().any(|(i, side)| other.apart.get(i).is_some_and(|theirs| theirs != side));
         split.then(|| "an analyst took them apart".to_owned())
     }
 
     fn absorb(&mut self, other: Standing) {
         let newer = other.last > self.last;
-        let pick = |mine: Option<String>, theirs: Option<String>| if newer { theirs.or(mine) } else { mine.or(theirs) };
+        let pick = |mine: Option<String>, theirs: Option<String>| {
+            if newer { theirs.or(mine) } else { mine.or(theirs) }
+        };
         self.assignee = pick(self.assignee.take(), other.assignee);
         self.classification = pick(self.classification.take(), other.classification);
         self.status = if newer { other.status.or(self.status) } else { self.status.or(other.status) };
@@ -129,9 +134,15 @@ impl Standing {
 }
 
 /// The groups of the component of `node`, and of every component that an input ties to it.
-pub(crate) fn groups(board: &Board, node: u32, claims: &Claims, nodes: &HashMap<AlertId, u32>) -> (Vec<Group>, Vec<Suggestion>) {
+pub(crate) fn groups(
+    board: &Board,
+    node: u32,
+    claims: &Claims,
+    nodes: &HashMap<AlertId, u32>,
+) -> (Vec<Group>, Vec<Suggestion>) {
     let component = board.component(node);
-    let is_plain = claims.inputs.is_empty() || component.iter().all(|n| claims.of(board.nodes[*n as usize].id()).is_empty());
+    let is_plain = claims.inputs.is_empty()
+        || component.iter().all(|n| claims.of(board.nodes[*n as usize].id()).is_empty());
     if is_plain {
         let mut joins: Vec<&Edge> = board.forest.edges(node).map(|e| &board.edges[e as usize]).collect();
         joins.sort_by_key(|edge| std::cmp::Reverse(board.strength(edge)));
@@ -168,19 +179,18 @@ struct Decided<'a> {
     group: HashMap<u32, usize>,
     standings: Vec<Standing>,
     joins: Vec<Join>,
-    suggestions: Vec<Suggestion>,
 }
 
 impl<'a> Decided<'a> {
     fn new(board: &'a Board, members: Vec<u32>, claims: &'a Claims) -> Self {
         let standings = members.iter().map(|n| claims.standing(board.nodes[*n as usize].id())).collect();
         let group = members.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-        Self { board, claims, members, group, standings, joins: Vec::new(), suggestions: Vec::new() }
+        Self { board, claims, members, group, standings, joins: Vec::new() }
     }
 
     fn groups(mut self, nodes: &HashMap<AlertId, u32>) -> (Vec<Group>, Vec<Suggestion>) {
         self.unite_inputs(nodes);
-        self.unite_edges();
+        let held_back = self.unite_edges(|_| true);
         let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
         for node in &self.members {
             groups.entry(self.group[node]).or_default().nodes.push(*node);
@@ -194,37 +204,64 @@ impl<'a> Decided<'a> {
                 group.joins.push(join);
             }
         }
-        (groups.into_values().collect(), self.suggestions)
+        (groups.into_values().collect(), held_back)
     }
 
-    /// What an analyst spoke of as one incident stays one, unless a split came later.
+    /// What an analyst spoke of as one incident stays one, unless a split came later: by its own edges as far as
+    /// they reach, by the analyst's word for the rest.
     fn unite_inputs(&mut self, nodes: &HashMap<AlertId, u32>) {
         for input in &self.claims.inputs {
             if matches!(input.said, Said::Split { .. } | Said::Veto { .. }) {
                 continue;
             }
-            let known: Vec<u32> =
-                input.alerts.iter().filter_map(|a| nodes.get(a)).copied().filter(|n| self.group.contains_key(n)).collect();
-            for pair in known.windows(2) {
-                if self.unite(pair[0], pair[1]).is_ok() {
-                    let (a, b) = (&self.board.nodes[pair[0] as usize], &self.board.nodes[pair[1] as usize]);
-                    self.joins.push(said_join(a.id(), b.id(), (b.begin - a.begin).abs(), &input.by));
+            let spoken: Vec<u32> = input
+                .alerts
+                .iter()
+                .filter_map(|a| nodes.get(a))
+                .copied()
+                .filter(|n| self.group.contains_key(n))
+                .collect();
+            let among: BTreeSet<u32> = spoken.iter().copied().collect();
+            self.unite_edges(|edge| among.contains(&edge.a) && among.contains(&edge.b));
+            let mut heads: Vec<u32> = Vec::new();
+            for node in spoken {
+                if !heads.iter().any(|head| self.unite_by_word(*head, node, &input.by)) {
+                    heads.push(node);
                 }
             }
         }
     }
 
-    fn unite_edges(&mut self) {
-        let edges: BTreeSet<u32> = self.members.iter().filter_map(|n| self.board.forest.edge_of(*n)).collect();
-        let mut edges: Vec<&Edge> = edges.into_iter().map(|e| &self.board.edges[e as usize]).collect();
+    /// Whether two alerts are one group now.
+    fn unite_by_word(&mut self, head: u32, node: u32, by: &str) -> bool {
+        match self.unite(head, node) {
+            Ok(()) => {
+                let (a, b) = (&self.board.nodes[head as usize], &self.board.nodes[node as usize]);
+                let (a, b) = if a.order() <= b.order() { (a, b) } else { (b, a) };
+                self.joins.push(said_join(a.id(), b.id(), b.begin - a.begin, by));
+                true
+            }
+            Err(None) => true,
+            Err(Some(_)) => false,
+        }
+    }
+
+    /// Unites over the wanted edges, strongest first; says which of them analysts' decisions hold back.
+    fn unite_edges(&mut self, wanted: impl Fn(&Edge) -> bool) -> Vec<Suggestion> {
+        let edges: BTreeSet<u32> =
+            self.members.iter().filter_map(|n| self.board.forest.edge_of(*n)).collect();
+        let mut edges: Vec<&Edge> =
+            edges.into_iter().map(|e| &self.board.edges[e as usize]).filter(|edge| wanted(edge)).collect();
         edges.sort_by_key(|edge| std::cmp::Reverse(self.board.strength(edge)));
+        let mut held_back = Vec::new();
         for edge in edges {
             match self.unite(edge.a, edge.b) {
                 Ok(()) => self.joins.push(join(self.board, edge)),
-                Err(Some(because)) => self.suggestions.push(Suggestion { join: join(self.board, edge), because }),
+                Err(Some(because)) => held_back.push(Suggestion { join: join(self.board, edge), because }),
                 Err(None) => {}
             }
         }
+        held_back
     }
 
     /// Makes one group of two; `Err(None)` where they are one already, else why they must not become one.

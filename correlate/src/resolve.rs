@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use event::{Alert, EntityType, Role, Time};
+use event::{Alert, Entity, EntityType, Role, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::alias::{FORMS, form_rank};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
 use crate::fixed::ONE;
@@ -53,7 +54,17 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     pub(crate) fn of(alert: &Alert, facts: &Facts, file: &File, stale: &mut Stale) -> Self {
-        let mut work = Work { facts, file, stale, t: alert.time, alert, asks: Vec::new(), posts: Vec::new(), entity: 0, tree_known: false };
+        let mut work = Work {
+            facts,
+            file,
+            stale,
+            t: alert.time,
+            alert,
+            asks: Vec::new(),
+            posts: Vec::new(),
+            entity: 0,
+            tree_known: false,
+        };
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
         let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
@@ -61,7 +72,7 @@ impl Resolved {
             work.entity += 1;
             let canonical = work.entity(entity.entity_type, entity.role, &entity.value);
             let party = Party { entity_type: entity.entity_type, key: canonical };
-            if !parties.contains(&party) {
+            if !parties.contains(&party) && is_counted(entity, alert) {
                 parties.push(party);
             }
             match entity.entity_type {
@@ -71,19 +82,43 @@ impl Resolved {
             }
         }
         work.rule();
-        let first = |of: &[(Role, Key)]| of.iter().min_by_key(|(role, key)| (role_rank(*role), *key)).map(|(_, key)| *key);
+        let first = |of: &[(Role, Key)]| {
+            of.iter().min_by_key(|(role, key)| (role_rank(*role), *key)).map(|(_, key)| *key)
+        };
         let (device, user) = (first(&devices), first(&users));
         let other = parties.iter().map(|p| p.key).min();
         let principal = device.or(user).or(other).unwrap_or_else(|| Key::of_text("alert", alert.id.as_str()));
         let scene = scene(&alert.rule.id, device, user, principal);
         let Work { asks, posts, tree_known, .. } = work;
-        Self { asks: unique(asks, |ask| ask.post), posts: unique(posts, |post| *post), parties, principal, scene, tree_known }
+        Self {
+            asks: unique(asks, |ask| ask.post),
+            posts: unique(posts, |post| *post),
+            parties,
+            principal,
+            scene,
+            tree_known,
+        }
     }
+}
+
+/// Whether an entity counts as a party of its own. An alert that lists several accounts lists all the names of
+/// each, without saying whose they are: then those of the most frequent form stand for the accounts.
+fn is_counted(entity: &Entity, alert: &Alert) -> bool {
+    if entity.role.is_single() || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
+        return true;
+    }
+    let mut counts = [0_usize; FORMS];
+    let alike =
+        alert.entities.iter().filter(|e| e.entity_type == entity.entity_type && e.role == entity.role);
+    alike.for_each(|e| counts[form_rank(e.entity_type, &e.value)] += 1);
+    let most = counts.iter().max().copied().unwrap_or_default();
+    counts.iter().position(|count| *count == most) == Some(form_rank(entity.entity_type, &entity.value))
 }
 
 /// The key of an episode: rule, device and user, or whatever else the alert is about.
 fn scene(rule: &str, device: Option<Key>, user: Option<Key>, principal: Key) -> Key {
-    let (a, b) = if device.is_none() && user.is_none() { (principal, None) } else { (device.unwrap_or(Key(0)), user) };
+    let (a, b) =
+        if device.is_none() && user.is_none() { (principal, None) } else { (device.unwrap_or(Key(0)), user) };
     Key::of_text("scene", &format!("{rule}\u{0}{:x}/{:x}", a.0, b.unwrap_or(Key(0)).0))
 }
 
@@ -163,10 +198,16 @@ impl Work<'_> {
         let canonical = self.aliased(key, value, kind);
         let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
         let named = (value.contains('@') && cluster.is_empty()).then(|| Arc::clone(value));
-        for address in cluster.iter().map(|a| Arc::clone(&a.text)).chain(named).filter(|text| text.contains('@')) {
+        for address in
+            cluster.iter().map(|a| Arc::clone(&a.text)).chain(named).filter(|text| text.contains('@'))
+        {
             let mailbox = Key::of(&self.alert.tenant, EntityType::Mailbox, &address);
             let is_named = address == *value;
-            self.add(Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true }, value, is_named);
+            self.add(
+                Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true },
+                value,
+                is_named,
+            );
         }
         canonical
     }
@@ -178,7 +219,11 @@ impl Work<'_> {
         self.stale.consult(owner);
         for alias in self.facts.aliases.cluster(owner, self.t, &self.file.alias) {
             self.stale.consult(alias.key);
-            self.add(Post { key: alias.key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, false);
+            self.add(
+                Post { key: alias.key, kind: Evidence::Mailbox, steps: 0, implied: false },
+                value,
+                false,
+            );
         }
         key
     }
@@ -198,7 +243,12 @@ impl Work<'_> {
         }
         for ancestor in ancestry.drain(..).filter(|a| a.steps + base <= self.file.tree.steps) {
             self.stale.consult(ancestor.key);
-            let post = Post { key: ancestor.key, kind: Evidence::Process, steps: ancestor.steps + base, implied: false };
+            let post = Post {
+                key: ancestor.key,
+                kind: Evidence::Process,
+                steps: ancestor.steps + base,
+                implied: false,
+            };
             self.posts.push(post);
             self.asks.push(Ask { post, value: ancestor.name, entity: self.entity, rarity: ancestor.rarity });
         }

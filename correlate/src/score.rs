@@ -63,7 +63,8 @@ pub(crate) fn weigh(a: &Node, b: &Node, asks: &[Weighed], file: &File) -> Weight
         }
     }
     weaken_foreign_trees(&mut best, a, b, file);
-    let mut reasons: SmallVec<[Hit; 4]> = best.iter().flatten().copied().filter(|hit| hit.score > 0).collect();
+    let mut reasons: SmallVec<[Hit; 4]> =
+        best.iter().flatten().copied().filter(|hit| hit.score > 0).collect();
     reasons.sort_by_key(|hit| (std::cmp::Reverse(hit.score), asks[hit.ask].ask.post));
     let together = reasons.iter().fold(0, |sum, hit| either(sum, hit.score));
     let weight = times(times(together, a.sigma.min(b.sigma)), kappa(a, b, file));
@@ -89,7 +90,15 @@ fn shared<'a>(asks: &'a [Weighed], posts: &'a [Post]) -> impl Iterator<Item = (u
     })
 }
 
-fn hit(i: usize, weighed: &Weighed, post: &Post, a: &Node, b: &Node, gap_us: i64, file: &File) -> Option<Hit> {
+fn hit(
+    i: usize,
+    weighed: &Weighed,
+    post: &Post,
+    a: &Node,
+    b: &Node,
+    gap_us: i64,
+    file: &File,
+) -> Option<Hit> {
     let own = &weighed.ask.post;
     let is_same_scene = own.kind == Evidence::Rule && a.principal == b.principal;
     if is_same_scene || (own.implied && post.implied) {

@@ -188,7 +188,9 @@ impl Shard {
     }
 
     fn seal(&mut self) {
-        while let Some(node) = self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark) {
+        while let Some(node) =
+            self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
+        {
             self.touched.extend(self.nodes.get(node.id()));
             self.provisional.pop_front();
         }
@@ -201,12 +203,16 @@ impl Shard {
     fn clean(&mut self, file: &File) {
         let excess = self.board.nodes.len().saturating_sub(file.limits.alerts);
         let day = self.watermark.0.div_euclid(DAY_US);
-        if (day <= self.cleaned && excess == 0) || self.watermark == Watermark::END.0 || self.sealed_len() == 0 {
+        if (day <= self.cleaned && excess == 0)
+            || self.watermark == Watermark::END.0
+            || self.sealed_len() == 0
+        {
             return;
         }
         self.cleaned = day.max(self.cleaned);
         self.take_back_to(self.sealed_len() as u32);
-        let touched: Vec<AlertId> = self.touched.iter().map(|n| self.board.nodes[*n as usize].id().clone()).collect();
+        let touched: Vec<AlertId> =
+            self.touched.iter().map(|n| self.board.nodes[*n as usize].id().clone()).collect();
         // A quarter more than needed, so that a full table is not cleaned for every alert.
         let excess = if excess > 0 { excess + file.limits.alerts / 4 } else { 0 };
         let horizon = self.watermark.0.saturating_sub(file.horizon.0.saturating_add(file.span_max.0));
@@ -219,7 +225,8 @@ impl Shard {
             self.known.remove(&alert.id);
         }
         self.facts.lineage.forget_before(Time(horizon));
-        self.nodes = self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
+        self.nodes =
+            self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
         self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
         self.place_waiting(file);
     }
@@ -268,7 +275,8 @@ impl Shard {
         let mut incident = blank(&self.tenant, &alerts);
         incident.joins.clone_from(&group.joins);
         incident.sealed = group.nodes.iter().all(|n| *n < sealed);
-        let sequence = group.nodes.iter().filter(|n| **n < sealed).map(|n| self.board.nodes[*n as usize].sequence).max();
+        let sequence =
+            group.nodes.iter().filter(|n| **n < sealed).map(|n| self.board.nodes[*n as usize].sequence).max();
         incident.version = version(sequence.unwrap_or(0), group.standing.inputs);
         incident.status = group.standing.status.unwrap_or(IncidentStatus::New);
         incident.assignee.clone_from(&group.standing.assignee);

@@ -29,15 +29,22 @@ pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Vec<u8> {
 }
 
 /// Reads a state back.
-pub(crate) fn read<T: for<'de> Deserialize<'de>>(parameters: &str, bytes: &[u8]) -> Result<T, CorrelateError> {
-    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| CorrelateError::Snapshot("not a snapshot".to_owned()))?;
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(
+    parameters: &str,
+    bytes: &[u8],
+) -> Result<T, CorrelateError> {
+    let body =
+        bytes.strip_prefix(MAGIC).ok_or_else(|| CorrelateError::Snapshot("not a snapshot".to_owned()))?;
     let envelope: Envelope<T> =
         ciborium::from_reader(body).map_err(|error| CorrelateError::Snapshot(error.to_string()))?;
     if envelope.version != VERSION {
         return Err(CorrelateError::Snapshot(format!("version {} is not {VERSION}", envelope.version)));
     }
     if envelope.parameters != parameters {
-        return Err(CorrelateError::ParametersChanged { found: envelope.parameters, expected: parameters.to_owned() });
+        return Err(CorrelateError::ParametersChanged {
+            found: envelope.parameters,
+            expected: parameters.to_owned(),
+        });
     }
     Ok(envelope.state)
 }

@@ -29,44 +29,57 @@ const LATENESS: i64 = 600;
 
 fn an_alert(n: usize) -> impl Strategy<Value = Input> {
     let entities = (0..5_u32, 0..4_u32, 0..6_u32, 0..3_u32, 0..12_u32);
-    (entities, 0..7_200_i64, 0..6_u32, 0..5_usize, 0..900_i64).prop_map(move |((host, user, process, ip, mask), s, rule, stage, span)| {
-        let user_text = [format!("user:u{user}@corp.example"), format!("user:corp\\u{user}"), format!("user:s-1-5-21-1-1-1-{user}")];
-        let host_text = [format!("device:h{host}.corp.example"), format!("device:h{host}")];
-        let mut entities = vec![host_text[mask as usize % 2].clone()];
-        if mask > 2 {
-            entities.push(user_text[mask as usize % 3].clone());
-        }
-        if mask > 5 {
-            entities.push(format!("process:h{host}/p{process}"));
-        }
-        if mask > 8 {
-            entities.push(format!("ip:203.0.113.{ip}"));
-        }
-        let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
-        let mut alert = alert(&format!("a{n:03}"), &format!("rule {rule}"), s, &texts).tactic(Tactic::ALL[2 + stage]);
-        alert.end_time = at(s + span % 300);
-        Input::Alert(Box::new(alert))
-    })
+    (entities, 0..7_200_i64, 0..6_u32, 0..5_usize, 0..900_i64).prop_map(
+        move |((host, user, process, ip, mask), s, rule, stage, span)| {
+            let user_text = [
+                format!("user:u{user}@corp.example"),
+                format!("user:corp\\u{user}"),
+                format!("user:s-1-5-21-1-1-1-{user}"),
+            ];
+            let host_text = [format!("device:h{host}.corp.example"), format!("device:h{host}")];
+            let mut entities = vec![host_text[mask as usize % 2].clone()];
+            if mask > 2 {
+                entities.push(user_text[mask as usize % 3].clone());
+            }
+            if mask > 5 {
+                entities.push(format!("process:h{host}/p{process}"));
+            }
+            if mask > 8 {
+                entities.push(format!("ip:203.0.113.{ip}"));
+            }
+            let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
+            let mut alert =
+                alert(&format!("a{n:03}"), &format!("rule {rule}"), s, &texts).tactic(Tactic::ALL[2 + stage]);
+            alert.end_time = at(s + span % 300);
+            Input::Alert(Box::new(alert))
+        },
+    )
 }
 
 fn some_rows() -> impl Strategy<Value = Input> {
-    (0..5_u32, 0..4_u32, 0..6_u32, 0..6_u32, 0..7_200_i64, any::<bool>()).prop_map(|(host, user, process, parent, s, with_sid)| {
-        let (hostname, account) = (format!("h{host}.corp.example"), format!("corp\\u{user}"));
-        let other = if with_sid { format!("s-1-5-21-1-1-1-{user}") } else { format!("u{user}@corp.example") };
-        let column = if with_sid { "actor_user_sid" } else { "actor_user_email" };
-        let (child, parent) = (format!("h{host}/p{process}"), format!("h{host}/p{parent}"));
-        Input::Rows(batch(
-            "process_activity",
-            &[(s, &[
-                ("device_hostname", &hostname),
-                ("actor_user_account", &account),
-                (column, &other),
-                ("process_uid", &child),
-                ("process_parent_uid", &parent),
-                ("process_file_path", "C:\\x\\tool.exe"),
-            ])],
-        ))
-    })
+    (0..5_u32, 0..4_u32, 0..6_u32, 0..6_u32, 0..7_200_i64, any::<bool>()).prop_map(
+        |(host, user, process, parent, s, with_sid)| {
+            let (hostname, account) = (format!("h{host}.corp.example"), format!("corp\\u{user}"));
+            let other =
+                if with_sid { format!("s-1-5-21-1-1-1-{user}") } else { format!("u{user}@corp.example") };
+            let column = if with_sid { "actor_user_sid" } else { "actor_user_email" };
+            let (child, parent) = (format!("h{host}/p{process}"), format!("h{host}/p{parent}"));
+            Input::Rows(batch(
+                "process_activity",
+                &[(
+                    s,
+                    &[
+                        ("device_hostname", &hostname),
+                        ("actor_user_account", &account),
+                        (column, &other),
+                        ("process_uid", &child),
+                        ("process_parent_uid", &parent),
+                        ("process_file_path", "C:\\x\\tool.exe"),
+                    ],
+                )],
+            ))
+        },
+    )
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
@@ -80,8 +93,12 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
 /// An order of arrival in which nothing is later than the allowed lateness, with some alerts twice.
 fn arrivals(all: Vec<Input>) -> impl Strategy<Value = Vec<Input>> {
     let n = all.len();
-    (Just(all), proptest::collection::vec(0..LATENESS * 1_000_000, n), proptest::collection::vec(any::<bool>(), n)).prop_map(
-        |(all, delays, twice)| {
+    (
+        Just(all),
+        proptest::collection::vec(0..LATENESS * 1_000_000, n),
+        proptest::collection::vec(any::<bool>(), n),
+    )
+        .prop_map(|(all, delays, twice)| {
             let mut order: Vec<(i64, Input)> = Vec::new();
             for ((input, delay), twice) in all.into_iter().zip(delays).zip(twice) {
                 if twice {
@@ -91,8 +108,7 @@ fn arrivals(all: Vec<Input>) -> impl Strategy<Value = Vec<Input>> {
             }
             order.sort_by_key(|(arrival, _)| *arrival);
             order.into_iter().map(|(_, input)| input).collect()
-        },
-    )
+        })
 }
 
 /// In order of time, in one batch, without a pause.
@@ -103,7 +119,9 @@ fn reference(all: &[Input]) -> String {
             correlator.observe(rows);
         }
     }
-    correlator.push(all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }));
+    correlator.push(
+        all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }),
+    );
     correlator.flush();
     state(&correlator)
 }
@@ -174,13 +192,16 @@ impl Consumer {
         held.sort_by(|a, b| a.id.cmp(&b.id));
         assert_eq!(told, held, "deltas tell all");
         for (from, to) in &self.redirects {
-            assert!(!self.incidents.contains_key(from) && self.incidents.contains_key(to), "{from} -> {to} is one hop");
+            assert!(
+                !self.incidents.contains_key(from) && self.incidents.contains_key(to),
+                "{from} -> {to} is one hop"
+            );
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn order_batches_duplicates_and_restarts_do_not_matter(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use correlate::{Correlator, Parameters};
 use event::{
-    Alert, AlertId, AttackTag, BatchBuilder, Class, ClassSchema, Domain, Entity, EntityType, EventBatch, Incident, NativeFields,
-    RecordRef, Role, RowMeta, RuleRef, Severity, Tactic, TenantId, Time, Watermark,
+    Alert, AlertId, AttackTag, BatchBuilder, Class, ClassSchema, Domain, Entity, EntityType, EventBatch,
+    Incident, NativeFields, RecordRef, Role, RowMeta, RuleRef, Severity, Tactic, TenantId, Time, Watermark,
 };
 
 /// 2026-03-02T08:00:00Z.

@@ -150,7 +150,9 @@ impl Entity {
             EntityType::User => canonical_user(value)?,
             EntityType::Device => canonical_device(value)?,
             EntityType::Url => value.split('#').next().unwrap_or_default().trim_end_matches('/').to_owned(),
+            EntityType::Domain if value == "localhost" => return None,
             EntityType::Domain => value.trim_end_matches('.').to_owned(),
+            EntityType::Mailbox => value.strip_prefix("smtp:").unwrap_or(&value).to_owned(),
             _ => value,
         };
         (!value.is_empty()).then(|| value.into())
@@ -253,6 +255,7 @@ mod tests {
         assert_eq!(canonical(EntityType::Ip, "20.1.2.3:50123"), Some("20.1.2.3".into()));
         assert_eq!(canonical(EntityType::Url, "https://A.example/x/#frag"), Some("https://a.example/x".into()));
         assert_eq!(canonical(EntityType::Device, "\\\\WS-01."), Some("ws-01".into()));
+        assert_eq!(canonical(EntityType::Mailbox, "SMTP:Alice@contoso.example"), Some("alice@contoso.example".into()));
     }
 
     #[test]
@@ -263,6 +266,7 @@ mod tests {
             (EntityType::User, "CONTOSO\\WS-01$"),
             (EntityType::User, "WS-01$@CONTOSO.EXAMPLE"),
             (EntityType::User, "-"),
+            (EntityType::Domain, "localhost"),
             (EntityType::Ip, "127.0.0.1"),
             (EntityType::Ip, "::1"),
             (EntityType::Ip, "not an address"),

@@ -73,10 +73,10 @@ impl<'a> Story<'a> {
         if let Some(users) = listed(&principals, "user") {
             place.push_str(&format!(" by {users}"));
         }
-        if place.is_empty() {
-            if let Some(ip) = listed(&self.names(EntityType::Ip), "address") {
-                place.push_str(&format!(" from {ip}"));
-            }
+        if place.is_empty()
+            && let Some(ip) = listed(&self.names(EntityType::Ip), "address")
+        {
+            place.push_str(&format!(" from {ip}"));
         }
         place
     }

@@ -148,7 +148,7 @@ impl Entity {
         let value = match entity_type {
             EntityType::Ip => canonical_ip(&value)?,
             EntityType::User => canonical_user(value)?,
-            EntityType::Device => canonical_device(value)?,
+            EntityType::Device => canonical_device(&value)?,
             EntityType::Url => value.split('#').next().unwrap_or_default().trim_end_matches('/').to_owned(),
             EntityType::Domain if value == "localhost" => return None,
             EntityType::Domain => value.trim_end_matches('.').to_owned(),
@@ -234,9 +234,9 @@ fn canonical_user(value: String) -> Option<String> {
     (!machine_scoped && !well_known && !is_machine && !name.is_empty()).then_some(value)
 }
 
-fn canonical_device(value: String) -> Option<String> {
-    let value = value.trim_start_matches('\\').trim_end_matches('.').to_owned();
-    (value != "localhost" && value != "workgroup" && !value.is_empty()).then_some(value)
+fn canonical_device(value: &str) -> Option<String> {
+    let value = value.trim_start_matches('\\').trim_end_matches('.');
+    (value != "localhost" && value != "workgroup" && !value.is_empty()).then(|| value.to_owned())
 }
 
 #[cfg(test)]

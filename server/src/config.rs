@@ -38,7 +38,7 @@ pub(crate) struct Kafka {
     pub(crate) bootstrap: String,
     pub(crate) group: String,
     pub(crate) dead_letter_topic: String,
-    pub(crate) output_prefix: String,
+    pub(crate) forward: bool,
     pub(crate) topics: Vec<Topic>,
     pub(crate) settings: BTreeMap<String, String>,
 }

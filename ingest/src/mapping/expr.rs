@@ -82,6 +82,7 @@ pub(crate) enum Step {
 
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // The words of the mapping format.
 pub(crate) enum Part {
     Basename,
     Dirname,

@@ -21,7 +21,7 @@ use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
 use crate::config::{self, Config};
 use crate::engine::{
-    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics,
+    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics, deliver_to_kafka,
     stop_on_signals,
 };
 use crate::output::{Lines, note};
@@ -101,10 +101,15 @@ impl Daemon {
         let sources = sources(&config, &content, &journal).await?;
         let edr = EdrConnection::configured(&config.respond.edr)?;
         let mappings = Arc::clone(&content.mappings);
+        let kafka = config.kafka.clone();
+        let forwards = kafka.forward && !kafka.bootstrap.is_empty();
         let pipeline = Pipeline::open(stores.clone(), pipeline_options(&config, content), now()).await?;
         let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config));
         let engine = tokio::spawn(engine.run(stopping.clone()));
         let state = stores.state.clone();
+        if forwards {
+            deliver_to_kafka(state.clone(), &kafka, stopping.clone())?;
+        }
         let intake = Intake { journal: journal.clone(), mappings };
         let api = ApiState { state: state.clone(), hunt, engine: handle, metrics, ingest: intake, stopping: stopping.clone() };
         let router = api::router(api, auth, config.api.ingest_body_bytes_max);

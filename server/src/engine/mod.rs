@@ -5,15 +5,18 @@
 //! pipeline.rs    batches, alerts -> incidents, actions, stored rows  (correlate, respond, store)
 //! live.rs        the daemon's loop: sources, ticks, commands of the API, orderly stop
 //! executor.rs    lets decided commands out, one at a time, and reports back
+//! delivery.rs    the outbox to Kafka
 //! topics.rs      how the records of a topic are read
 //! ```
 
+mod delivery;
 mod detection;
 mod executor;
 mod live;
 mod pipeline;
 mod topics;
 
+pub(crate) use delivery::deliver_to_kafka;
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::EdrConnection;
 pub(crate) use live::{

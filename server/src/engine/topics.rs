@@ -35,11 +35,6 @@ impl Topics {
         Self { routes, ..Self::all(SourceKindHint::Auto, TenantId::default()) }
     }
 
-    /// Adds or replaces the route of a topic.
-    pub(crate) fn insert(&mut self, topic: &str, route: Route) {
-        self.routes.insert(topic.into(), route);
-    }
-
     pub(crate) fn route(&self, topic: &str) -> &Route {
         self.routes.get(topic).unwrap_or(&self.other)
     }

@@ -43,7 +43,11 @@ fn outcome(portions: &[(Vec<EventBatch>, Vec<Alert>)], backwards: bool) -> Strin
 fn correlate(c: &mut Criterion) {
     eprintln!("{}", benches::machine());
     let portions = portions(100_000);
-    assert_eq!(outcome(&portions, false), outcome(&portions, true), "the order of arrival must not change an incident");
+    assert_eq!(
+        outcome(&portions, false),
+        outcome(&portions, true),
+        "the order of arrival must not change an incident"
+    );
     let alerts: usize = portions.iter().map(|(_, alerts)| alerts.len()).sum();
     let rows: usize = portions.iter().flat_map(|(batches, _)| batches).map(EventBatch::len).sum();
     let mut group = c.benchmark_group("correlate");

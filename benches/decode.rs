@@ -22,7 +22,12 @@ fn rows(corpus: &Corpus, poll: usize) -> BTreeMap<String, String> {
     let mut decoder = decoder(&NativeWanted::default());
     let mut rows = BTreeMap::new();
     for chunk in corpus.records.chunks(poll) {
-        let decoded = decoder.decode(chunk, &SourceKindHint::Auto, &TenantId::default(), Time::from_secs(1_800_000_000));
+        let decoded = decoder.decode(
+            chunk,
+            &SourceKindHint::Auto,
+            &TenantId::default(),
+            Time::from_secs(1_800_000_000),
+        );
         for batch in &decoded.batches {
             for row in 0..batch.len() {
                 let uid = batch.record(row).to_string() + batch.text("event_uid", row).unwrap_or_default();
@@ -58,8 +63,23 @@ fn bench(c: &mut Criterion, corpus: &Corpus, native: &[&str]) {
 
 fn decode(c: &mut Criterion) {
     eprintln!("{}", benches::machine());
-    let native = ["Image", "CommandLine", "ParentImage", "User", "TargetObject", "Details", "SourceImage", "TargetImage",
-        "GrantedAccess", "CallTrace", "ImageLoaded", "TargetFilename", "EventID", "Provider_Name", "ScriptBlockText"];
+    let native = [
+        "Image",
+        "CommandLine",
+        "ParentImage",
+        "User",
+        "TargetObject",
+        "Details",
+        "SourceImage",
+        "TargetImage",
+        "GrantedAccess",
+        "CallTrace",
+        "ImageLoaded",
+        "TargetFilename",
+        "EventID",
+        "Provider_Name",
+        "ScriptBlockText",
+    ];
     if let Some(corpus) = benches::windows_records().expect("the data is readable") {
         bench(c, &corpus, &[]);
         bench(c, &corpus, &native);

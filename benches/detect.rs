@@ -17,7 +17,8 @@ fn batches(rules: &RuleSet, corpus: &benches::Corpus, poll: usize) -> Vec<EventB
 }
 
 fn alert_ids(rules: &RuleSet, batches: &[EventBatch]) -> Vec<String> {
-    let mut ids: Vec<String> = batches.iter().flat_map(|b| rules.evaluate(b)).map(|a| a.id.to_string()).collect();
+    let mut ids: Vec<String> =
+        batches.iter().flat_map(|b| rules.evaluate(b)).map(|a| a.id.to_string()).collect();
     ids.sort();
     ids
 }

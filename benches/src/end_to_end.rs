@@ -85,7 +85,8 @@ fn measure(args: &Args, events: u64, scratch: &Path) -> anyhow::Result<Run> {
 }
 
 fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.sort();
     Ok(files)
 }
@@ -96,7 +97,8 @@ fn watch(child: &mut Child) -> anyhow::Result<u64> {
     let mut peak = 0;
     while child.try_wait()?.is_none() {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
+        let kib =
+            text.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
         peak = kib.and_then(|k| k.parse().ok()).unwrap_or(peak).max(peak);
         std::thread::sleep(Duration::from_millis(20));
     }

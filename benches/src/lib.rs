@@ -19,7 +19,8 @@ pub struct Corpus {
 
 /// The folder with public real-world data: `ASTERISM_DATA`, or `../shared/data`.
 pub fn data_dir() -> Option<PathBuf> {
-    let dir = std::env::var_os("ASTERISM_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let dir =
+        std::env::var_os("ASTERISM_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
     let from_workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(&dir);
     [dir, from_workspace].into_iter().find(|d| d.is_dir())
 }
@@ -40,7 +41,8 @@ pub fn simulated_records(events: u64, wanted: impl Fn(&str) -> bool) -> Corpus {
     let start = Time::from_secs(1_772_434_800);
     let company = Company::new(CompanyOptions { seed: 1, start, ..CompanyOptions::default() });
     let options = GenerateOptions { events: Some(events), ..GenerateOptions::default() };
-    let records = Generator::new(company, options).filter(|r| wanted(&r.topic)).map(|r| r.payload.into_bytes());
+    let records =
+        Generator::new(company, options).filter(|r| wanted(&r.topic)).map(|r| r.payload.into_bytes());
     corpus(format!("simulated company, {events} records"), records)
 }
 

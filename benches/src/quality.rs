@@ -32,10 +32,14 @@ fn main() -> anyhow::Result<()> {
     let alerts = args.alerts.unwrap_or_else(|| data.join("alerts/xdr_alerts.ndjson.zst"));
     let truth = args.truth.unwrap_or_else(|| data.join("groundtruth/xdr_alert_to_incident.ndjson.zst"));
     let truth = grouping(&read(&truth)?)?;
-    let output = Command::new(&args.asterism).args(["correlate", "--source", "auto"]).arg(&alerts).output()?;
+    let output =
+        Command::new(&args.asterism).args(["correlate", "--source", "auto"]).arg(&alerts).output()?;
     ensure!(output.status.success(), "correlate failed: {}", String::from_utf8_lossy(&output.stderr));
     let predicted = grouping(&output.stdout)?;
-    println!("{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}", "grouping", "groups", "b3_p", "b3_r", "b3_f1", "pair_f", "merged");
+    println!(
+        "{:<28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}",
+        "grouping", "groups", "b3_p", "b3_r", "b3_f1", "pair_f", "merged"
+    );
     print_row("asterism", &truth, &predicted);
     print_row("one group", &truth, &truth.keys().map(|a| (a.clone(), "all".to_owned())).collect());
     print_row("every alert alone", &truth, &truth.keys().map(|a| (a.clone(), a.clone())).collect());
@@ -60,7 +64,9 @@ fn grouping(ndjson: &[u8]) -> anyhow::Result<BTreeMap<String, String>> {
     lines
         .map(|line| {
             let row: Value = serde_json::from_slice(line)?;
-            let text = |key: &str| row[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {row}"));
+            let text = |key: &str| {
+                row[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {row}"))
+            };
             Ok((text("alert_id")?, text("incident")?))
         })
         .collect()
@@ -68,5 +74,9 @@ fn grouping(ndjson: &[u8]) -> anyhow::Result<BTreeMap<String, String>> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if path.extension().is_some_and(|e| e == "zst") { Ok(zstd::decode_all(bytes.as_slice())?) } else { Ok(bytes) }
+    if path.extension().is_some_and(|e| e == "zst") {
+        Ok(zstd::decode_all(bytes.as_slice())?)
+    } else {
+        Ok(bytes)
+    }
 }

@@ -93,7 +93,8 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Domain; 5] = [Domain::Email, Domain::Endpoint, Domain::Identity, Domain::App, Domain::Network];
+    pub const ALL: [Domain; 5] =
+        [Domain::Email, Domain::Endpoint, Domain::Identity, Domain::App, Domain::Network];
 
     /// The lower-case name.
     pub const fn as_str(self) -> &'static str {
@@ -176,10 +177,11 @@ impl Tactic {
     /// From `initial_access`, `initial-access`, `InitialAccess`, `Initial Access` or `TA0001`.
     pub fn from_name(name: &str) -> Option<Self> {
         const IDS: [&str; 14] = [
-            "ta0043", "ta0042", "ta0001", "ta0002", "ta0003", "ta0004", "ta0005", "ta0006", "ta0007", "ta0008", "ta0009",
-            "ta0011", "ta0010", "ta0040",
+            "ta0043", "ta0042", "ta0001", "ta0002", "ta0003", "ta0004", "ta0005", "ta0006", "ta0007",
+            "ta0008", "ta0009", "ta0011", "ta0010", "ta0040",
         ];
-        let squash = |s: &str| s.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        let squash =
+            |s: &str| s.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         let wanted = squash(name);
         let by_id = IDS.iter().position(|id| *id == wanted).map(|i| Tactic::ALL[i]);
         by_id.or_else(|| Tactic::ALL.into_iter().find(|t| squash(t.as_str()) == wanted))
@@ -208,7 +210,8 @@ impl AttackTag {
         let tag = tag.trim();
         let tag = tag.strip_prefix("attack.").unwrap_or(tag);
         let digits = tag.strip_prefix(['t', 'T']).filter(|rest| {
-            rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+            rest.starts_with(|c: char| c.is_ascii_digit())
+                && rest.bytes().all(|c| c.is_ascii_digit() || c == b'.')
         });
         match digits {
             Some(digits) => Some(AttackTag::Technique(format!("T{digits}").into())),
@@ -269,8 +272,11 @@ pub struct Alert {
 impl Alert {
     /// The tactics of the alert, in kill-chain order.
     pub fn tactics(&self) -> Vec<Tactic> {
-        let mut tactics: Vec<Tactic> =
-            self.attack.iter().filter_map(|t| if let AttackTag::Tactic(t) = t { Some(*t) } else { None }).collect();
+        let mut tactics: Vec<Tactic> = self
+            .attack
+            .iter()
+            .filter_map(|t| if let AttackTag::Tactic(t) = t { Some(*t) } else { None })
+            .collect();
         tactics.sort_unstable();
         tactics.dedup();
         tactics
@@ -289,7 +295,10 @@ mod tests {
     #[test]
     fn reads_attack_tags() {
         assert_eq!(AttackTag::parse("attack.t1003.001"), Some(AttackTag::Technique("T1003.001".into())));
-        assert_eq!(AttackTag::parse("attack.credential-access"), Some(AttackTag::Tactic(Tactic::CredentialAccess)));
+        assert_eq!(
+            AttackTag::parse("attack.credential-access"),
+            Some(AttackTag::Tactic(Tactic::CredentialAccess))
+        );
         assert_eq!(AttackTag::parse("CommandAndControl"), Some(AttackTag::Tactic(Tactic::CommandAndControl)));
         assert_eq!(AttackTag::parse("TA0010"), Some(AttackTag::Tactic(Tactic::Exfiltration)));
         assert_eq!(AttackTag::parse("attack.g0016"), None);

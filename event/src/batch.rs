@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray,
+};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +35,9 @@ impl Logsource {
     /// every key of the rule is present and equal (lower case on both sides).
     pub fn covers(&self, event: &Logsource) -> bool {
         let key = |rule: &Option<Arc<str>>, event: &Option<Arc<str>>| rule.is_none() || rule == event;
-        key(&self.product, &event.product) && key(&self.category, &event.category) && key(&self.service, &event.service)
+        key(&self.product, &event.product)
+            && key(&self.category, &event.category)
+            && key(&self.service, &event.service)
     }
 }
 
@@ -157,7 +161,9 @@ impl EventBatch {
 
     /// The entities of a row.
     pub fn entities(&self, row: usize) -> Vec<Entity> {
-        let Some(list) = self.column(ENTITIES).and_then(|c| c.as_list_opt::<i32>()) else { return Vec::new() };
+        let Some(list) = self.column(ENTITIES).and_then(|c| c.as_list_opt::<i32>()) else {
+            return Vec::new();
+        };
         let (start, end) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
         let members: &StructArray = list.values().as_struct();
         let text = |i: usize| members.column(i).as_string_view();
@@ -175,7 +181,8 @@ impl EventBatch {
 
     /// Some of the rows, in order.
     pub fn slice(&self, offset: usize, length: usize) -> EventBatch {
-        let fields = self.native.fields.iter().map(|(name, column)| (Arc::clone(name), column.slice(offset, length)));
+        let fields =
+            self.native.fields.iter().map(|(name, column)| (Arc::clone(name), column.slice(offset, length)));
         EventBatch {
             class: self.class,
             meta: Arc::clone(&self.meta),
@@ -242,7 +249,11 @@ impl EntityColumn {
         }
         let members = StructArray::new(
             entity_fields(),
-            vec![Arc::new(self.types.finish()), Arc::new(self.roles.finish()), Arc::new(self.values.finish())],
+            vec![
+                Arc::new(self.types.finish()),
+                Arc::new(self.roles.finish()),
+                Arc::new(self.values.finish()),
+            ],
             None,
         );
         let item = Arc::new(Field::new("item", DataType::Struct(entity_fields()), false));

@@ -1,12 +1,11 @@
 //! Builds batches column by column; entities are derived from the columns that name them.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch, StringViewBuilder,
-    TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, ListArray, ListBuilder,
+    RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -224,64 +223,102 @@ fn parse_int(value: &str) -> Option<i64> {
     let value = value.trim();
     match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16).ok().map(|n| n as i64),
-        None => value.parse().ok().or_else(|| value.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)),
+        None => value.parse().ok().or_else(|| {
+            value.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)
+        }),
     }
 }
 
-/// The entity columns of a batch: index, type, role, array. Columns without a value are left out.
-type Naming<'a> = (EntityType, Role, &'a ArrayRef);
+/// A column whose values name entities, read by row.
+struct Naming<'a> {
+    entity_type: EntityType,
+    role: Role,
+    values: Names<'a>,
+    /// The value of an earlier row and what it names: neighbours mostly share device and user.
+    last: Option<(&'a str, Option<Arc<str>>)>,
+}
 
-fn entities_of(schema: &ClassSchema, arrays: &[ArrayRef], rows: usize, extra: &[Vec<Entity>]) -> ArrayRef {
-    let naming: Vec<Naming<'_>> = schema
-        .columns
-        .iter()
-        .zip(arrays)
-        .filter_map(|(c, array): (&Column, &ArrayRef)| c.entity.map(|(t, r)| (t, r, array)))
-        .filter(|(_, _, array)| array.null_count() < rows)
-        .collect();
-    let mut column = EntityColumn::default();
-    let mut canonical: HashMap<(EntityType, Cow<'_, str>), Option<Arc<str>>> = HashMap::new();
-    let mut row_entities: Vec<(EntityType, Role, Arc<str>)> = Vec::new();
-    for row in 0..rows {
-        row_entities.clear();
-        let mut name = |entity_type, role, raw: &str, out: &mut Vec<(EntityType, Role, Arc<str>)>| {
-            let key = (entity_type, Cow::Borrowed(raw));
-            let value = match canonical.get(&key) {
-                Some(value) => value.clone(),
-                None => {
-                    let value = Entity::canonical(entity_type, raw);
-                    canonical.insert((entity_type, Cow::Owned(raw.to_owned())), value.clone());
-                    value
-                }
-            };
-            if let Some(value) = value {
-                let entity = (entity_type, role, value);
-                if !out.contains(&entity) {
-                    out.push(entity);
+enum Names<'a> {
+    One(&'a StringViewArray),
+    Many(&'a ListArray, &'a StringViewArray),
+}
+
+/// Canonical values of a batch, by type and raw value.
+type Canonical<'a> = HashMap<(EntityType, &'a str), Option<Arc<str>>, foldhash::fast::FixedState>;
+
+/// The entity columns of a batch. Columns without a value are left out.
+fn naming_columns<'a>(schema: &ClassSchema, arrays: &'a [ArrayRef], rows: usize) -> Vec<Naming<'a>> {
+    let naming = |(column, array): (&Column, &'a ArrayRef)| {
+        let (entity_type, role) = column.entity.filter(|_| array.null_count() < rows)?;
+        let values = match array.data_type() {
+            DataType::Utf8View => Names::One(array.as_string_view()),
+            DataType::List(_) => {
+                Names::Many(array.as_list(), array.as_list::<i32>().values().as_string_view())
+            }
+            _ => return None,
+        };
+        Some(Naming { entity_type, role, values, last: None })
+    };
+    schema.columns.iter().zip(arrays).filter_map(naming).collect()
+}
+
+impl<'a> Naming<'a> {
+    fn each(
+        &mut self,
+        row: usize,
+        canonical: &mut Canonical<'a>,
+        out: &mut Vec<(EntityType, Role, Arc<str>)>,
+    ) {
+        match self.values {
+            Names::One(array) if array.is_valid(row) => self.name(array.value(row), canonical, out),
+            Names::Many(list, members) if list.is_valid(row) => {
+                let (start, end) =
+                    (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+                for i in (start..end).filter(|i| members.is_valid(*i)) {
+                    self.name(members.value(i), canonical, out);
                 }
             }
-        };
-        for (entity_type, role, array) in &naming {
-            for_each_text(array, row, |raw| name(*entity_type, *role, raw, &mut row_entities));
+            _ => {}
         }
-        for entity in extra.get(row).into_iter().flatten() {
-            row_entities.push((entity.entity_type, entity.role, Arc::clone(&entity.value)));
-        }
-        column.push_row(row_entities.iter().map(|(t, r, v)| (*t, *r, v.as_ref())));
     }
-    column.finish()
+
+    fn name(
+        &mut self,
+        raw: &'a str,
+        canonical: &mut Canonical<'a>,
+        out: &mut Vec<(EntityType, Role, Arc<str>)>,
+    ) {
+        let value = match &self.last {
+            Some((last, value)) if *last == raw => value.clone(),
+            _ => {
+                let make = || Entity::canonical(self.entity_type, raw);
+                let value = canonical.entry((self.entity_type, raw)).or_insert_with(make).clone();
+                self.last = Some((raw, value.clone()));
+                value
+            }
+        };
+        let entity = value.map(|value| (self.entity_type, self.role, value));
+        out.extend(entity.filter(|entity| !out.contains(entity)));
+    }
 }
 
-fn for_each_text(array: &ArrayRef, row: usize, mut f: impl FnMut(&str)) {
-    if array.is_null(row) {
-        return;
-    }
-    match array.data_type() {
-        DataType::Utf8View => f(array.as_string_view().value(row)),
-        DataType::List(_) => {
-            let members = array.as_list::<i32>().value(row);
-            members.as_string_view().iter().flatten().for_each(f);
+fn entities_of(schema: &ClassSchema, arrays: &[ArrayRef], rows: usize, extra: &[Vec<Entity>]) -> ArrayRef {
+    let mut naming = naming_columns(schema, arrays, rows);
+    let mut column = EntityColumn::default();
+    let mut canonical = Canonical::default();
+    let mut entities: Vec<(EntityType, Role, Arc<str>)> = Vec::new();
+    for row in 0..rows {
+        entities.clear();
+        for names in &mut naming {
+            names.each(row, &mut canonical, &mut entities);
         }
-        _ => {}
+        for entity in extra.get(row).into_iter().flatten() {
+            let entity = (entity.entity_type, entity.role, Arc::clone(&entity.value));
+            if !entities.contains(&entity) {
+                entities.push(entity);
+            }
+        }
+        column.push_row(entities.iter().map(|(t, r, v)| (*t, *r, v.as_ref())));
     }
+    column.finish()
 }

@@ -301,7 +301,11 @@ mod tests {
                 .iter()
                 .map(|c| {
                     let entity = c.entity.map(|(t, r)| format!(" @{t}/{r}")).unwrap_or_default();
-                    let nullable = if schema.arrow.field_with_name(&c.name).unwrap().is_nullable() { "" } else { " required" };
+                    let nullable = if schema.arrow.field_with_name(&c.name).unwrap().is_nullable() {
+                        ""
+                    } else {
+                        " required"
+                    };
                     format!("{} {:?} {}{nullable}{entity}", c.name, c.column_type, c.path)
                 })
                 .collect();

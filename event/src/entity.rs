@@ -214,20 +214,38 @@ fn canonical_ip(value: &str) -> Option<String> {
     };
     let ip: std::net::IpAddr = bare.parse().ok()?;
     let ip = ip.to_canonical();
-    let names_nothing = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.to_string() == "255.255.255.255";
+    let names_nothing =
+        ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.to_string() == "255.255.255.255";
     (!names_nothing).then(|| ip.to_string())
 }
 
 /// Accounts that exist on every machine name no one: joining on them would join everything.
 fn canonical_user(value: String) -> Option<String> {
     const WELL_KNOWN: [&str; 12] = [
-        "system", "local service", "network service", "anonymous logon", "s-1-5-18", "s-1-5-19", "s-1-5-20",
-        "s-1-5-7", "s-1-0-0", "not available", "root", "everyone",
+        "system",
+        "local service",
+        "network service",
+        "anonymous logon",
+        "s-1-5-18",
+        "s-1-5-19",
+        "s-1-5-20",
+        "s-1-5-7",
+        "s-1-0-0",
+        "not available",
+        "root",
+        "everyone",
     ];
     let name = value.rsplit('\\').next().unwrap_or(&value);
-    let machine_scoped = ["nt authority\\", "nt service\\", "window manager\\", "font driver host\\", "iis apppool\\", "nt-autorität\\"]
-        .iter()
-        .any(|prefix| value.starts_with(prefix));
+    let machine_scoped = [
+        "nt authority\\",
+        "nt service\\",
+        "window manager\\",
+        "font driver host\\",
+        "iis apppool\\",
+        "nt-autorität\\",
+    ]
+    .iter()
+    .any(|prefix| value.starts_with(prefix));
     let well_known = WELL_KNOWN.contains(&name) || name.starts_with("dwm-") || name.starts_with("umfd-");
     // `host$` and Kerberos' `host$@REALM` are machine accounts: the device already stands in the row.
     let is_machine = name.split('@').next().is_some_and(|account| account.ends_with('$'));
@@ -253,9 +271,15 @@ mod tests {
         assert_eq!(canonical(EntityType::Ip, "::ffff:10.0.0.1"), Some("10.0.0.1".into()));
         assert_eq!(canonical(EntityType::Ip, "[2001:db8::1]:443"), Some("2001:db8::1".into()));
         assert_eq!(canonical(EntityType::Ip, "20.1.2.3:50123"), Some("20.1.2.3".into()));
-        assert_eq!(canonical(EntityType::Url, "https://A.example/x/#frag"), Some("https://a.example/x".into()));
+        assert_eq!(
+            canonical(EntityType::Url, "https://A.example/x/#frag"),
+            Some("https://a.example/x".into())
+        );
         assert_eq!(canonical(EntityType::Device, "\\\\WS-01."), Some("ws-01".into()));
-        assert_eq!(canonical(EntityType::Mailbox, "SMTP:Alice@contoso.example"), Some("alice@contoso.example".into()));
+        assert_eq!(
+            canonical(EntityType::Mailbox, "SMTP:Alice@contoso.example"),
+            Some("alice@contoso.example".into())
+        );
     }
 
     #[test]
@@ -281,6 +305,9 @@ mod tests {
     fn ids_differ_by_tenant_and_type() {
         let user = Entity::new(EntityType::User, Role::Actor, "alice").unwrap();
         assert_ne!(user.id(&TenantId::new("a")), user.id(&TenantId::new("b")));
-        assert_ne!(EntityId::of(&TenantId::new("a"), EntityType::Device, "alice"), user.id(&TenantId::new("a")));
+        assert_ne!(
+            EntityId::of(&TenantId::new("a"), EntityType::Device, "alice"),
+            user.id(&TenantId::new("a"))
+        );
     }
 }

@@ -33,7 +33,8 @@ pub mod ocsf;
 mod time;
 
 pub use action::{
-    Action, ActionState, Approval, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition, UndoPlan,
+    Action, ActionState, Approval, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition,
+    UndoPlan,
 };
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
 pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, entity_list_type};
@@ -42,6 +43,7 @@ pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};
 pub use ids::{ActionId, AlertId, EffectId, IncidentId, TenantId};
 pub use incident::{
-    Explanation, GraphEdge, GraphNode, Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason,
+    Explanation, GraphEdge, GraphNode, Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join,
+    JoinReason,
 };
 pub use time::{Time, TimeError, Watermark};

@@ -53,7 +53,8 @@ pub fn set_row(builder: &mut BatchBuilder, event: &Value) {
             }
             (ColumnType::Time, Value::Number(n)) => {
                 let exact = find(event, &format!("{}_dt", column.path)).and_then(Value::as_str);
-                let time = exact.and_then(|t| Time::parse(t).ok()).or_else(|| n.as_i64().map(Time::from_millis));
+                let time =
+                    exact.and_then(|t| Time::parse(t).ok()).or_else(|| n.as_i64().map(Time::from_millis));
                 if let Some(time) = time {
                     builder.set_time(index, time);
                 }
@@ -76,7 +77,8 @@ pub fn finding(alert: &Alert) -> Value {
     if let Some(author) = &alert.rule.author {
         analytic["desc"] = json!(format!("author: {author}"));
     }
-    let evidence: Map<String, Value> = alert.evidence.iter().map(|(k, v)| (k.to_string(), json!(v))).collect();
+    let evidence: Map<String, Value> =
+        alert.evidence.iter().map(|(k, v)| (k.to_string(), json!(v))).collect();
     let mut finding = json!({
         "class_uid": Class::DETECTION_FINDING.uid(),
         "activity_id": 1,
@@ -158,7 +160,9 @@ fn remediation_status(state: ActionState) -> (u8, &'static str) {
         ActionState::Succeeded | ActionState::NoOp => (1, "Success"),
         ActionState::Failed | ActionState::TimedOut | ActionState::Expired => (2, "Failure"),
         ActionState::Partial => (4, "Partial"),
-        ActionState::Suppressed | ActionState::Simulated | ActionState::Rejected | ActionState::Cancelled => (99, "Other"),
+        ActionState::Suppressed | ActionState::Simulated | ActionState::Rejected | ActionState::Cancelled => {
+            (99, "Other")
+        }
         _ => (0, "Unknown"),
     }
 }
@@ -334,7 +338,9 @@ mod tests {
     fn ocsf_json_has_what_the_class_requires() {
         let mut builder = BatchBuilder::new(Class::PROCESS_ACTIVITY, meta());
         envelope(&mut builder);
-        let at = |name: &str| ClassSchema::of(Class::PROCESS_ACTIVITY).columns.iter().position(|c| c.name == name).unwrap();
+        let at = |name: &str| {
+            ClassSchema::of(Class::PROCESS_ACTIVITY).columns.iter().position(|c| c.name == name).unwrap()
+        };
         builder.set_text(at("process_cmd_line"), "whoami /all");
         builder.set_text(at("process_hash_sha256"), "AB12");
         builder.set_text(at("device_hostname"), "WS-01");

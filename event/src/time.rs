@@ -12,7 +12,9 @@ pub struct Time(pub i64);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     /// The text follows none of the known forms.
-    #[error("{0:?} is no timestamp (expected RFC 3339, `YYYY-MM-DD HH:MM:SS[.f]`, or epoch seconds, ms, us or ns)")]
+    #[error(
+        "{0:?} is no timestamp (expected RFC 3339, `YYYY-MM-DD HH:MM:SS[.f]`, or epoch seconds, ms, us or ns)"
+    )]
     Unreadable(String),
     /// The time lies outside 1990-01-01..2100-01-01, such as FILETIME zero (1601) or a sentinel (2999).
     #[error("timestamp {0} is outside 1990..2100")]
@@ -86,12 +88,14 @@ fn parse_fixed(b: &[u8]) -> Option<Time> {
         (h < 10 && l < 10).then(|| i64::from(h) * 10 + i64::from(l))
     };
     let year = two(0)? * 100 + two(2)?;
-    let separated = b.get(4) == Some(&b'-') && b.get(7) == Some(&b'-') && matches!(b.get(10), Some(b'T' | b' '));
+    let separated =
+        b.get(4) == Some(&b'-') && b.get(7) == Some(&b'-') && matches!(b.get(10), Some(b'T' | b' '));
     if !separated || b.get(13) != Some(&b':') || b.get(16) != Some(&b':') {
         return None;
     }
     let (month, day, hour, minute, second) = (two(5)?, two(8)?, two(11)?, two(14)?, two(17)?);
-    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+    let in_range =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
     if !in_range || day > days_in_month(year, month) {
         return None;
     }
@@ -161,7 +165,13 @@ fn parse_general(text: &str) -> Option<Time> {
     if let Ok(t) = text.parse::<jiff::Timestamp>() {
         return Some(Time(t.as_microsecond()));
     }
-    const FORMS: [&str; 5] = ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f UTC", "%b %d, %Y %I:%M:%S %p", "%Y-%m-%d"];
+    const FORMS: [&str; 5] = [
+        "%m/%d/%Y %I:%M:%S %p",
+        "%m/%d/%Y %H:%M:%S",
+        "%Y-%m-%d %H:%M:%S%.f UTC",
+        "%b %d, %Y %I:%M:%S %p",
+        "%Y-%m-%d",
+    ];
     FORMS.iter().find_map(|form| {
         let parsed = jiff::fmt::strtime::parse(form, text).ok()?;
         let date_time = parsed.to_datetime().or_else(|_| parsed.to_date().map(|d| d.at(0, 0, 0, 0))).ok()?;
@@ -191,7 +201,8 @@ impl<'de> Deserialize<'de> for Time {
         if let Some(us) = text.strip_suffix("us").and_then(|n| n.parse().ok()) {
             return Ok(Time(us));
         }
-        parse_fixed(text.as_bytes()).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no RFC 3339 time")))
+        parse_fixed(text.as_bytes())
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no RFC 3339 time")))
     }
 }
 

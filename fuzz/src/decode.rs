@@ -17,10 +17,15 @@ thread_local! {
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let record = |offset, payload: &[u8]| Record::new("fuzz", 0, offset, payload.to_vec());
-    let records: Vec<Record> = data.split(|b| *b == b'\n').zip(0..).map(|(line, i)| record(i, line)).collect();
+    let records: Vec<Record> =
+        data.split(|b| *b == b'\n').zip(0..).map(|(line, i)| record(i, line)).collect();
     DECODER.with_borrow_mut(|decoder| {
-        let decoded =
-            decoder.decode(&records, &SourceKindHint::Auto, &TenantId::default(), Time::from_secs(1_700_000_000));
+        let decoded = decoder.decode(
+            &records,
+            &SourceKindHint::Auto,
+            &TenantId::default(),
+            Time::from_secs(1_700_000_000),
+        );
         let rows: usize = decoded.batches.iter().map(event::EventBatch::len).sum();
         assert!(rows + decoded.dead.len() >= records.len(), "a record was lost uncounted");
         for batch in &decoded.batches {

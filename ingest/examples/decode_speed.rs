@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use event::{TenantId, Time};
 use ingest::{
-    DecodeLimits, Decoder, FileOptions, FileSource, MappingSet, NativeWanted, PollBudget, Record, Source, SourceKindHint,
+    DecodeLimits, Decoder, FileOptions, FileSource, MappingSet, NativeWanted, PollBudget, Record, Source,
+    SourceKindHint,
 };
 
 /// Records of one call, as the engine polls them.
@@ -29,7 +30,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         (rows, dead) = (0, 0);
         let start = Instant::now();
         for poll in records.chunks(POLL_RECORDS) {
-            let decoded = decoder.decode(poll, &SourceKindHint::Auto, &TenantId::default(), Time::from_secs(1_800_000_000));
+            let decoded = decoder.decode(
+                poll,
+                &SourceKindHint::Auto,
+                &TenantId::default(),
+                Time::from_secs(1_800_000_000),
+            );
             rows += decoded.counts.rows;
             dead += decoded.counts.dead;
         }
@@ -48,8 +54,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn read(file: &str) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
     let mut source = FileSource::open(&[file.into()], FileOptions::default())?;
     let mut records = Vec::new();
+    let budget = PollBudget { records_max: 8_192, bytes_max: 64 << 20, wait: Duration::from_secs(1) };
     loop {
-        let polled = source.poll(PollBudget::default()).await?;
+        let polled = source.poll(budget).await?;
         records.extend(polled.records);
         if polled.ended {
             return Ok(records);

@@ -247,6 +247,7 @@ impl World {
         true
     }
 
+    #[allow(clippy::needless_pass_by_value)] // Callers make it on the spot.
     fn happen(&mut self, happening: Happening) {
         let nth = |world: &World, nth: u8| {
             let n = world.store.actions.len();

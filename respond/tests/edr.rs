@@ -1,4 +1,5 @@
 //! The whole way from an incident to an isolated machine, over HTTP, at the simulated EDR with its faults.
+#![allow(clippy::unwrap_used)] // A fixture that cannot be made is a failed test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

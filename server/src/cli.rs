@@ -23,25 +23,39 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  asterism demo --duration 2m --fresh")]
     Demo(DemoArgs),
     /// The daemon: reads Kafka topics (or the embedded journal) and serves the API
-    #[command(after_help = "Example:\n  asterism run -c asterism.toml\n  asterism run --print-default-config > asterism.toml")]
+    #[command(
+        after_help = "Example:\n  asterism run -c asterism.toml\n  asterism run --print-default-config > asterism.toml"
+    )]
     Run(RunArgs),
     /// Evaluate rules over files; alerts as NDJSON on standard output, none stored
-    #[command(after_help = "Example:\n  asterism detect --rules sigma/rules --source auto events.ndjson.zst | jq .rule_title")]
+    #[command(
+        after_help = "Example:\n  asterism detect --rules sigma/rules --source auto events.ndjson.zst | jq .rule_title"
+    )]
     Detect(DetectArgs),
     /// Alerts or findings in, one line per alert with its incident out
-    #[command(after_help = "Example:\n  asterism correlate --explain --incidents incidents.ndjson alerts.ndjson.gz")]
+    #[command(
+        after_help = "Example:\n  asterism correlate --explain --incidents incidents.ndjson alerts.ndjson.gz"
+    )]
     Correlate(CorrelateArgs),
     /// The whole path offline: files into a data directory
-    #[command(after_help = "Example:\n  asterism replay --rules sigma/rules --data-dir /tmp/case events.ndjson.zst\n  asterism incidents list --data-dir /tmp/case")]
+    #[command(
+        after_help = "Example:\n  asterism replay --rules sigma/rules --data-dir /tmp/case events.ndjson.zst\n  asterism incidents list --data-dir /tmp/case"
+    )]
     Replay(ReplayArgs),
     /// SQL over events, alerts, incidents and actions
-    #[command(after_help = "Example:\n  asterism hunt --data-dir data 'SELECT device_hostname, process_cmd_line FROM process_activity LIMIT 10'\n  asterism hunt --data-dir data 'SHOW TABLES'")]
+    #[command(
+        after_help = "Example:\n  asterism hunt --data-dir data 'SELECT device_hostname, process_cmd_line FROM process_activity LIMIT 10'\n  asterism hunt --data-dir data 'SHOW TABLES'"
+    )]
     Hunt(HuntArgs),
     /// List, show and work incidents
-    #[command(after_help = "Example:\n  asterism incidents list --data-dir data --severity high\n  asterism incidents show i-1234 --server http://127.0.0.1:8080")]
+    #[command(
+        after_help = "Example:\n  asterism incidents list --data-dir data --severity high\n  asterism incidents show i-1234 --server http://127.0.0.1:8080"
+    )]
     Incidents(IncidentsArgs),
     /// List, approve, reject and undo actions
-    #[command(after_help = "Example:\n  asterism actions list --state awaiting_approval\n  asterism actions approve c-1234 --comment 'confirmed with owner'")]
+    #[command(
+        after_help = "Example:\n  asterism actions list --state awaiting_approval\n  asterism actions approve c-1234 --comment 'confirmed with owner'"
+    )]
     Actions(ActionsArgs),
     /// Verify or export the audit chain of decisions
     #[command(after_help = "Example:\n  asterism audit verify --data-dir data")]
@@ -50,7 +64,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  asterism rules check sigma/rules")]
     Rules(RulesArgs),
     /// Simulated telemetry with known truth
-    #[command(after_help = "Example:\n  asterism generate --seed 7 --events 100000 --scenario all --truth truth.ndjson --out telemetry/")]
+    #[command(
+        after_help = "Example:\n  asterism generate --seed 7 --events 100000 --scenario all --truth truth.ndjson --out telemetry/"
+    )]
     Generate(GenerateArgs),
     /// The simulated EDR of the demo as a process of its own (a test double)
     #[command(hide = true)]

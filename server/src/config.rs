@@ -117,7 +117,8 @@ impl Config {
     /// The defaults, overlaid with the file if there is one.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Self::parse("") };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -156,7 +157,9 @@ fn overlay(base: &mut toml::Table, user: toml::Table, at: &str) -> anyhow::Resul
     for (key, value) in user {
         let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if !FREE_FORM.contains(&place.as_str()) => {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value))
+                if !FREE_FORM.contains(&place.as_str()) =>
+            {
                 overlay(inner, value, &place)?;
             }
             (Some(slot), value) => *slot = value,
@@ -174,7 +177,8 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Option<String>> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read secret file {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read secret file {}", path.display()))?;
     let secret = text.lines().next().unwrap_or_default().trim().to_owned();
     if secret.is_empty() {
         bail!("secret file {} is empty", path.display());

@@ -34,7 +34,10 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 /// Loads response rules: the shipped ones, then those of directories.
-pub(crate) fn load_response(builtin: bool, dirs: &[PathBuf]) -> anyhow::Result<(ResponseRules, Vec<RejectedRule>)> {
+pub(crate) fn load_response(
+    builtin: bool,
+    dirs: &[PathBuf],
+) -> anyhow::Result<(ResponseRules, Vec<RejectedRule>)> {
     let mut documents = if builtin { ResponseRules::builtin_pack() } else { Vec::new() };
     for dir in dirs {
         for file in yaml_files(dir)? {
@@ -54,7 +57,8 @@ pub(crate) fn yaml_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
             let kind = entry.file_type()?;

@@ -51,22 +51,40 @@ pub(crate) enum Stamp {
 }
 
 impl fmt::Display for Stamp {
+    /// Digits by hand: three stamps a record made formatting a tenth of the generator's time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Stamp::Millis(t) | Stamp::Sysmon(t) | Stamp::Ticks(t) | Stamp::Seconds(t) | Stamp::Bare(t)) =
             *self;
         let second = t.micros().div_euclid(SECOND_US);
-        let us = t.micros().rem_euclid(SECOND_US);
         let (year, month, day) = civil(second.div_euclid(DAY_S));
         let of_day = second.rem_euclid(DAY_S);
-        let between = if matches!(self, Stamp::Sysmon(_)) { ' ' } else { 'T' };
-        let (hour, minute, of_minute) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{of_minute:02}")?;
-        match self {
-            Stamp::Millis(_) => write!(f, ".{:03}Z", us / 1_000),
-            Stamp::Sysmon(_) | Stamp::Bare(_) => write!(f, ".{:03}", us / 1_000),
-            Stamp::Ticks(_) => write!(f, ".{us:06}0Z"),
-            Stamp::Seconds(_) => f.write_str("Z"),
+        let mut text = *b"0000-00-00T00:00:00.0000000Z";
+        digits(&mut text[0..4], year);
+        digits(&mut text[5..7], month);
+        digits(&mut text[8..10], day);
+        digits(&mut text[11..13], of_day / 3_600);
+        digits(&mut text[14..16], of_day / 60 % 60);
+        digits(&mut text[17..19], of_day % 60);
+        digits(&mut text[20..26], t.micros().rem_euclid(SECOND_US));
+        if matches!(self, Stamp::Sysmon(_)) {
+            text[10] = b' ';
         }
+        let (length, zone) = match self {
+            Stamp::Millis(_) => (23, "Z"),
+            Stamp::Sysmon(_) | Stamp::Bare(_) => (23, ""),
+            Stamp::Ticks(_) => (28, ""),
+            Stamp::Seconds(_) => (19, "Z"),
+        };
+        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)?;
+        f.write_str(zone)
+    }
+}
+
+/// Fills `out` with the decimal digits of `n`, zeros in front.
+fn digits(out: &mut [u8], mut n: i64) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
     }
 }
 

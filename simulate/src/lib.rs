@@ -42,6 +42,6 @@ mod truth;
 pub use company::{Company, CompanyOptions, Host, Person};
 pub use edr::{EdrConfig, EdrFaults, EdrMachine, EdrSimulator};
 pub use generator::{GeneratedRecord, Generator};
-pub use score::{NOISE, Score};
 pub use options::{GenerateOptions, Pace, Scenario, UnknownScenario};
+pub use score::{NOISE, Score};
 pub use truth::Truth;

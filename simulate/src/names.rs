@@ -42,7 +42,7 @@ pub(crate) static HOMES: [Place; 4] = [
     place("Utrecht", "Utrecht", ("NL", "Netherlands"), (52.0907, 5.1214), ("Laagland Telecom", 64501), 1),
     place("Bristol", "England", ("GB", "United Kingdom"), (51.4545, -2.5879), ("Severn Broadband", 64502), 0),
     place("Hamburg", "Hamburg", ("DE", "Germany"), (53.5511, 9.9937), ("Nordnetz", 64503), 1),
-    place("Columbus", "Ohio", ("US", "United States"), (39.9612, -82.9988), ("Buckeye Cable", 64504), -5),
+    place("Lyon", "Rhone", ("FR", "France"), (45.7640, 4.8357), ("Rhodanienne Telecom", 64504), 1),
 ];
 
 /// Where travellers go.

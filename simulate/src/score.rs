@@ -41,7 +41,10 @@ impl Score {
         let spread: usize = by_story.values().map(BTreeSet::len).sum();
         Score {
             groups: cells.group.len(),
-            b3_precision: share(cells.both.iter().map(|((g, _), c)| c * c / (cells.group[g] + noise(g))).sum(), n),
+            b3_precision: share(
+                cells.both.iter().map(|((g, _), c)| c * c / (cells.group[g] + noise(g))).sum(),
+                n,
+            ),
             b3_recall: share(cells.both.iter().map(|((_, s), c)| c * c / cells.story[s]).sum(), n),
             pair_precision: share(hits, predicted_pairs),
             pair_recall: share(hits, true_pairs),
@@ -118,7 +121,10 @@ mod tests {
     fn a_perfect_grouping_scores_one() {
         let truth = grouping(&[("a", "s"), ("b", "s"), ("c", "t"), ("n", NOISE)]);
         let score = Score::of(&truth, &grouping(&[("a", "1"), ("b", "1"), ("c", "2"), ("n", "3")]));
-        assert_eq!((score.b3_f1(), score.pair_f1(), score.over_merge, score.under_merge), (1.0, 1.0, 0.0, 0.0));
+        assert_eq!(
+            (score.b3_f1(), score.pair_f1(), score.over_merge, score.under_merge),
+            (1.0, 1.0, 0.0, 0.0)
+        );
     }
 
     #[test]

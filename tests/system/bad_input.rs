@@ -43,7 +43,9 @@ fn broken_records_are_named_and_do_not_stop_the_others() {
     assert!(output.status.success(), "bad records are no failure of the command: {text}");
     assert!(text.contains("10 records read"), "{text}");
     assert!(text.contains("mixed.ndjson line 2"), "file and line are named: {text}");
-    for code in ["broken_json", "not_an_object", "too_deep", "implausible_time", "invalid_utf8", "unknown_shape"] {
+    for code in
+        ["broken_json", "not_an_object", "too_deep", "implausible_time", "invalid_utf8", "unknown_shape"]
+    {
         assert!(text.contains(code), "{code}: {text}");
     }
 }
@@ -70,7 +72,8 @@ fn an_endless_line_is_one_dead_letter() {
 #[test]
 fn a_truncated_archive_is_read_as_far_as_it_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let text: String = (0..5_000).map(|i| GOOD.replace("whoami", &format!("whoami {}", i * 7_919)) + "\n").collect();
+    let text: String =
+        (0..5_000).map(|i| GOOD.replace("whoami", &format!("whoami {}", i * 7_919)) + "\n").collect();
     let whole = zstd::encode_all(text.as_bytes(), 1).unwrap();
     let path = file(dir.path(), "cut.ndjson.zst", &whole[..whole.len() / 2]);
     let output = detect(&path);
@@ -85,8 +88,16 @@ fn missing_files_rules_and_kinds_are_named() {
     let good = file(dir.path(), "good.ndjson", GOOD.as_bytes());
     let missing = stderr(&detect(&dir.path().join("nowhere.ndjson")));
     assert!(missing.contains("nowhere.ndjson"), "{missing}");
-    let kind = asterism().args(["detect", "--rules", "builtin", "--source", "wndows_event"]).arg(&good).output().unwrap();
-    assert!(!kind.status.success() && stderr(&kind).contains("windows_event"), "known kinds are listed: {}", stderr(&kind));
+    let kind = asterism()
+        .args(["detect", "--rules", "builtin", "--source", "wndows_event"])
+        .arg(&good)
+        .output()
+        .unwrap();
+    assert!(
+        !kind.status.success() && stderr(&kind).contains("windows_event"),
+        "known kinds are listed: {}",
+        stderr(&kind)
+    );
     let usage = asterism().args(["detect", "--no-such-option"]).output().unwrap();
     assert_eq!(usage.status.code(), Some(2), "wrong usage exits with 2");
 }
@@ -119,7 +130,10 @@ fn an_unknown_config_key_is_refused_with_its_place() {
     let output = asterism().args(["run", "-c"]).arg(&config).output().unwrap();
     let text = stderr(&output);
     assert!(!output.status.success(), "{text}");
-    assert!(text.contains("asterism.toml") && text.contains("api.lissten") && text.contains("listen"), "{text}");
+    assert!(
+        text.contains("asterism.toml") && text.contains("api.lissten") && text.contains("listen"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -131,7 +145,10 @@ fn a_busy_port_is_said_with_its_remedy() {
     let config = file(dir.path(), "asterism.toml", config.as_bytes());
     let output = asterism().args(["run", "-c"]).arg(&config).output().unwrap();
     let text = stderr(&output);
-    assert!(!output.status.success() && text.contains(&port.to_string()) && text.contains("another port"), "{text}");
+    assert!(
+        !output.status.success() && text.contains(&port.to_string()) && text.contains("another port"),
+        "{text}"
+    );
 }
 
 /// Guarantees: without its broker the daemon serves, says which broker it misses, and keeps trying.
@@ -146,7 +163,9 @@ fn a_missing_broker_is_named_and_waited_for() {
     let config = file(dir.path(), "asterism.toml", config.as_bytes());
     let mut daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
     let named = format!("127.0.0.1:{broker}");
-    eventually("the broker is named", Duration::from_secs(60), || daemon.text().contains(&named).then_some(()));
+    eventually("the broker is named", Duration::from_secs(60), || {
+        daemon.text().contains(&named).then_some(())
+    });
     assert!(daemon.is_running(), "{}", daemon.text());
     daemon.stop();
 }
@@ -158,12 +177,24 @@ fn hunting_refuses_what_is_no_question() {
     let good = file(dir.path(), "good.ndjson", GOOD.as_bytes());
     let data_dir = dir.path().join("case");
     ok(asterism().args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg(&good));
-    assert_eq!(hunt(&data_dir, "SELECT process_cmd_line FROM process_activity")[0]["process_cmd_line"], "cmd /c whoami");
-    for sql in ["DROP TABLE alerts", "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "COPY alerts TO '/tmp/x'"] {
+    assert_eq!(
+        hunt(&data_dir, "SELECT process_cmd_line FROM process_activity")[0]["process_cmd_line"],
+        "cmd /c whoami"
+    );
+    for sql in [
+        "DROP TABLE alerts",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "COPY alerts TO '/tmp/x'",
+    ] {
         let output = asterism().args(["hunt", "--data-dir"]).arg(&data_dir).arg(sql).output().unwrap();
         assert!(!output.status.success(), "{sql}");
     }
-    let wrong = asterism().args(["hunt", "--data-dir"]).arg(&data_dir).arg("SELECT proces_cmd_line FROM process_activity").output().unwrap();
+    let wrong = asterism()
+        .args(["hunt", "--data-dir"])
+        .arg(&data_dir)
+        .arg("SELECT proces_cmd_line FROM process_activity")
+        .output()
+        .unwrap();
     assert!(stderr(&wrong).contains("process_cmd_line"), "{}", stderr(&wrong));
 }
 
@@ -173,14 +204,22 @@ fn a_full_disk_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let small = dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
-    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&small).status();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&small)
+        .status();
     if !mounted.is_ok_and(|s| s.success()) {
         println!("skipped: a_full_disk_is_said: no right to mount a small file system");
         return;
     }
-    let text: String = (0..40_000).map(|i| GOOD.replace("whoami", &format!("whoami {i} {}", i * 7_919)) + "\n").collect();
+    let text: String =
+        (0..40_000).map(|i| GOOD.replace("whoami", &format!("whoami {i} {}", i * 7_919)) + "\n").collect();
     let path = file(dir.path(), "many.ndjson", text.as_bytes());
-    let output = asterism().args(["replay", "--rules", "builtin", "--data-dir"]).arg(small.join("case")).arg(&path).output();
+    let output = asterism()
+        .args(["replay", "--rules", "builtin", "--data-dir"])
+        .arg(small.join("case"))
+        .arg(&path)
+        .output();
     std::process::Command::new("umount").arg(&small).status().unwrap();
     let output = output.unwrap();
     let text = stderr(&output);

@@ -129,17 +129,23 @@ pub fn free_port() -> u16 {
 
 /// `hunt --format ndjson` on a data directory.
 pub fn hunt(data_dir: &Path, sql: &str) -> Vec<Value> {
-    json_lines(&ok(asterism().args(["hunt", "--format", "ndjson", "--limit", "0", "--data-dir"]).arg(data_dir).arg(sql)))
+    json_lines(&ok(asterism()
+        .args(["hunt", "--format", "ndjson", "--limit", "0", "--data-dir"])
+        .arg(data_dir)
+        .arg(sql)))
 }
 
 /// The incidents of a data directory, most urgent first.
 pub fn incidents(data_dir: &Path) -> Vec<Value> {
-    json_lines(&ok(asterism().args(["incidents", "list", "--json", "--limit", "1000", "--data-dir"]).arg(data_dir)))
+    json_lines(&ok(asterism()
+        .args(["incidents", "list", "--json", "--limit", "1000", "--data-dir"])
+        .arg(data_dir)))
 }
 
 /// The alerts of an incident, by time.
 pub fn alerts_of(data_dir: &Path, incident: &Value) -> Vec<Value> {
     let id = incident["id"].as_str().expect("an id");
-    let shown = json_lines(&ok(asterism().args(["incidents", "show", "--json", "--data-dir"]).arg(data_dir).arg(id)));
+    let shown =
+        json_lines(&ok(asterism().args(["incidents", "show", "--json", "--data-dir"]).arg(data_dir).arg(id)));
     shown[0]["alerts"].as_array().expect("alerts").clone()
 }

@@ -18,7 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What a pure crate must not know: Kafka, HTTP, files through a runtime, threads of a runtime.
-const IMPURE: &[&str] = &["tokio", "rdkafka", "axum", "reqwest", "rusqlite", "fjall", "object_store", "datafusion"];
+const IMPURE: &[&str] =
+    &["tokio", "rdkafka", "axum", "reqwest", "rusqlite", "fjall", "object_store", "datafusion"];
 const PURE: &[&str] = &["event", "rules", "correlate"];
 
 fn edges() -> BTreeMap<String, BTreeSet<String>> {

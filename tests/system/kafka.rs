@@ -26,7 +26,17 @@ fn broker(test: &str) -> Option<String> {
 fn telemetry(dir: &Path) -> Vec<PathBuf> {
     let out = dir.join("telemetry");
     let mut generate = asterism();
-    generate.args(["generate", "--seed", "11", "--events", "20000", "--scenario", "phishing_to_cloud", "--users", "60"]);
+    generate.args([
+        "generate",
+        "--seed",
+        "11",
+        "--events",
+        "20000",
+        "--scenario",
+        "phishing_to_cloud",
+        "--users",
+        "60",
+    ]);
     ok(generate.arg("--truth").arg(dir.join("truth.ndjson")).arg("--out").arg(&out));
     let mut files: Vec<PathBuf> = out.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
@@ -40,7 +50,8 @@ async fn produce(bootstrap: &str, prefix: &str, files: &[PathBuf]) -> Vec<String
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     let name = |f: &PathBuf| format!("{prefix}.{}", f.file_stem().unwrap().to_string_lossy());
     let topics: Vec<String> = files.iter().map(name).collect();
-    let wanted: Vec<NewTopic<'_>> = topics.iter().map(|t| NewTopic::new(t, 2, TopicReplication::Fixed(1))).collect();
+    let wanted: Vec<NewTopic<'_>> =
+        topics.iter().map(|t| NewTopic::new(t, 2, TopicReplication::Fixed(1))).collect();
     for created in admin.create_topics(&wanted, &AdminOptions::new()).await.unwrap() {
         created.unwrap();
     }
@@ -74,7 +85,8 @@ impl Site {
         let mut edr = asterism();
         edr.args(["edr-simulator", "--address-file"]).arg(&address).arg("--state").arg(dir.join("edr.json"));
         let edr = Running::start(&mut edr, &dir, "edr");
-        let url = eventually("the EDR listens", Duration::from_secs(20), || std::fs::read_to_string(&address).ok());
+        let url =
+            eventually("the EDR listens", Duration::from_secs(20), || std::fs::read_to_string(&address).ok());
         let api = free_port();
         let topics: Vec<String> = topics.iter().map(|t| format!("{{ name = {t:?} }}")).collect();
         let config = format!(
@@ -92,7 +104,11 @@ impl Site {
     }
 
     fn start(&self) -> Running {
-        Running::start(asterism().args(["run", "-c"]).arg(self.dir.join("asterism.toml")), &self.dir, "daemon")
+        Running::start(
+            asterism().args(["run", "-c"]).arg(self.dir.join("asterism.toml")),
+            &self.dir,
+            "daemon",
+        )
     }
 
     fn data(&self) -> PathBuf {
@@ -128,7 +144,8 @@ fn isolate_requests(state: &str) -> usize {
     fn count(value: &Value) -> usize {
         match value {
             Value::Object(map) => {
-                usize::from(map.get("type").is_some_and(|t| t == "Isolate")) + map.values().map(count).sum::<usize>()
+                usize::from(map.get("type").is_some_and(|t| t == "Isolate"))
+                    + map.values().map(count).sum::<usize>()
             }
             Value::Array(items) => items.iter().map(count).sum(),
             _ => 0,
@@ -145,7 +162,10 @@ fn total_rows() -> String {
 /// Rows of every class, and how many distinct ones.
 fn lake(data_dir: &Path) -> BTreeMap<&'static str, (i64, i64)> {
     let of = |class: Class| {
-        let sql = format!("SELECT count(*) AS n, count(DISTINCT event_uid || '|' || topic || '|' || partition || '|' || \"offset\") AS d FROM {}", class.name());
+        let sql = format!(
+            "SELECT count(*) AS n, count(DISTINCT event_uid || '|' || topic || '|' || partition || '|' || \"offset\") AS d FROM {}",
+            class.name()
+        );
         let row = &hunt(data_dir, &sql)[0];
         (class.name(), (row["n"].as_i64().unwrap(), row["d"].as_i64().unwrap()))
     };
@@ -185,7 +205,9 @@ fn killed_in_the_middle_it_ends_the_same() {
 
     let calm = Site::new(scratch.path(), &format!("{prefix}-calm"), &bootstrap, &topics);
     let daemon = calm.start();
-    eventually("every row is in the lake", Duration::from_secs(120), || (calm.rows() == Some(expected)).then_some(()));
+    eventually("every row is in the lake", Duration::from_secs(120), || {
+        (calm.rows() == Some(expected)).then_some(())
+    });
     eventually("the host is isolated", Duration::from_secs(30), || (calm.isolations() > 0).then_some(()));
     daemon.stop();
 
@@ -197,7 +219,9 @@ fn killed_in_the_middle_it_ends_the_same() {
         daemon.kill_hard();
     }
     let daemon = rough.start();
-    eventually("every row is in the lake", Duration::from_secs(120), || (rough.rows() == Some(expected)).then_some(()));
+    eventually("every row is in the lake", Duration::from_secs(120), || {
+        (rough.rows() == Some(expected)).then_some(())
+    });
     eventually("the host is isolated", Duration::from_secs(30), || (rough.isolations() > 0).then_some(()));
     daemon.stop();
 

@@ -8,7 +8,12 @@ use crate::harness::{alerts_of, asterism, data, hunt, incidents, json_lines, ok,
 
 fn replay(files: &[std::path::PathBuf], rules: &Path, data_dir: &Path) -> String {
     let mut command = asterism();
-    command.args(["replay", "--rules", "builtin", "--rules"]).arg(rules).arg("--data-dir").arg(data_dir).args(files);
+    command
+        .args(["replay", "--rules", "builtin", "--rules"])
+        .arg(rules)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(files);
     stderr(&ok(&mut command))
 }
 
@@ -25,7 +30,8 @@ fn the_lsass_campaign_is_one_incident() {
     let scratch = tempfile::tempdir().unwrap();
     let rules = sigma_rules(&data, &scratch.path().join("sigma"));
     let data_dir = scratch.path().join("case");
-    let file = data.join("endpoint/otrf_LSASS_campaign_01_metasploit_logonpasswords_lsass_memory_dump.ndjson.zst");
+    let file =
+        data.join("endpoint/otrf_LSASS_campaign_01_metasploit_logonpasswords_lsass_memory_dump.ndjson.zst");
     let summary = replay(std::slice::from_ref(&file), &rules, &data_dir);
     assert!(summary.contains("53698 records read, 53698 events"), "{summary}");
 
@@ -73,7 +79,9 @@ fn golden_saml_is_one_cross_domain_incident() {
     let scratch = tempfile::tempdir().unwrap();
     let rules = sigma_rules(&data, &scratch.path().join("sigma"));
     let data_dir = scratch.path().join("case");
-    let name = |domain: &str, part: &str| data.join(domain).join(format!("otrf_GoldenSAMLADFSMailAccess_{part}.ndjson.zst"));
+    let name = |domain: &str, part: &str| {
+        data.join(domain).join(format!("otrf_GoldenSAMLADFSMailAccess_{part}.ndjson.zst"))
+    };
     let files = [
         name("endpoint", "WindowsEvents"),
         name("endpoint", "Microsoft365DefenderEvents"),
@@ -83,9 +91,13 @@ fn golden_saml_is_one_cross_domain_incident() {
     let summary = replay(&files, &rules, &data_dir);
     let incidents = incidents(&data_dir);
     let spans = |incident: &Value| texts(&incident["domains"]).len();
-    let widest = incidents.iter().max_by_key(|i| spans(i)).unwrap_or_else(|| panic!("no incident: {summary}"));
+    let widest =
+        incidents.iter().max_by_key(|i| spans(i)).unwrap_or_else(|| panic!("no incident: {summary}"));
     let domains = texts(&widest["domains"]);
-    assert!(domains.contains(&"identity") && domains.contains(&"app") && domains.contains(&"endpoint"), "{domains:?}: {summary}");
+    assert!(
+        domains.contains(&"identity") && domains.contains(&"app") && domains.contains(&"endpoint"),
+        "{domains:?}: {summary}"
+    );
 }
 
 /// Scenario: 189 XDR alerts of 8 simulated attacks, over email, endpoint, identity and cloud.
@@ -103,12 +115,19 @@ fn xdr_alerts_group_as_published() {
             .collect();
     let grouped: std::collections::BTreeMap<String, String> = out
         .iter()
-        .map(|row| (row["alert_id"].as_str().unwrap().to_owned(), row["incident"].as_str().unwrap().to_owned()))
+        .map(|row| {
+            (row["alert_id"].as_str().unwrap().to_owned(), row["incident"].as_str().unwrap().to_owned())
+        })
         .collect();
     assert_eq!(grouped.len(), out.len(), "an alert is written once");
     assert!(truth.keys().all(|id| grouped.contains_key(id)), "no alert is left out");
     assert!(out.iter().all(|row| row["why"].is_array()));
     let score = simulate::Score::of(&truth, &grouped);
-    println!("xdr_alerts: B-cubed F1 {:.4}, over-merged {:.4}, {} groups", score.b3_f1(), score.over_merge, score.groups);
+    println!(
+        "xdr_alerts: B-cubed F1 {:.4}, over-merged {:.4}, {} groups",
+        score.b3_f1(),
+        score.over_merge,
+        score.groups
+    );
     assert!(score.b3_f1() >= 0.90, "B-cubed F1 {:.4}", score.b3_f1());
 }

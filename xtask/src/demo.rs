@@ -14,7 +14,10 @@ const DOMAINS: [&str; 4] = ["email", "endpoint", "identity", "app"];
 
 /// Runs the demo for `duration` and checks what its data directory then holds.
 pub(crate) fn run(duration: &str) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).current_dir(workspace::root()).args(["build", "--release", "--locked", "--bin", "asterism"]).status()?;
+    let status = Command::new(env!("CARGO"))
+        .current_dir(workspace::root())
+        .args(["build", "--release", "--locked", "--bin", "asterism"])
+        .status()?;
     ensure!(status.success(), "the binary does not build");
     let data_dir = tempfile::tempdir()?;
     let asterism = workspace::target_dir().join("release/asterism");
@@ -34,7 +37,8 @@ pub(crate) fn run(duration: &str) -> anyhow::Result<()> {
 fn check_incidents(asterism: &Path, data_dir: &Path) -> anyhow::Result<()> {
     let incidents = query(asterism, &["incidents", "list", "--json"], data_dir)?;
     let spans = |incident: &Value| {
-        let domains: Vec<&str> = incident["domains"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let domains: Vec<&str> =
+            incident["domains"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         DOMAINS.iter().all(|d| domains.contains(d))
     };
     if !incidents.iter().any(spans) {
@@ -46,7 +50,11 @@ fn check_incidents(asterism: &Path, data_dir: &Path) -> anyhow::Result<()> {
 fn check_isolation(asterism: &Path, data_dir: &Path) -> anyhow::Result<()> {
     let actions = query(asterism, &["actions", "list", "--json"], data_dir)?;
     let isolated = |action: &Value| action["verb"] == "host.isolate" && action["state"] == "succeeded";
-    ensure!(actions.iter().any(isolated), "no host was isolated: {} actions, none of them succeeded", actions.len());
+    ensure!(
+        actions.iter().any(isolated),
+        "no host was isolated: {} actions, none of them succeeded",
+        actions.len()
+    );
     Ok(())
 }
 

@@ -37,7 +37,13 @@ pub(crate) fn set(
     }
 }
 
-fn set_list(builder: &mut BatchBuilder, index: usize, out: Out<'_>, event: &Event<'_>, scratch: &mut String) -> bool {
+fn set_list(
+    builder: &mut BatchBuilder,
+    index: usize,
+    out: Out<'_>,
+    event: &Event<'_>,
+    scratch: &mut String,
+) -> bool {
     let mut texts: Vec<String> = Vec::new();
     match out {
         Out::Split(text, separator) => texts.extend(text.split(separator).map(|t| t.trim().to_owned())),

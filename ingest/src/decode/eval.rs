@@ -97,7 +97,13 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn json_of_text(&self, field: FieldId, text: &str, path: &[Box<str>], scratch: &mut String) -> Option<Out<'a>> {
+    fn json_of_text(
+        &self,
+        field: FieldId,
+        text: &str,
+        path: &[Box<str>],
+        scratch: &mut String,
+    ) -> Option<Out<'a>> {
         let mut parsed = self.parsed.borrow_mut();
         let index = parsed.iter().position(|(f, _)| *f == field).unwrap_or_else(|| {
             parsed.push((field, parse_text(text)));

@@ -79,7 +79,9 @@ impl<'a> Json<'a> {
     /// The member of an object; names count without their spaces.
     pub(crate) fn get(self, name: &str) -> Option<Json<'a>> {
         let found = self.entries().find(|(key, _)| *key == name);
-        found.or_else(|| self.entries().find(|(key, _)| key.contains(' ') && key.replace(' ', "") == name)).map(|(_, v)| v)
+        found
+            .or_else(|| self.entries().find(|(key, _)| key.contains(' ') && key.replace(' ', "") == name))
+            .map(|(_, v)| v)
     }
 
     /// The value at the end of a path. On a list, a step is an index or `name=value`.
@@ -98,7 +100,9 @@ impl<'a> Json<'a> {
         let mut scratch = String::new();
         self.members().find(|m| {
             scratch.clear();
-            m.get(name).and_then(|v| v.scalar(&mut scratch)).is_some_and(|text| text.eq_ignore_ascii_case(wanted))
+            m.get(name)
+                .and_then(|v| v.scalar(&mut scratch))
+                .is_some_and(|text| text.eq_ignore_ascii_case(wanted))
         })
     }
 
@@ -181,7 +185,10 @@ impl Kind<'_> {
     pub(crate) fn write_number(self, out: &mut String) {
         // Writing to a string cannot fail.
         let _infallible = match self {
-            Kind::Int(n) => write!(out, "{n}"),
+            Kind::Int(n) => {
+                super::when::with_int(n, |digits| out.push_str(digits));
+                Ok(())
+            }
             Kind::Big(n) => write!(out, "{n}"),
             Kind::Float(f) if f.fract() == 0.0 && f.abs() < 1e15 => write!(out, "{f:.1}"),
             Kind::Float(f) => write!(out, "{f}"),

@@ -128,7 +128,9 @@ impl Decoder {
         let mut kinds: Vec<Arc<SourceKind>> = mappings.kinds().cloned().collect();
         let recogniser = Recogniser::new(&kinds);
         // The text is part of the program; every use of the decoder reads it, so a defect cannot be released.
-        kinds.push(Arc::new(SourceKind::parse("json_kind.yml", JSON_KIND).unwrap_or_else(|e| unreachable!("{e}"))));
+        kinds.push(Arc::new(
+            SourceKind::parse("json_kind.yml", JSON_KIND).unwrap_or_else(|e| unreachable!("{e}")),
+        ));
         Self {
             kinds: kinds.into_iter().map(|kind| KindPlan::new(kind, &wanted)).collect(),
             recogniser,
@@ -156,7 +158,9 @@ impl Decoder {
             let shape = |tape: &[simd_json::Node<'_>]| match &choice {
                 Choice::Shape(shape) => Ok(*shape),
                 Choice::Any(kind) => {
-                    let unknown = || DeadReason::UnknownShape { kind: kind.map(|k| self.kinds[k].kind.name.to_string()) };
+                    let unknown = || DeadReason::UnknownShape {
+                        kind: kind.map(|k| self.kinds[k].kind.name.to_string()),
+                    };
                     self.recogniser.shape(tape, *kind).ok_or_else(unknown)
                 }
                 Choice::None(name) => Err(DeadReason::UnknownKind(name.to_string())),
@@ -171,10 +175,12 @@ impl Decoder {
         match hint {
             SourceKindHint::Auto => Choice::Any(None),
             SourceKindHint::Json { .. } => Choice::Shape(recognise::ShapeRef { kind: json, shape: 0 }),
-            SourceKindHint::Kind(name) => match self.kinds[..json].iter().position(|plan| plan.kind.name == *name) {
-                Some(kind) => Choice::Any(Some(kind)),
-                None => Choice::None(Arc::clone(name)),
-            },
+            SourceKindHint::Kind(name) => {
+                match self.kinds[..json].iter().position(|plan| plan.kind.name == *name) {
+                    Some(kind) => Choice::Any(Some(kind)),
+                    None => Choice::None(Arc::clone(name)),
+                }
+            }
         }
     }
 }

@@ -59,7 +59,9 @@ impl NativeBuilder {
             let column = self.column(*id);
             match out {
                 Out::Listed(field) => column.push_members(row, event.values.listed(field), scratch),
-                Out::Json(json) if matches!(json.kind(), Kind::List) => column.push_members(row, json.members(), scratch),
+                Out::Json(json) if matches!(json.kind(), Kind::List) => {
+                    column.push_members(row, json.members(), scratch)
+                }
                 out => {
                     if let Some(text) = event.text(out, scratch) {
                         column.push(row, text);
@@ -128,7 +130,12 @@ impl Column {
     }
 
     /// Members that are lists give their own members: any scalar of a list may match.
-    fn push_members<'j>(&mut self, row: usize, members: impl Iterator<Item = Json<'j>>, scratch: &mut String) {
+    fn push_members<'j>(
+        &mut self,
+        row: usize,
+        members: impl Iterator<Item = Json<'j>>,
+        scratch: &mut String,
+    ) {
         let mut texts = Vec::new();
         for member in members {
             collect_scalars(member.unwrapped(), &mut texts, scratch);

@@ -55,7 +55,9 @@ impl Parser {
     }
 
     fn checked<'r>(&self, record: &'r Record) -> Result<&'r [u8], DeadReason> {
-        let bytes = record.truncated_from.map_or(record.payload.len(), |whole| usize::try_from(whole).unwrap_or(usize::MAX));
+        let bytes = record
+            .truncated_from
+            .map_or(record.payload.len(), |whole| usize::try_from(whole).unwrap_or(usize::MAX));
         if bytes > self.limits.record_bytes_max || record.truncated_from.is_some() {
             return Err(DeadReason::TooLarge { bytes, bytes_max: self.limits.record_bytes_max });
         }
@@ -64,7 +66,12 @@ impl Parser {
         if payload.is_empty() { Err(DeadReason::Empty) } else { Ok(payload) }
     }
 
-    fn fill<'t>(&mut self, payload: &[u8], input: &'t mut Vec<u8>, tape: &mut Tape<'t>) -> Result<(), DeadReason> {
+    fn fill<'t>(
+        &mut self,
+        payload: &[u8],
+        input: &'t mut Vec<u8>,
+        tape: &mut Tape<'t>,
+    ) -> Result<(), DeadReason> {
         // Parsing overwrites its input, so a second attempt needs its own copy: the borrow checker sees to that.
         let first = {
             let mut attempt = Tape(Vec::new());
@@ -91,7 +98,10 @@ impl Parser {
             return DeadReason::InvalidUtf8 { byte: e.valid_up_to() };
         }
         match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
-            Err(e) => DeadReason::BrokenJson { byte: byte_of(payload, e.line(), e.column()), problem: e.to_string() },
+            Err(e) => DeadReason::BrokenJson {
+                byte: byte_of(payload, e.line(), e.column()),
+                problem: e.to_string(),
+            },
             Ok(_) => DeadReason::BrokenJson { byte: error.index(), problem: error.to_string() },
         }
     }
@@ -121,6 +131,7 @@ fn object(tape: &Tape<'_>) -> Result<(), DeadReason> {
 
 /// The byte offset of a line and column, both from 1.
 fn byte_of(payload: &[u8], line: usize, column: usize) -> usize {
-    let before: usize = payload.split_inclusive(|b| *b == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let before: usize =
+        payload.split_inclusive(|b| *b == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
     (before + column.saturating_sub(1)).min(payload.len())
 }

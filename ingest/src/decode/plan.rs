@@ -50,6 +50,7 @@ pub(crate) struct KindPlan {
 /// One shape, ready to decode.
 #[derive(Debug)]
 pub(crate) struct ShapePlan {
+    pub(crate) name: String,
     /// Paths from the top of the event.
     pub(crate) event: Trie,
     /// Paths from the top of the envelope; empty where there is none.
@@ -97,6 +98,7 @@ impl KindPlan {
 impl ShapePlan {
     fn new(shape: &Shape, fields: &FieldTable) -> Self {
         let mut plan = Self {
+            name: shape.name.clone(),
             event: Trie::new(),
             envelope: Trie::new(),
             explode: shape.explode.clone(),
@@ -133,7 +135,11 @@ impl ShapePlan {
 
     /// Every path that may hold the field, best first; returns the rank after the last one.
     fn add_paths(&mut self, shape: &Shape, id: FieldId, name: &str) -> u16 {
-        let renamed = shape.rename.iter().filter(|(n, _)| strip_spaces(n).as_ref() == name).flat_map(|(_, p)| p.clone());
+        let renamed = shape
+            .rename
+            .iter()
+            .filter(|(n, _)| strip_spaces(n).as_ref() == name)
+            .flat_map(|(_, p)| p.clone());
         let mut paths: Vec<Path> = renamed.collect();
         if name.starts_with('^') {
             paths.extend(Path::readings(name));
@@ -197,7 +203,8 @@ impl VariantIndex {
                 *uses.entry(field).or_default() += 1;
             }
         }
-        let key = uses.into_iter().max_by_key(|(field, n)| (*n, std::cmp::Reverse(*field))).map(|(field, _)| field);
+        let key =
+            uses.into_iter().max_by_key(|(field, n)| (*n, std::cmp::Reverse(*field))).map(|(field, _)| field);
         let texts_of = |i: usize| kind.variants[i].when.texts_of(key?);
         let mut index = Self { key, by_text: HashMap::default(), others: Vec::new() };
         for text in (0..kind.variants.len()).filter_map(texts_of).flatten() {
@@ -235,6 +242,10 @@ impl VariantIndex {
         scratch.clear();
         let text = key.and_then(|json| json.unwrapped().scalar(scratch));
         let candidates = text.and_then(|text| when::lower(text, |lower| self.by_text.get(lower)));
-        candidates.map_or(self.others.as_slice(), SmallVec::as_slice).iter().find(|i| holds(i)).map(|i| usize::from(*i))
+        candidates
+            .map_or(self.others.as_slice(), SmallVec::as_slice)
+            .iter()
+            .find(|i| holds(i))
+            .map(|i| usize::from(*i))
     }
 }

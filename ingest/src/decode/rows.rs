@@ -57,7 +57,13 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(kind: usize, variant: usize, class: Class, meta: Arc<RowMeta>, columns: &[(usize, Expr)]) -> Self {
+    pub(crate) fn new(
+        kind: usize,
+        variant: usize,
+        class: Class,
+        meta: Arc<RowMeta>,
+        columns: &[(usize, Expr)],
+    ) -> Self {
         let builder = BatchBuilder::new(class, meta);
         let schema = builder.schema();
         let product = schema.columns.iter().position(|c| c.name == "product");
@@ -158,7 +164,11 @@ impl Group {
     }
 
     /// The batch, and the alerts among its rows.
-    pub(crate) fn finish(self, wanted: &Wanted, entities_max: usize) -> Result<(EventBatch, Vec<event::Alert>), DeadReason> {
+    pub(crate) fn finish(
+        self,
+        wanted: &Wanted,
+        entities_max: usize,
+    ) -> Result<(EventBatch, Vec<event::Alert>), DeadReason> {
         let native = self.native.finish(self.builder.len(), wanted);
         let extra: Vec<Vec<event::Entity>> = self.drafts.iter().map(|d| d.entities(entities_max)).collect();
         let batch = self.builder.finish(native, &extra).map_err(|e| DeadReason::Bug(e.to_string()))?;

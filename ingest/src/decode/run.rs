@@ -102,11 +102,17 @@ impl<'a> Run<'a> {
         self.event(parsed, slots, &origin)
     }
 
-    fn explode(&mut self, parsed: &Parsed<'_>, slots: &mut Slots, envelope: &mut Slots) -> Result<(), DeadReason> {
+    fn explode(
+        &mut self,
+        parsed: &Parsed<'_>,
+        slots: &mut Slots,
+        envelope: &mut Slots,
+    ) -> Result<(), DeadReason> {
         let Some(path) = &parsed.shape.explode else { return Ok(()) };
-        let list = Json::Tape(parsed.tape, 0).at(&path.steps).filter(|list| matches!(list.kind(), Kind::List));
+        let list =
+            Json::Tape(parsed.tape, 0).at(&path.steps).filter(|list| matches!(list.kind(), Kind::List));
         let list = list.ok_or_else(|| DeadReason::BadEnvelope {
-            kind: parsed.plan.kind.name.to_string(),
+            kind: format!("{} ({})", parsed.plan.kind.name, parsed.shape.name),
             path: path.steps.join("."),
         })?;
         let events = list.members().count();
@@ -154,7 +160,12 @@ impl<'a> Run<'a> {
         self.event(parsed, slots, &origin)
     }
 
-    fn event(&mut self, parsed: &Parsed<'_>, slots: &mut Slots, origin: &Origin<'_>) -> Result<(), DeadReason> {
+    fn event(
+        &mut self,
+        parsed: &Parsed<'_>,
+        slots: &mut Slots,
+        origin: &Origin<'_>,
+    ) -> Result<(), DeadReason> {
         for (i, field) in (0..).zip(&parsed.shape.set) {
             slots.set_constant(*field, i);
         }
@@ -206,7 +217,12 @@ impl<'a> Run<'a> {
         let max = self.limits.dead_payload_bytes_max;
         // A slice would keep the whole of a giant alive.
         let payload = if payload.len() > max { Bytes::copy_from_slice(&payload[..max]) } else { payload };
-        self.dead.push(DeadLetter { record: record.position(), reason, payload, ingest_time: self.ingest_time });
+        self.dead.push(DeadLetter {
+            record: record.position(),
+            reason,
+            payload,
+            ingest_time: self.ingest_time,
+        });
     }
 
     /// Batches in order of first appearance, and the sums.
@@ -287,7 +303,9 @@ fn no_variant(plan: &KindPlan, values: &Values<'_>) -> DeadReason {
     let fields = plan.kind.variants.iter().flat_map(|v| v.when.fields());
     for field in fields {
         scratch.clear();
-        let Some(text) = values.get(field).and_then(|json| json.unwrapped().scalar(&mut scratch)) else { continue };
+        let Some(text) = values.get(field).and_then(|json| json.unwrapped().scalar(&mut scratch)) else {
+            continue;
+        };
         let key = format!("{}={}", plan.fields.name(field), text.chars().take(64).collect::<String>());
         if keys.len() < 4 && !keys.contains(&key) {
             keys.push(key);

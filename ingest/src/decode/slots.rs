@@ -95,7 +95,8 @@ impl Slots {
     pub(crate) fn set_constant(&mut self, field: FieldId, index: u32) {
         if self.slots[usize::from(field)].place == Place::Absent {
             self.touched.push(field);
-            self.slots[usize::from(field)] = Slot { place: Place::Constant(index), rank: NULL_RANK - 1, in_list: false };
+            self.slots[usize::from(field)] =
+                Slot { place: Place::Constant(index), rank: NULL_RANK - 1, in_list: false };
         }
     }
 

@@ -73,7 +73,8 @@ fn mappings() -> Arc<MappingSet> {
 }
 
 fn records<S: AsRef<[u8]>>(lines: &[S]) -> Vec<Record> {
-    let record = |(offset, line): (i64, &S)| Record::new("t".into(), 0, offset, line.as_ref().to_vec().into());
+    let record =
+        |(offset, line): (i64, &S)| Record::new("t".into(), 0, offset, line.as_ref().to_vec().into());
     (0..).zip(lines).map(record).collect()
 }
 

@@ -17,7 +17,9 @@ pub(crate) fn event_time(
     let mut failure: Option<DeadReason> = None;
     for candidate in candidates {
         scratch.clear();
-        let Some(text) = values.get(candidate.field).and_then(|json| json.unwrapped().scalar(scratch)) else { continue };
+        let Some(text) = values.get(candidate.field).and_then(|json| json.unwrapped().scalar(scratch)) else {
+            continue;
+        };
         if is_empty(text) {
             continue;
         }
@@ -33,7 +35,8 @@ pub(crate) fn event_time(
 
 fn read(candidate: &TimeField, text: &str) -> Result<Time, TimeError> {
     let Some(start) = candidate.since else { return Time::parse(text) };
-    let seconds: f64 = text.trim().parse().map_err(|_| TimeError::Unreadable(text.chars().take(64).collect()))?;
+    let seconds: f64 =
+        text.trim().parse().map_err(|_| TimeError::Unreadable(text.chars().take(64).collect()))?;
     // Saturates; what is out of range is implausible.
     let time = start.plus_micros((seconds * 1e6).round() as i64);
     time.plausible().ok_or_else(|| TimeError::Implausible(text.chars().take(64).collect()))
@@ -45,7 +48,10 @@ fn note(failure: &mut Option<DeadReason>, field: &str, error: &TimeError) {
         TimeError::Unreadable(_) => DeadReason::UnreadableTime(format!("{field}: {error}")),
         TimeError::Implausible(_) => DeadReason::ImplausibleTime(format!("{field}: {error}")),
     };
-    if failure.is_none() || (matches!(failure, Some(DeadReason::UnreadableTime(_))) && matches!(error, TimeError::Implausible(_))) {
+    if failure.is_none()
+        || (matches!(failure, Some(DeadReason::UnreadableTime(_)))
+            && matches!(error, TimeError::Implausible(_)))
+    {
         *failure = Some(reason);
     }
 }

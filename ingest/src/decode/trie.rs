@@ -166,7 +166,9 @@ impl TrieNode {
     fn child(&self, key: &str) -> Option<NodeId> {
         match self.children.get(key) {
             Some(child) => Some(*child),
-            None if memchr::memchr(b' ', key.as_bytes()).is_some() => self.children.get(&strip_spaces(key)).copied(),
+            None if memchr::memchr(b' ', key.as_bytes()).is_some() => {
+                self.children.get(&strip_spaces(key)).copied()
+            }
             None => None,
         }
     }
@@ -187,11 +189,11 @@ impl PairTable {
         let found = self.fields.get(name).or_else(|| self.fields.get(&strip_spaces(name)));
         let Some((field, rank)) = found else { return };
         let values = self.value.iter().filter_map(|path| pair.at(&path.steps));
-        let value = values.reduce(|first, other| if matches!(first.kind(), Kind::Null) { other } else { first });
+        let value =
+            values.reduce(|first, other| if matches!(first.kind(), Kind::Null) { other } else { first });
         if let Some(value) = value {
             let place = slots.keep(value);
             slots.hit(*field, *rank, matches!(value.kind(), Kind::Null), place, false);
         }
     }
 }
-

@@ -6,7 +6,9 @@ use crate::mapping::{Condition, FieldId, Test, When};
 
 /// Whether an alternative holds; no alternative at all always holds.
 pub(crate) fn holds(when: &When, values: &Values<'_>) -> bool {
-    let all = |alternative: &Vec<(FieldId, Condition)>| alternative.iter().all(|(f, c)| condition_holds(*f, c, values));
+    let all = |alternative: &Vec<(FieldId, Condition)>| {
+        alternative.iter().all(|(f, c)| condition_holds(*f, c, values))
+    };
     when.alternatives.is_empty() || when.alternatives.iter().any(all)
 }
 
@@ -27,8 +29,32 @@ fn any(tests: &[Test], json: Json<'_>) -> bool {
     if is_list(json) {
         return json.members().any(|member| any(tests, member));
     }
-    let mut scratch = String::new();
-    json.scalar(&mut scratch).is_some_and(|text| tests.iter().any(|test| passes(test, text.trim())))
+    let passes = |text: &str| tests.iter().any(|test| passes(test, text.trim()));
+    match json.kind() {
+        Kind::Int(n) => with_int(n, passes),
+        _ => json.scalar(&mut String::new()).is_some_and(passes),
+    }
+}
+
+/// Calls `f` with the digits of a number, written on the stack: event ids are compared several times a record.
+pub(crate) fn with_int<R>(n: i64, f: impl FnOnce(&str) -> R) -> R {
+    // An i64 has at most 19 digits and a sign.
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = n.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if n < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    f(std::str::from_utf8(&digits[at..]).unwrap_or_default())
 }
 
 fn passes(test: &Test, text: &str) -> bool {
@@ -50,5 +76,21 @@ pub(crate) fn equals(text: &str, lower: &str) -> bool {
 /// Calls `f` with the text in lower case; allocates where it is not already.
 pub(crate) fn lower<R>(text: &str, f: impl FnOnce(&str) -> R) -> R {
     let text = text.trim();
-    if text.bytes().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) { f(text) } else { f(&text.to_lowercase()) }
+    if text.bytes().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) {
+        f(text)
+    } else {
+        f(&text.to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_display() {
+        for n in [0, 1, -1, 10, 4624, i64::MAX, i64::MIN] {
+            assert_eq!(with_int(n, str::to_owned), n.to_string());
+        }
+    }
 }

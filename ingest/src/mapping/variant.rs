@@ -268,7 +268,8 @@ fn read_columns(
     }
     for item in node.get("use").map_or_else(Vec::new, |uses| uses.items()) {
         let name = item.text()?;
-        let set = common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
+        let set =
+            common.column_sets.get(&name).ok_or_else(|| item.error(format!("no column set {name:?}")))?;
         for (name, node) in set.iter().filter(known) {
             enter(name, node, scope)?;
         }

@@ -15,7 +15,9 @@ pub(super) fn read(fields: &Fields<'_, '_>, draft: &mut Draft) {
         add(EntityType::Device, Role::Device, name);
     }
     match kind.as_str() {
-        "user" | "account" | "mailbox" | "process" | "cloudlogonsession" => take_user(fields, &mut add, draft_role(&kind)),
+        "user" | "account" | "mailbox" | "process" | "cloudlogonsession" => {
+            take_user(fields, &mut add, draft_role(&kind))
+        }
         "ip" => add(EntityType::Ip, Role::Related, "RemoteIP"),
         "url" => add(EntityType::Url, Role::Related, "RemoteUrl"),
         "file" => add(EntityType::File, Role::Related, "SHA256"),
@@ -32,8 +34,12 @@ pub(super) fn read(fields: &Fields<'_, '_>, draft: &mut Draft) {
         add(EntityType::Mailbox, Role::Target, "AccountUpn");
     }
     let names = [
-        ("process_cmd_line", "ProcessCommandLine"), ("file_name", "FileName"), ("url_url_string", "RemoteUrl"),
-        ("email_subject", "EmailSubject"), ("device_hostname", "DeviceName"), ("user_email", "AccountUpn"),
+        ("process_cmd_line", "ProcessCommandLine"),
+        ("file_name", "FileName"),
+        ("url_url_string", "RemoteUrl"),
+        ("email_subject", "EmailSubject"),
+        ("device_hostname", "DeviceName"),
+        ("user_email", "AccountUpn"),
     ];
     for (column, name) in names {
         draft.add_evidence(column, &fields.text(name).unwrap_or_default());

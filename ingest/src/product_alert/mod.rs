@@ -7,6 +7,8 @@
 
 mod evidence;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -15,15 +17,49 @@ use std::sync::Arc;
 use event::{Alert, AlertId, AttackTag, Class, Domain, Entity, EventBatch, RuleRef, Severity};
 use serde_json::Value;
 
-use crate::decode::{Event, Json, KindPlan, Kind, parse_text};
+use crate::decode::{Event, Json, Kind, KindPlan, parse_text};
 
 /// Native fields that hold typed entities, tags and origin of a product's alert.
 pub(crate) const FIELDS: &[&str] = &[
-    "Entities", "ExtendedProperties", "Tactics", "Techniques", "SubTechniques", "AttackTechniques", "Category", "Categories",
-    "ProviderName", "ProductName", "ServiceSource", "AlertType", "AlertName", "DisplayName", "CompromisedEntity", "AlertId",
-    "EntityType", "EvidenceRole", "DeviceId", "DeviceName", "LocalIP", "RemoteIP", "RemoteUrl", "SHA256", "SHA1", "FileName",
-    "FolderPath", "ProcessCommandLine", "AccountName", "AccountDomain", "AccountSid", "AccountObjectId", "AccountUpn",
-    "NetworkMessageId", "EmailSubject", "Application", "ApplicationId", "OAuthApplicationId", "CloudResource",
+    "Entities",
+    "ExtendedProperties",
+    "Tactics",
+    "Techniques",
+    "SubTechniques",
+    "AttackTechniques",
+    "Category",
+    "Categories",
+    "ProviderName",
+    "ProductName",
+    "ServiceSource",
+    "AlertType",
+    "AlertName",
+    "DisplayName",
+    "CompromisedEntity",
+    "AlertId",
+    "EntityType",
+    "EvidenceRole",
+    "DeviceId",
+    "DeviceName",
+    "LocalIP",
+    "RemoteIP",
+    "RemoteUrl",
+    "SHA256",
+    "SHA1",
+    "FileName",
+    "FolderPath",
+    "ProcessCommandLine",
+    "AccountName",
+    "AccountDomain",
+    "AccountSid",
+    "AccountObjectId",
+    "AccountUpn",
+    "NetworkMessageId",
+    "EmailSubject",
+    "Application",
+    "ApplicationId",
+    "OAuthApplicationId",
+    "CloudResource",
 ];
 
 /// What the columns of a finding cannot hold.
@@ -160,7 +196,8 @@ fn observable_type(id: u64) -> Option<event::EntityType> {
 
 /// The domain that a product of this name watches.
 fn domain(fields: &Fields<'_, '_>) -> Option<Domain> {
-    let names = ["ServiceSource", "ProductName", "ProviderName"].into_iter().filter_map(|name| fields.text(name));
+    let names =
+        ["ServiceSource", "ProductName", "ProviderName"].into_iter().filter_map(|name| fields.text(name));
     let names: Vec<String> = names.map(|n| n.to_lowercase()).collect();
     let any = |words: &[&str]| names.iter().any(|name| words.iter().any(|word| name.contains(word)));
     if any(&["office 365", "for office", "oatp", "exchange online"]) {
@@ -169,7 +206,14 @@ fn domain(fields: &Fields<'_, '_>) -> Option<Domain> {
         Some(Domain::Identity)
     } else if any(&["cloud app", "mcas", "for cloud", "azure security center", "app governance"]) {
         Some(Domain::App)
-    } else if any(&["endpoint", "mdatp", "defender advanced threat", "antivirus", "crowdstrike", "sentinelone"]) {
+    } else if any(&[
+        "endpoint",
+        "mdatp",
+        "defender advanced threat",
+        "antivirus",
+        "crowdstrike",
+        "sentinelone",
+    ]) {
         Some(Domain::Endpoint)
     } else {
         None
@@ -179,7 +223,9 @@ fn domain(fields: &Fields<'_, '_>) -> Option<Domain> {
 /// A detector of its own, where the alert names one: `AlertType` alone may be the same for a whole product.
 fn rule_id(fields: &Fields<'_, '_>) -> Option<Arc<str>> {
     let properties = fields.value("ExtendedProperties");
-    if let Some(detector) = properties.as_ref().and_then(|p| p["DetectorId"].as_str()).filter(|d| !d.is_empty()) {
+    if let Some(detector) =
+        properties.as_ref().and_then(|p| p["DetectorId"].as_str()).filter(|d| !d.is_empty())
+    {
         return Some(detector.into());
     }
     let name = fields.text("AlertName").or_else(|| fields.text("DisplayName"))?;
@@ -253,7 +299,11 @@ fn alert(batch: &EventBatch, row: usize, draft: &Draft) -> Alert {
         tenant: batch.meta.tenant.clone(),
         time,
         end_time: batch.time_of("finding_info_last_seen_time", row).map_or(time, |end| end.max(time)),
-        rule: RuleRef { id: rule_id, title: text("rule_name").unwrap_or_else(|| Arc::clone(&title)), author: None },
+        rule: RuleRef {
+            id: rule_id,
+            title: text("rule_name").unwrap_or_else(|| Arc::clone(&title)),
+            author: None,
+        },
         title,
         severity: severity(batch.int("severity_id", row)),
         domain: draft.domain.unwrap_or(batch.meta.domain),
@@ -275,7 +325,8 @@ fn alert(batch: &EventBatch, row: usize, draft: &Draft) -> Alert {
 
 fn evidence_of(batch: &EventBatch, row: usize, draft: &Draft) -> Vec<(Arc<str>, Arc<str>)> {
     let column = |name: &str| batch.text(name, row).map(|value| (Arc::from(name), Arc::from(value)));
-    let named = ["device_hostname", "user_account", "message", "finding_info_desc"].into_iter().filter_map(column);
+    let named =
+        ["device_hostname", "user_account", "message", "finding_info_desc"].into_iter().filter_map(column);
     draft.evidence.iter().cloned().chain(named).collect()
 }
 

@@ -67,10 +67,12 @@ mod tests {
     fn tags(text: &str) -> Vec<String> {
         let mut tags = Vec::new();
         of_text(text, &mut tags);
-        tags.iter().map(|t| match t {
-            AttackTag::Tactic(tactic) => tactic.to_string(),
-            AttackTag::Technique(id) => id.to_string(),
-        }).collect()
+        tags.iter()
+            .map(|t| match t {
+                AttackTag::Tactic(tactic) => tactic.to_string(),
+                AttackTag::Technique(id) => id.to_string(),
+            })
+            .collect()
     }
 
     #[test]
@@ -79,7 +81,10 @@ mod tests {
         assert_eq!(tags(r#"["T1003","T1059.001"]"#), ["T1003", "T1059.001"]);
         assert_eq!(tags("T1010;T1059.001"), ["T1010", "T1059.001"]);
         assert_eq!(tags(r#"["OS Credential Dumping (T1003)"]"#), ["T1003"]);
-        assert_eq!(tags(r#"[{"tactic":{"name":"Execution"},"technique":{"uid":"T1059"}}]"#), ["execution", "T1059"]);
+        assert_eq!(
+            tags(r#"[{"tactic":{"name":"Execution"},"technique":{"uid":"T1059"}}]"#),
+            ["execution", "T1059"]
+        );
         assert_eq!(tags("Unknown"), [""; 0]);
     }
 }

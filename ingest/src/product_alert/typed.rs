@@ -57,14 +57,29 @@ impl<'v> Resolver<'v> {
 
     /// The object and those it consists of, each once.
     fn collect(&self, value: &'v Value, depth: usize, objects: &mut Vec<&'v Value>) {
-        const PARTS: [&str; 10] =
-            ["ImageFile", "ParentProcess", "Account", "Host", "FileHashes", "Files", "File", "IpAddress", "SourceAddress", "DestinationAddress"];
+        const PARTS: [&str; 10] = [
+            "ImageFile",
+            "ParentProcess",
+            "Account",
+            "Host",
+            "FileHashes",
+            "Files",
+            "File",
+            "IpAddress",
+            "SourceAddress",
+            "DestinationAddress",
+        ];
         let value = self.resolve(value);
-        if depth > DEPTH_MAX || objects.len() >= OBJECTS_MAX || objects.iter().any(|known| std::ptr::eq(*known, value)) {
+        if depth > DEPTH_MAX
+            || objects.len() >= OBJECTS_MAX
+            || objects.iter().any(|known| std::ptr::eq(*known, value))
+        {
             return;
         }
         match value {
-            Value::Array(members) => members.iter().for_each(|member| self.collect(member, depth + 1, objects)),
+            Value::Array(members) => {
+                members.iter().for_each(|member| self.collect(member, depth + 1, objects))
+            }
             Value::Object(members) => {
                 objects.push(value);
                 let parts = PARTS.into_iter().filter_map(|part| members.get(part));
@@ -127,7 +142,12 @@ fn take(object: &Value, roles: &Roles, host: Option<&str>, resolver: &Resolver<'
         "mailmessage" | "submissionmail" => take_message(object, roles.message, draft),
         "mailcluster" => take_cluster(object, draft),
         "cloud-application" | "oauth-application" => {
-            add(draft, EntityType::App, Role::Related, text(object, "OAuthAppId").or_else(|| text(object, "AppId")));
+            add(
+                draft,
+                EntityType::App,
+                Role::Related,
+                text(object, "OAuthAppId").or_else(|| text(object, "AppId")),
+            );
         }
         "cloud-logon-session" => add(draft, EntityType::Session, Role::Related, text(object, "SessionId")),
         "cloud-logon-request" => add(draft, EntityType::Session, Role::Related, text(object, "RequestId")),
@@ -163,7 +183,9 @@ fn fqdn(host: &Value) -> Option<String> {
     }
     let name = text(host, "HostName")?;
     match text(host, "DnsDomain") {
-        Some(domain) if !name.to_lowercase().ends_with(&format!(".{}", domain.to_lowercase())) => Some(format!("{name}.{domain}")),
+        Some(domain) if !name.to_lowercase().ends_with(&format!(".{}", domain.to_lowercase())) => {
+            Some(format!("{name}.{domain}"))
+        }
         _ => Some(name),
     }
 }
@@ -188,7 +210,10 @@ fn take_account(account: &Value, role: Role, draft: &mut Draft) {
     };
     let ids = [text(account, "AadUserId"), text(account, "Sid"), upn.clone(), qualified.clone()];
     let bare = if ids.iter().all(Option::is_none) { name } else { None };
-    draft.add_evidence("user_account", qualified.or(upn).or_else(|| bare.clone()).as_deref().unwrap_or_default());
+    draft.add_evidence(
+        "user_account",
+        qualified.or(upn).or_else(|| bare.clone()).as_deref().unwrap_or_default(),
+    );
     for id in ids.into_iter().chain([bare]) {
         add(draft, EntityType::User, role, id);
     }

@@ -121,7 +121,7 @@ impl Responder {
         match (action.state, reply) {
             (ActionState::Probing, Reply::Probed(probe)) => self.probed(action, &probe, now),
             (ActionState::Dispatching, Reply::Accepted { provider_ref }) => {
-                self.accepted(action, provider_ref, now)
+                self.accepted(action, &provider_ref, now)
             }
             (ActionState::Accepted | ActionState::Running, Reply::Progress(p)) => {
                 self.progressed(action, p, now)
@@ -142,7 +142,7 @@ impl Responder {
         let Some(verb) = verb_of(&action) else { return };
         if let Some(under_way) = &probe.under_way {
             if under_way.ours {
-                return self.accepted(action, under_way.provider_ref.clone(), now);
+                return self.accepted(action, &under_way.provider_ref, now);
             }
             return self.again(action, "another request for this target is under way", None, now);
         }
@@ -197,9 +197,9 @@ impl Responder {
         self.commit(action, None, entry, now);
     }
 
-    fn accepted(&mut self, mut action: Action, provider_ref: String, now: Time) {
+    fn accepted(&mut self, mut action: Action, provider_ref: &str, now: Time) {
         let note = format!("provider reference {provider_ref}");
-        action.provider_ref = Some(crate::command::bounded(&provider_ref));
+        action.provider_ref = Some(crate::command::bounded(provider_ref));
         self.paces.remove(&action.id);
         self.step(&mut action, ActionState::Accepted, &note, now);
         let entry = Entry::engine("accepted", &note);

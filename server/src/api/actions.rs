@@ -54,7 +54,8 @@ pub(crate) async fn list(
     Query(page): Query<PageParams>,
 ) -> Result<Json<Paged<Action>>, Problem> {
     let (filter, cursor, limit) = (params.filter()?, page.cursor()?, page.limit());
-    let page = blocking(move || api.state.actions_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
+    let page =
+        blocking(move || api.state.actions_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
 }
 

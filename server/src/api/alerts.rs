@@ -48,8 +48,16 @@ impl AlertParams {
         let severities = "informational, low, medium, high, critical";
         let domains = "email, endpoint, identity, app, network";
         Ok(AlertFilter {
-            severity_min: self.severity.as_deref().map(|v| word("severity", v, Severity::from_name, severities)).transpose()?,
-            domain: self.domain.as_deref().map(|v| word("domain", v, domain_from_name, domains)).transpose()?,
+            severity_min: self
+                .severity
+                .as_deref()
+                .map(|v| word("severity", v, Severity::from_name, severities))
+                .transpose()?,
+            domain: self
+                .domain
+                .as_deref()
+                .map(|v| word("domain", v, domain_from_name, domains))
+                .transpose()?,
             since: time("since", &self.since)?,
             until: time("until", &self.until)?,
             incident: self.incident.map(IncidentId::new),

@@ -64,7 +64,10 @@ fn unauthorized() -> Problem {
 }
 
 fn foreign_host() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "without a token the API answers only under a loopback name, from the same origin")
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "without a token the API answers only under a loopback name, from the same origin",
+    )
 }
 
 #[cfg(test)]
@@ -82,7 +85,11 @@ mod tests {
     fn a_configured_token_is_required() {
         let auth = Auth::new(Some("s3cret".into()));
         assert!(auth.allows(&request(&[("authorization", "Bearer s3cret")])).is_ok());
-        for headers in [&[("authorization", "Bearer s3cre")][..], &[("authorization", "s3cret")], &[("host", "localhost")]] {
+        for headers in [
+            &[("authorization", "Bearer s3cre")][..],
+            &[("authorization", "s3cret")],
+            &[("host", "localhost")],
+        ] {
             assert_eq!(auth.allows(&request(headers)).unwrap_err().status, 401);
         }
     }

@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use correlate::{AnalystInput, Said};
 use event::{
-    Alert, AlertId, Domain, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, Severity, TenantId, Time,
+    Alert, AlertId, Domain, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, Severity,
+    TenantId, Time,
 };
 use serde::{Deserialize, Serialize};
 use storage::{IncidentFilter, IncidentSort};
@@ -58,12 +59,22 @@ impl IncidentParams {
             let parse = |v: &String| Time::parse(v).map_err(|e| Problem::bad_request(format!("{name}: {e}")));
             value.as_ref().map(parse).transpose()
         };
-        let status = self.status.as_deref().map(|v| word("status", v, status_from_name, STATUSES)).transpose()?;
-        let sort = self.sort.as_deref().map(|v| word("sort", v, sort_from_name, "score, recent")).transpose()?;
+        let status =
+            self.status.as_deref().map(|v| word("status", v, status_from_name, STATUSES)).transpose()?;
+        let sort =
+            self.sort.as_deref().map(|v| word("sort", v, sort_from_name, "score, recent")).transpose()?;
         Ok(IncidentFilter {
             status: status.into_iter().collect(),
-            severity_min: self.severity.as_deref().map(|v| word("severity", v, Severity::from_name, SEVERITIES)).transpose()?,
-            domain: self.domain.as_deref().map(|v| word("domain", v, domain_from_name, DOMAINS)).transpose()?,
+            severity_min: self
+                .severity
+                .as_deref()
+                .map(|v| word("severity", v, Severity::from_name, SEVERITIES))
+                .transpose()?,
+            domain: self
+                .domain
+                .as_deref()
+                .map(|v| word("domain", v, domain_from_name, DOMAINS))
+                .transpose()?,
             assignee: self.assignee.clone(),
             q: self.q.clone(),
             since: time("since", &self.since)?,
@@ -101,7 +112,8 @@ pub(crate) async fn list(
     Query(page): Query<PageParams>,
 ) -> Result<Json<Paged<Incident>>, Problem> {
     let (filter, cursor, limit) = (params.filter()?, page.cursor()?, page.limit());
-    let page = blocking(move || api.state.incidents_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
+    let page =
+        blocking(move || api.state.incidents_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
 }
 
@@ -194,7 +206,10 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
         said.push(Said::Assign { incident: id(), assignee: Some(to).filter(|a| !a.is_empty()) });
     }
     if let Some(classification) = patch.classification {
-        said.push(Said::Classify { incident: id(), classification: Some(classification).filter(|c| !c.is_empty()) });
+        said.push(Said::Classify {
+            incident: id(),
+            classification: Some(classification).filter(|c| !c.is_empty()),
+        });
     }
     if let Some(status) = patch.status {
         let status = word("status", &status, status_from_name, "new, in_progress, closed")?;
@@ -207,7 +222,13 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
 }
 
 fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
-    Input::Analyst(AnalystInput { tenant: tenant.clone(), at: now(), by: by.to_owned(), said, alerts: Vec::new() })
+    Input::Analyst(AnalystInput {
+        tenant: tenant.clone(),
+        at: now(),
+        by: by.to_owned(),
+        said,
+        alerts: Vec::new(),
+    })
 }
 
 /// The alerts of an incident, in event time

@@ -114,7 +114,9 @@ pub(crate) fn router(state: ApiState, auth: Auth, ingest_body_bytes_max: usize) 
     api.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(intake)
         .route("/api/v1/openapi.json", get(move || async move { Json(described) }))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such path; see /api/v1/openapi.json").into_response())
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, "no such path; see /api/v1/openapi.json").into_response()
+        })
         .layer(limited)
         .layer(middleware::from_fn_with_state(auth, auth::require))
         .with_state(state)
@@ -128,7 +130,11 @@ pub(crate) async fn bind(listen: std::net::SocketAddr) -> anyhow::Result<TcpList
 }
 
 /// Serves until `stopping` is cancelled.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopping: CancellationToken,
+) -> anyhow::Result<()> {
     let stop = async move { stopping.cancelled().await };
     axum::serve(listener, router).with_graceful_shutdown(stop).await.context("the HTTP server failed")
 }
@@ -143,6 +149,9 @@ mod tests {
             std::fs::write(&path, text.clone() + "\n").unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed.trim_end() == text, "server/openapi.json differs: look, then INSTA_UPDATE=always cargo test");
+        assert!(
+            committed.trim_end() == text,
+            "server/openapi.json differs: look, then INSTA_UPDATE=always cargo test"
+        );
     }
 }

@@ -72,7 +72,9 @@ impl PageParams {
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Query { .. } | StorageError::Refused { .. } => Problem::bad_request(error.to_string()),
+            StorageError::Query { .. } | StorageError::Refused { .. } => {
+                Problem::bad_request(error.to_string())
+            }
             StorageError::Limit { .. } => {
                 Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }
@@ -85,7 +87,12 @@ impl From<StorageError> for Problem {
 }
 
 /// A parameter that must be one of a few words.
-pub(crate) fn word<T>(name: &str, value: &str, parse: impl Fn(&str) -> Option<T>, known: &str) -> Result<T, Problem> {
+pub(crate) fn word<T>(
+    name: &str,
+    value: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    known: &str,
+) -> Result<T, Problem> {
     parse(value).ok_or_else(|| Problem::bad_request(format!("{name}={value:?} is not one of {known}")))
 }
 

@@ -60,10 +60,14 @@ pub(crate) async fn stream(
         }
     };
     let kinds = params.types.map(|t| t.split(',').map(|k| k.trim().to_owned()).collect());
-    let reader = Reader { api, tenant: tenant.id(), kinds, after, waiting: std::collections::VecDeque::new() };
+    let reader =
+        Reader { api, tenant: tenant.id(), kinds, after, waiting: std::collections::VecDeque::new() };
     let events = futures::stream::unfold(reader, |mut reader| async move {
         let row = reader.next().await?;
-        let event = Event::default().id(row.seq.to_string()).event(format!("{}.{}", row.kind, row.change)).data(row.body);
+        let event = Event::default()
+            .id(row.seq.to_string())
+            .event(format!("{}.{}", row.kind, row.change))
+            .data(row.body);
         Some((Ok(event), reader))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))

@@ -56,10 +56,19 @@ fn list(actions: &[Action], json: bool) -> anyhow::Result<()> {
 }
 
 async fn decide(args: DecideArgs, verdict: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(args.target.data_dir.is_none(), "decisions need the running server: use --server instead of --data-dir");
+    anyhow::ensure!(
+        args.target.data_dir.is_none(),
+        "decisions need the running server: use --server instead of --data-dir"
+    );
     let path = format!("/api/v1/actions/{}/{verdict}", segment(&args.id));
     let request = DecisionRequest { by: args.by, comment: args.comment };
     let action: Action = Client::new(&args.target)?.send_json(Method::POST, &path, &request).await?;
-    note(&format!("{} {} on {} is {}", action.id, action.verb, action.target.entity.value, action.state.as_str()));
+    note(&format!(
+        "{} {} on {} is {}",
+        action.id,
+        action.verb,
+        action.target.entity.value,
+        action.state.as_str()
+    ));
     Ok(())
 }

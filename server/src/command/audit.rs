@@ -26,7 +26,8 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
 async fn verify(reader: &Reader) -> anyhow::Result<ExitCode> {
     let entries = reader.audit().await?;
     let parse = |v: serde_json::Value| serde_json::from_value::<AuditEntry>(v);
-    let entries: Vec<AuditEntry> = entries.into_iter().map(parse).collect::<Result<_, _>>().context("an audit entry")?;
+    let entries: Vec<AuditEntry> =
+        entries.into_iter().map(parse).collect::<Result<_, _>>().context("an audit entry")?;
     match respond::audit::verify(&AuditHead::default(), &entries) {
         Ok(_) => {
             note(&format!("the chain holds: {} entries", entries.len()));

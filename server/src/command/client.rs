@@ -28,7 +28,11 @@ impl Client {
     }
 
     /// GET of JSON.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let request = self.request(Method::GET, path).query(query);
         let response = self.send(request).await?;
         response.json().await.with_context(|| format!("{} answered something unexpected", self.base))
@@ -46,7 +50,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).query(&[("tenant", &self.tenant)]);
+        let request =
+            self.http.request(method, format!("{}{path}", self.base)).query(&[("tenant", &self.tenant)]);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -64,7 +69,9 @@ impl Client {
         let problem: Option<serde_json::Value> = response.json().await.ok();
         let detail = problem.as_ref().and_then(|p| p["detail"].as_str()).unwrap_or_default();
         match status {
-            StatusCode::UNAUTHORIZED => bail!("{}: {detail}; give it with --token or ASTERISM_TOKEN", self.base),
+            StatusCode::UNAUTHORIZED => {
+                bail!("{}: {detail}; give it with --token or ASTERISM_TOKEN", self.base)
+            }
             _ => bail!("{}: {status}: {detail}", self.base),
         }
     }

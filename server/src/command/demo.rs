@@ -102,13 +102,21 @@ fn config(args: &DemoArgs, edr: &EdrSimulator) -> anyhow::Result<Config> {
 fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
     let server = format!("http://{}", daemon.address());
     note(&format!("asterism demo: a simulated company feeds the journal in {}", args.data_dir.display()));
-    note(&format!("  API             {server}/api/v1/incidents   ({server}/api/v1/openapi.json describes it)"));
+    note(&format!(
+        "  API             {server}/api/v1/incidents   ({server}/api/v1/openapi.json describes it)"
+    ));
     note(&format!("  live stream     curl -N {server}/api/v1/stream"));
     note(&format!("  incidents       asterism incidents list --server {server}"));
     note(&format!("  hunting         asterism hunt --server {server} 'SHOW TABLES'"));
-    note(&format!("  simulated EDR   curl -H 'Authorization: Bearer simulated-edr' {}/simulator/machines", edr.url()));
-    let how_long = args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("it stops after {} s", d.as_secs()));
-    note(&format!("Three attacks hide in an ordinary morning; the last 45 minutes pass in half a minute. {how_long}.\n"));
+    note(&format!(
+        "  simulated EDR   curl -H 'Authorization: Bearer simulated-edr' {}/simulator/machines",
+        edr.url()
+    ));
+    let how_long =
+        args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("it stops after {} s", d.as_secs()));
+    note(&format!(
+        "Three attacks hide in an ordinary morning; the last 45 minutes pass in half a minute. {how_long}.\n"
+    ));
 }
 
 /// Where the feed keeps how far it came.

@@ -107,7 +107,8 @@ impl Tally {
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
         for (_, letter) in &detected.dead {
-            let example = || format!("{} line {}: {}", letter.record.topic, letter.record.offset + 1, letter.reason);
+            let example =
+                || format!("{} line {}: {}", letter.record.topic, letter.record.offset + 1, letter.reason);
             self.dead.entry(letter.reason.code()).or_insert_with(|| (0, example())).0 += 1;
         }
     }

@@ -7,7 +7,12 @@ use simulate::{EdrConfig, EdrSimulator};
 use crate::cli::EdrSimulatorArgs;
 
 pub(crate) async fn run(args: EdrSimulatorArgs) -> anyhow::Result<ExitCode> {
-    let config = EdrConfig { listen: args.listen, state_file: args.state, onboard_unknown: true, ..EdrConfig::default() };
+    let config = EdrConfig {
+        listen: args.listen,
+        state_file: args.state,
+        onboard_unknown: true,
+        ..EdrConfig::default()
+    };
     let simulator = EdrSimulator::start(config).await?;
     if let Some(path) = &args.address_file {
         // Written beside and renamed, so that a reader never sees half an address.

@@ -47,15 +47,28 @@ pub(crate) async fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
 
 fn generator(args: &GenerateArgs) -> anyhow::Result<Generator> {
     let start = Time::parse(&args.start).map_err(|e| anyhow!("--start: {e}"))?;
-    let scenarios = args.scenario.iter().map(|name| Scenario::set(name)).collect::<Result<Vec<_>, _>>()?.concat();
-    let company = Company::new(CompanyOptions { seed: args.seed, users: args.users, start, ..CompanyOptions::default() });
+    let scenarios =
+        args.scenario.iter().map(|name| Scenario::set(name)).collect::<Result<Vec<_>, _>>()?.concat();
+    let company = Company::new(CompanyOptions {
+        seed: args.seed,
+        users: args.users,
+        start,
+        ..CompanyOptions::default()
+    });
     let options = GenerateOptions { events: Some(args.events), scenarios, ..GenerateOptions::default() };
     Ok(Generator::new(company, options))
 }
 
 enum Sink {
-    Files { dir: PathBuf, open: HashMap<String, BufWriter<File>> },
-    Kafka { writer: KafkaWriter, waiting: HashMap<&'static str, Vec<(Bytes, Bytes, Vec<KafkaHeader>)>>, held: usize },
+    Files {
+        dir: PathBuf,
+        open: HashMap<String, BufWriter<File>>,
+    },
+    Kafka {
+        writer: KafkaWriter,
+        waiting: HashMap<&'static str, Vec<(Bytes, Bytes, Vec<KafkaHeader>)>>,
+        held: usize,
+    },
 }
 
 impl Sink {

@@ -34,7 +34,11 @@ pub(crate) async fn run(args: HuntArgs) -> anyhow::Result<ExitCode> {
 
 fn read_stdin() -> anyhow::Result<String> {
     let mut sql = String::new();
-    std::io::stdin().lock().take(1 << 20).read_to_string(&mut sql).context("cannot read SQL from standard input")?;
+    std::io::stdin()
+        .lock()
+        .take(1 << 20)
+        .read_to_string(&mut sql)
+        .context("cannot read SQL from standard input")?;
     Ok(sql)
 }
 
@@ -51,7 +55,8 @@ async fn local(dir: &Path, sql: &str, args: &HuntArgs) -> anyhow::Result<(Schema
 /// The server answers in rows of JSON; they become columns again, so that every format works.
 async fn remote(sql: &str, args: &HuntArgs) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
     let client = Client::new(&args.target)?;
-    let request = HuntRequest { sql: sql.to_owned(), limit: Some(args.limit), timeout_s: Some(seconds(args.timeout)) };
+    let request =
+        HuntRequest { sql: sql.to_owned(), limit: Some(args.limit), timeout_s: Some(seconds(args.timeout)) };
     let response: HuntResponse = client.send_json(Method::POST, "/api/v1/hunt", &request).await?;
     let mut json = Vec::new();
     for row in &response.rows {

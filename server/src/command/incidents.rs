@@ -65,7 +65,10 @@ async fn change(
     tail: &str,
     body: &impl serde::Serialize,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(target.data_dir.is_none(), "changes need the running server: use --server instead of --data-dir");
+    anyhow::ensure!(
+        target.data_dir.is_none(),
+        "changes need the running server: use --server instead of --data-dir"
+    );
     let path = format!("/api/v1/incidents/{}{tail}", segment(id));
     let incident: Incident = Client::new(target)?.send_json(method, &path, body).await?;
     let assignee = incident.assignee.as_deref().unwrap_or("nobody");
@@ -101,7 +104,10 @@ fn list(incidents: &[Incident], json: bool) -> anyhow::Result<()> {
         ]
     };
     let rows: Vec<Vec<String>> = incidents.iter().map(row).collect();
-    out.text(&table(&["ID", "SCORE", "SEVERITY", "STATUS", "ALERTS", "DOMAINS", "FIRST", "LAST", "TITLE"], &rows))?;
+    out.text(&table(
+        &["ID", "SCORE", "SEVERITY", "STATUS", "ALERTS", "DOMAINS", "FIRST", "LAST", "TITLE"],
+        &rows,
+    ))?;
     out.flush()
 }
 
@@ -132,11 +138,18 @@ fn show(incident: &Incident, alerts: &[Alert], json: bool) -> anyhow::Result<()>
         incident.first_time,
         incident.last_time
     ))?;
-    out.text(&format!("tactics   {}", incident.tactics.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" > ")))?;
+    out.text(&format!(
+        "tactics   {}",
+        incident.tactics.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" > ")
+    ))?;
     out.text(&format!("techniques {}", incident.techniques.join(", ")))?;
     out.text("\nENTITIES")?;
     for (entity, count) in incident.entities.iter().take(ENTITIES_SHOWN) {
-        out.text(&format!("  {:<14} {:<60} in {count} alerts", entity.entity_type, shorten(&entity.value, 60)))?;
+        out.text(&format!(
+            "  {:<14} {:<60} in {count} alerts",
+            entity.entity_type,
+            shorten(&entity.value, 60)
+        ))?;
     }
     if incident.entities.len() > ENTITIES_SHOWN {
         out.text(&format!("  ... and {} more (--json)", incident.entities.len() - ENTITIES_SHOWN))?;
@@ -171,12 +184,20 @@ fn explain(explanations: &[Explanation], json: bool) -> anyhow::Result<()> {
         }
         out.text(&explanation.text)?;
         for (i, join) in explanation.path.iter().enumerate() {
-            let weakest = if explanation.weakest == Some(i) && explanation.path.len() > 1 { "  <- weakest" } else { "" };
+            let weakest = if explanation.weakest == Some(i) && explanation.path.len() > 1 {
+                "  <- weakest"
+            } else {
+                ""
+            };
             let (score, gap) = (f64::from(join.weight_ppm) / 1e6, join.gap_us as f64 / 1e6);
             out.text(&format!("  {} -> {}  score {score:.2}, {gap:.0} s apart{weakest}", join.a, join.b))?;
             for reason in &join.reasons {
                 let (rarity, own) = (f64::from(reason.rarity_ppm) / 1e6, f64::from(reason.score_ppm) / 1e6);
-                out.text(&format!("      {} {}: rarity {rarity:.2}, adds {own:.2}", reason.kind, shorten(&reason.value, 80)))?;
+                out.text(&format!(
+                    "      {} {}: rarity {rarity:.2}, adds {own:.2}",
+                    reason.kind,
+                    shorten(&reason.value, 80)
+                ))?;
             }
         }
     }

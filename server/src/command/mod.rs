@@ -18,10 +18,10 @@ pub(crate) mod run;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::rules::LoadReport;
 use anyhow::{Context, bail};
 use event::Time;
 use ingest::{MappingSet, SourceKindHint};
-use ::rules::LoadReport;
 
 use crate::output;
 

@@ -29,7 +29,9 @@ pub(crate) struct IncidentQuery {
 impl Reader {
     pub(crate) fn open(target: &TargetArgs) -> anyhow::Result<Self> {
         match &target.data_dir {
-            Some(dir) => Ok(Reader::Local { state: open_state(dir)?, tenant: TenantId::new(target.tenant.as_str()) }),
+            Some(dir) => {
+                Ok(Reader::Local { state: open_state(dir)?, tenant: TenantId::new(target.tenant.as_str()) })
+            }
             None => Ok(Reader::Remote(Client::new(target)?)),
         }
     }
@@ -79,11 +81,17 @@ impl Reader {
                 let graph = correlator(state)?.graph(&incident.id);
                 graph.with_context(|| format!("no incident {id:?} in the snapshot"))
             }
-            Reader::Remote(client) => client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &[]).await,
+            Reader::Remote(client) => {
+                client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &[]).await
+            }
         }
     }
 
-    pub(crate) async fn explain(&self, id: &str, pair: Option<(&str, &str)>) -> anyhow::Result<Vec<Explanation>> {
+    pub(crate) async fn explain(
+        &self,
+        id: &str,
+        pair: Option<(&str, &str)>,
+    ) -> anyhow::Result<Vec<Explanation>> {
         match self {
             Reader::Local { state, .. } => {
                 let incident = self.incident(id).await?;
@@ -101,7 +109,11 @@ impl Reader {
         }
     }
 
-    pub(crate) async fn actions(&self, state_name: Option<&str>, limit: usize) -> anyhow::Result<Vec<Action>> {
+    pub(crate) async fn actions(
+        &self,
+        state_name: Option<&str>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Action>> {
         match self {
             Reader::Local { state, tenant } => {
                 let parse = |name: &str| serde_json::from_value(serde_json::Value::String(name.to_owned()));
@@ -139,7 +151,8 @@ impl Reader {
                     (rows.iter().map(|r| serde_json::from_str(&r.body)).collect::<Result<Vec<_>, _>>()?, next)
                 }
                 Reader::Remote(client) => {
-                    let page: Paged<serde_json::Value> = client.get("/api/v1/audit", &[("from", from.to_string())]).await?;
+                    let page: Paged<serde_json::Value> =
+                        client.get("/api/v1/audit", &[("from", from.to_string())]).await?;
                     (page.items, page.next.and_then(|n| n.parse().ok()))
                 }
             };
@@ -155,20 +168,29 @@ impl Reader {
 /// The state database of a data directory, beside whoever writes it.
 pub(crate) fn open_state(dir: &Path) -> anyhow::Result<StateDb> {
     let path = crate::engine::state_path(dir);
-    StateDb::open_read_only(&path).with_context(|| format!("{} is no data directory of asterism", dir.display()))
+    StateDb::open_read_only(&path)
+        .with_context(|| format!("{} is no data directory of asterism", dir.display()))
 }
 
 /// The correlator as of the last snapshot.
 fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
-    let snapshot = state.load_snapshot()?.context("no snapshot yet: wait for one, or ask the running server")?;
+    let snapshot =
+        state.load_snapshot()?.context("no snapshot yet: wait for one, or ask the running server")?;
     Ok(Correlator::restore(Parameters::builtin()?, &snapshot.correlator)?)
 }
 
 fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
     let text = |value: &str| serde_json::Value::String(value.to_owned());
-    let status = query.status.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--status")?;
-    let severity = query.severity.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--severity")?;
-    let domain = query.domains.first().map(|v| serde_json::from_value(text(v))).transpose().context("--domain")?;
+    let status =
+        query.status.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--status")?;
+    let severity = query
+        .severity
+        .as_deref()
+        .map(|v| serde_json::from_value(text(v)))
+        .transpose()
+        .context("--severity")?;
+    let domain =
+        query.domains.first().map(|v| serde_json::from_value(text(v))).transpose().context("--domain")?;
     Ok(IncidentFilter {
         status: status.into_iter().collect(),
         severity_min: severity,

@@ -49,7 +49,11 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Reading and detecting run beside correlating and storing, a bounded number of portions apart.
-async fn feed(mut source: FileSource, mut detector: Detector, pipeline: &mut Pipeline) -> anyhow::Result<Tally> {
+async fn feed(
+    mut source: FileSource,
+    mut detector: Detector,
+    pipeline: &mut Pipeline,
+) -> anyhow::Result<Tally> {
     source.seek(pipeline.positions()).await?;
     let (portions_in, mut portions) = tokio::sync::mpsc::channel::<(Detected, Vec<_>, Vec<_>)>(1);
     let intake = tokio::spawn(async move {

@@ -75,8 +75,13 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
 }
 
 fn describe(logsource: &Logsource) -> String {
-    let part = |name: &str, value: &Option<std::sync::Arc<str>>| value.as_ref().map(|v| format!("{name}={v}"));
-    let parts = [part("product", &logsource.product), part("category", &logsource.category), part("service", &logsource.service)];
+    let part =
+        |name: &str, value: &Option<std::sync::Arc<str>>| value.as_ref().map(|v| format!("{name}={v}"));
+    let parts = [
+        part("product", &logsource.product),
+        part("category", &logsource.category),
+        part("service", &logsource.service),
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
@@ -105,7 +110,13 @@ async fn explain(paths: &[PathBuf], wanted: &str, input: &InputArgs) -> anyhow::
     }
 }
 
-fn explain_record(out: &mut Lines, set: &RuleSet, rule: RuleIndex, record: &Record, decoded: &Decoded) -> anyhow::Result<()> {
+fn explain_record(
+    out: &mut Lines,
+    set: &RuleSet,
+    rule: RuleIndex,
+    record: &Record,
+    decoded: &Decoded,
+) -> anyhow::Result<()> {
     let place = format!("{} line {}", record.topic, record.offset + 1);
     for letter in &decoded.dead {
         out.text(&format!("{place}: not decoded: {}", letter.reason))?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use correlate::Parameters;
 use ingest::{
-    DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource, KafkaWriter, MappingSet,
-    PollBudget,
+    DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource,
+    KafkaWriter, MappingSet, PollBudget,
 };
 use respond::{Policy, ResponseRules};
 use rules::RuleSet;
@@ -21,8 +21,8 @@ use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
 use crate::config::{self, Config};
 use crate::engine::{
-    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores, Topics, deliver_to_kafka,
-    stop_on_signals,
+    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores,
+    Topics, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
 use crate::{rule_loading, telemetry};
@@ -63,7 +63,8 @@ impl Content {
         let rule_paths: Vec<PathBuf> = builtin.into_iter().chain(config.rules.dirs.iter().cloned()).collect();
         let (rules, report) = rule_loading::load(&rule_paths)?;
         note_rules(&report);
-        let (response_rules, rejected) = rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
+        let (response_rules, rejected) =
+            rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
         for rejection in rejected {
             let place = rejection.line.map_or_else(String::new, |line| format!(":{line}"));
             note(&format!("  response rule rejected: {}{place}: {}", rejection.file, rejection.reason));
@@ -90,7 +91,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Opens the stores, binds the port, and starts the stages.
-    pub(crate) async fn start(config: Config, content: Content, stopping: CancellationToken) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        config: Config,
+        content: Content,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let auth = Auth::new(config::read_secret(&config.api.token_file)?);
         let listener = api::bind(config.api.listen).await?;
         let address = listener.local_addr()?;
@@ -111,7 +116,14 @@ impl Daemon {
             deliver_to_kafka(state.clone(), &kafka, stopping.clone())?;
         }
         let intake = Intake { journal: journal.clone(), mappings };
-        let api = ApiState { state: state.clone(), hunt, engine: handle, metrics, ingest: intake, stopping: stopping.clone() };
+        let api = ApiState {
+            state: state.clone(),
+            hunt,
+            engine: handle,
+            metrics,
+            ingest: intake,
+            stopping: stopping.clone(),
+        };
         let router = api::router(api, auth, config.api.ingest_body_bytes_max);
         let server = tokio::spawn(api::serve(listener, router, stopping.clone()));
         Ok(Self { address, state, journal, engine, server, stopping })
@@ -153,7 +165,11 @@ fn detector(config: &Config, content: &Content) -> Detector {
 }
 
 /// The journal always (records over HTTP go there); Kafka where it is configured.
-async fn sources(config: &Config, content: &Content, journal: &Journal) -> anyhow::Result<Vec<SourceWithDetector>> {
+async fn sources(
+    config: &Config,
+    content: &Content,
+    journal: &Journal,
+) -> anyhow::Result<Vec<SourceWithDetector>> {
     let mut sources = vec![SourceWithDetector {
         source: Box::new(JournalSource::open(journal.clone(), Vec::new())),
         detector: detector(config, content),
@@ -165,7 +181,10 @@ async fn sources(config: &Config, content: &Content, journal: &Journal) -> anyho
             settings: config.kafka.settings.clone(),
             // The daemon serves without its broker, and says what it waits for.
             start_timeout: None,
-            ..KafkaOptions::new(config.kafka.bootstrap.as_str(), config.kafka.topics.iter().map(|t| t.name.as_str()))
+            ..KafkaOptions::new(
+                config.kafka.bootstrap.as_str(),
+                config.kafka.topics.iter().map(|t| t.name.as_str()),
+            )
         };
         let topic = Some(config.kafka.dead_letter_topic.clone()).filter(|t| !t.is_empty());
         let dead_letters = match topic {

@@ -18,7 +18,11 @@ struct StateOutbox(StateDb);
 ///
 /// # Errors
 /// Where a setting is one that the Kafka client refuses.
-pub(crate) fn deliver_to_kafka(state: StateDb, kafka: &Kafka, stopping: CancellationToken) -> anyhow::Result<()> {
+pub(crate) fn deliver_to_kafka(
+    state: StateDb,
+    kafka: &Kafka,
+    stopping: CancellationToken,
+) -> anyhow::Result<()> {
     let sink = KafkaSink::new(SINK, &kafka.bootstrap, &kafka.settings)?;
     let mut deliverer = Deliverer::new(Arc::new(StateOutbox(state)), sink);
     // It stops with the token, and what it had not delivered by then waits in the outbox.

@@ -40,7 +40,12 @@ pub(crate) struct Progress {
 }
 
 impl Detector {
-    pub(crate) fn new(mappings: Arc<MappingSet>, rules: Arc<RuleSet>, topics: Topics, limits: DecodeLimits) -> Self {
+    pub(crate) fn new(
+        mappings: Arc<MappingSet>,
+        rules: Arc<RuleSet>,
+        topics: Topics,
+        limits: DecodeLimits,
+    ) -> Self {
         let decoder = Decoder::new(Arc::clone(&mappings), &rules.native_fields(), limits);
         Self { mappings, rules, decoder, topics }
     }

@@ -224,7 +224,8 @@ impl Intake {
             }
             let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
             if let Some(sink) = dead_letters.as_ref().filter(|_| !detected.dead.is_empty()) {
-                let letters: Vec<DeadLetter> = detected.dead.iter().map(|(_, letter)| letter.clone()).collect();
+                let letters: Vec<DeadLetter> =
+                    detected.dead.iter().map(|(_, letter)| letter.clone()).collect();
                 // The state database has them too: a broker that is away must not stop the engine.
                 if let Err(error) = sink.send(&letters).await {
                     tracing::warn!("{} dead letters did not reach their topic: {error}", letters.len());
@@ -367,5 +368,3 @@ pub(crate) fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<()>
     });
     Ok(())
 }
-
-

@@ -11,11 +11,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use correlate::{AnalystInput, Correlator, Parameters, WatermarkTracker};
 use event::{
-    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time, Watermark,
+    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time,
+    Watermark,
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
-use storage::{AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions, Snapshot, StateChange, StateDb};
+use storage::{
+    AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions, Snapshot,
+    StateChange, StateDb,
+};
 use tokio::task::JoinHandle;
 
 use super::detection::Detected;
@@ -168,7 +172,8 @@ impl Pipeline {
         self.correlator.push(detected.alerts);
         let deltas = self.correlator.advance(self.watermarks.watermark());
         let dead_letters = detected.dead.into_iter().map(dead_letter).collect();
-        self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() }).await?;
+        self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() })
+            .await?;
         self.respond(&deltas, now).await?;
         self.buffered_rows += detected.batches.iter().map(EventBatch::len).sum::<usize>();
         self.buffered.push(detected.batches);
@@ -303,8 +308,10 @@ impl Pipeline {
     }
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
-        let (recorded, deltas) = self.correlator.apply(input).map_err(|e| InputError::Refused(e.to_string()))?;
-        let stored: Result<Vec<StoredInput>, _> = (1..).zip(&recorded).map(|(i, input)| self.stored(input, i)).collect();
+        let (recorded, deltas) =
+            self.correlator.apply(input).map_err(|e| InputError::Refused(e.to_string()))?;
+        let stored: Result<Vec<StoredInput>, _> =
+            (1..).zip(&recorded).map(|(i, input)| self.stored(input, i)).collect();
         let analyst_inputs = stored.map_err(|e| InputError::Failed(e.into()))?;
         let change = StateChange { analyst_inputs, deltas: deltas.clone(), ..StateChange::default() };
         let committed = self.stores.state.commit(change).await.map_err(|e| InputError::Failed(e.into()))?;
@@ -326,7 +333,11 @@ impl Pipeline {
         self.correlator.graph(incident)
     }
 
-    pub(crate) fn explain(&self, incident: &IncidentId, pair: Option<&(AlertId, AlertId)>) -> Vec<Explanation> {
+    pub(crate) fn explain(
+        &self,
+        incident: &IncidentId,
+        pair: Option<&(AlertId, AlertId)>,
+    ) -> Vec<Explanation> {
         let incident = self.correlator.incident(incident);
         incident.map_or_else(Vec::new, |incident| explain(&self.correlator, &incident, pair))
     }

@@ -32,11 +32,8 @@ fn every_reason_says_what_is_wrong() {
         br#"{"door":"a","action":"shut","at":"2026-03-02T08:00:00Z","who":"-"}"#,
         br#"{"doors":{"door":"a"}}"#,
     ];
-    let told: Vec<String> = lines
-        .iter()
-        .map(|line| reason(line))
-        .map(|reason| format!("{}: {reason}", reason.code()))
-        .collect();
+    let told: Vec<String> =
+        lines.iter().map(|line| reason(line)).map(|reason| format!("{}: {reason}", reason.code())).collect();
     insta::assert_snapshot!(told.join("\n"));
 }
 
@@ -50,7 +47,8 @@ fn deep_nesting_is_refused() {
 
 #[test]
 fn large_records_are_refused_and_their_letters_cut() {
-    let limits = DecodeLimits { record_bytes_max: 100, dead_payload_bytes_max: 10, ..DecodeLimits::default() };
+    let limits =
+        DecodeLimits { record_bytes_max: 100, dead_payload_bytes_max: 10, ..DecodeLimits::default() };
     let mut decoder = Decoder::new(mappings(), &NativeWanted::default(), limits);
     let large = format!(r#"{{"door":"{}"}}"#, "x".repeat(200));
     let mut records = records(&[large.as_str()]);
@@ -76,7 +74,8 @@ fn an_unknown_source_kind_is_named() {
 fn an_envelope_with_too_many_events_is_refused_whole() {
     let limits = DecodeLimits { explode_events_max: 2, ..DecodeLimits::default() };
     let mut decoder = Decoder::new(mappings(), &NativeWanted::default(), limits);
-    let line = r#"{"sent":"2026-03-02T08:00:00Z","doors":[{"action":"open"},{"action":"open"},{"action":"open"}]}"#;
+    let line =
+        r#"{"sent":"2026-03-02T08:00:00Z","doors":[{"action":"open"},{"action":"open"},{"action":"open"}]}"#;
     let decoded = decoder.decode(&records(&[line]), &SourceKindHint::Auto, &TenantId::default(), READ_AT);
     assert_eq!(decoded.dead[0].reason, DeadReason::TooManyEvents { events: 3, events_max: 2 });
     assert_eq!(decoded.counts.rows, 0);

@@ -26,9 +26,34 @@ fn expressions_fill_columns() {
     assert_eq!(batch.time(0), Time(1_772_438_400_500_000));
     assert_eq!(batch.int("process_pid", 0), Some(31));
     assert_eq!(batch.int("severity_id", 0), Some(2));
-    let names = ["event_uid", "actor_user_name", "actor_user_domain", "process_name", "process_cmd_line", "process_hash_sha256",
-        "process_integrity", "process_uid", "process_user_account", "device_hostname", "product", "source"];
-    let expected = ["d-1", "ann", "CORP", "key.exe", r"C:\bin\key.exe a", "bb", "Inbound", "7", "eve", "h1", "Doors", "door"];
+    let names = [
+        "event_uid",
+        "actor_user_name",
+        "actor_user_domain",
+        "process_name",
+        "process_cmd_line",
+        "process_hash_sha256",
+        "process_integrity",
+        "process_uid",
+        "process_user_account",
+        "device_hostname",
+        "product",
+        "source",
+    ];
+    let expected = [
+        "d-1",
+        "ann",
+        "CORP",
+        "key.exe",
+        r"C:\bin\key.exe a",
+        "bb",
+        "Inbound",
+        "7",
+        "eve",
+        "h1",
+        "Doors",
+        "door",
+    ];
     assert_eq!(texts(&batch, &names), some(&expected));
     assert_eq!(batch.text("message", 0), None);
     assert!(batch.text("raw", 0).unwrap().contains("key.exe"));
@@ -36,7 +61,9 @@ fn expressions_fill_columns() {
 
 #[test]
 fn events_of_an_envelope_have_its_fields_and_their_own_text() {
-    let decoded = decode(&[r#"{"sent":"2026-03-02T08:00:00Z","house":"h2","doors":[{"action":"open","pid":4},{"action":"open","id":"x"}]}"#]);
+    let decoded = decode(&[
+        r#"{"sent":"2026-03-02T08:00:00Z","house":"h2","doors":[{"action":"open","pid":4},{"action":"open","id":"x"}]}"#,
+    ]);
     let batch = &decoded.batches[0];
     assert_eq!(batch.text("device_hostname", 1), Some("h2"));
     assert_eq!(batch.text("event_uid", 0), Some("t/0@0#0"));
@@ -52,7 +79,10 @@ fn roots_pairs_json_text_and_constants() {
         "Extra":{"Inner":{"cmd":"turn"}},"Pairs":[{"Name":"p","Value":"q"}]}}"##,
     );
     assert_eq!(batch.time(0), Time::from_secs(1_767_312_000));
-    assert_eq!(texts(&batch, &["actor_user_name", "process_cmd_line", "process_uid"]), some(&["ann", "turn", "8"]));
+    assert_eq!(
+        texts(&batch, &["actor_user_name", "process_cmd_line", "process_uid"]),
+        some(&["ann", "turn", "8"])
+    );
 }
 
 #[test]
@@ -70,6 +100,8 @@ fn values_that_do_not_fit_are_left_null_and_counted() {
 
 #[test]
 fn numbers_beyond_64_bits_are_dead_letters_or_rows_but_never_lost() {
-    let decoded = decode(&[r#"{"door":"a","action":"open","at":"2026-03-02T08:00:00Z","pid":123456789012345678901234567890}"#]);
+    let decoded = decode(&[
+        r#"{"door":"a","action":"open","at":"2026-03-02T08:00:00Z","pid":123456789012345678901234567890}"#,
+    ]);
     assert_eq!(decoded.counts.rows + decoded.counts.dead, 1);
 }

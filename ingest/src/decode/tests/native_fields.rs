@@ -23,9 +23,18 @@ fn value(wanted: &str, line: &str) -> Option<String> {
 
 #[test]
 fn scalars_are_text_in_their_json_form() {
-    let line = r#"{"text":"a-B","int":4624,"neg":-1,"float":1.5,"whole":2.0,"yes":true,"dash":"-","two words":"x"}"#;
-    let expected = [("text", "a-B"), ("int", "4624"), ("neg", "-1"), ("float", "1.5"), ("whole", "2.0"), ("yes", "true"), ("dash", "-"),
-        ("two words", "x")];
+    let line =
+        r#"{"text":"a-B","int":4624,"neg":-1,"float":1.5,"whole":2.0,"yes":true,"dash":"-","two words":"x"}"#;
+    let expected = [
+        ("text", "a-B"),
+        ("int", "4624"),
+        ("neg", "-1"),
+        ("float", "1.5"),
+        ("whole", "2.0"),
+        ("yes", "true"),
+        ("dash", "-"),
+        ("two words", "x"),
+    ];
     for (name, text) in expected {
         assert_eq!(value(name, line).as_deref(), Some(text), "{name}");
     }
@@ -37,7 +46,10 @@ fn scalars_are_text_in_their_json_form() {
 fn dotted_names_are_paths_or_literal_keys() {
     assert_eq!(value("a.b", r#"{"a":{"b":"nested"}}"#).as_deref(), Some("nested"));
     assert_eq!(value("a.b", r#"{"a.b":"literal"}"#).as_deref(), Some("literal"));
-    assert_eq!(field("a.b", r#"{"a":[{"b":"x"},{"c":1},{"b":"y"}]}"#), (None, true, vec!["x".into(), "y".into()]));
+    assert_eq!(
+        field("a.b", r#"{"a":[{"b":"x"},{"c":1},{"b":"y"}]}"#),
+        (None, true, vec!["x".into(), "y".into()])
+    );
     assert_eq!(value("a.1.b", r#"{"a":[{"b":"x"},{"b":"y"}]}"#).as_deref(), Some("y"));
 }
 
@@ -52,7 +64,11 @@ fn lists_have_members_and_null_is_present() {
 #[test]
 fn any_json_object_is_a_row_routed_by_the_given_logsources() {
     let logsource = Logsource { product: Some("okta".into()), ..Logsource::default() };
-    let decoded = decode_with(&[], &json(vec![logsource.clone()]), &[r#"{"x":1}"#, r#"{"@timestamp":"2026-03-01T00:00:00Z"}"#]);
+    let decoded = decode_with(
+        &[],
+        &json(vec![logsource.clone()]),
+        &[r#"{"x":1}"#, r#"{"@timestamp":"2026-03-01T00:00:00Z"}"#],
+    );
     let batch = &decoded.batches[0];
     assert_eq!(batch.meta.logsources.as_ref(), [logsource]);
     assert_eq!(batch.meta.domain, event::Domain::Identity);

@@ -14,8 +14,20 @@ fn json_like() -> impl Strategy<Value = String> {
         Just(r#""2026-03-02T08:00:00Z""#.to_owned()),
     ];
     let key = prop_oneof![
-        Just("door"), Just("doors"), Just("action"), Just("at"), Just("xml"), Just("Data"), Just("Pairs"), Just("Name"), Just("Value"),
-        Just("more"), Just("kind"), Just("System"), Just("#text"), Just("other"),
+        Just("door"),
+        Just("doors"),
+        Just("action"),
+        Just("at"),
+        Just("xml"),
+        Just("Data"),
+        Just("Pairs"),
+        Just("Name"),
+        Just("Value"),
+        Just("more"),
+        Just("kind"),
+        Just("System"),
+        Just("#text"),
+        Just("other"),
     ];
     leaf.prop_recursive(4, 40, 6, move |inner| {
         prop_oneof![

@@ -56,7 +56,9 @@ impl Feed {
     pub(super) fn open(args: &DemoArgs, journal: Journal) -> anyhow::Result<Self> {
         let progress_path = progress_path(&args.data_dir);
         let progress = match std::fs::read(&progress_path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("in {}", progress_path.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("in {}", progress_path.display()))?
+            }
             Err(_) => Progress {
                 seed: args.seed,
                 start: now().plus_micros(-i64::try_from(HISTORY.as_micros())?),
@@ -114,7 +116,12 @@ impl Feed {
         let first = self.journal.append(topic, 0, &payloads).await?;
         let rows = (first..).zip(truths).filter_map(|(offset, truth)| {
             let truth = truth?;
-            Some(TruthRow { topic: topic.to_owned(), offset, story: truth.story.to_string(), step: truth.step.to_owned() })
+            Some(TruthRow {
+                topic: topic.to_owned(),
+                offset,
+                story: truth.story.to_string(),
+                step: truth.step.to_owned(),
+            })
         });
         let rows: Vec<TruthRow> = rows.collect();
         if rows.is_empty() {
@@ -136,7 +143,11 @@ fn reached(from: Time, elapsed: Duration) -> Time {
 }
 
 fn generator(progress: &Progress) -> Generator {
-    let company = Company::new(CompanyOptions { seed: progress.seed, start: progress.start, ..CompanyOptions::default() });
+    let company = Company::new(CompanyOptions {
+        seed: progress.seed,
+        start: progress.start,
+        ..CompanyOptions::default()
+    });
     let options = GenerateOptions {
         rate_per_s: Some(progress.rate_per_s),
         pace: Pace::Steady,

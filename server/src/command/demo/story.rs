@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use event::{Action, ActionState, Domain, Incident, IncidentStatus, TenantId};
 use simulate::{NOISE, Score};
-use storage::{ActionFilter, AlertFilter, IncidentFilter, OutboxRow, StateDb};
+use storage::{ActionFilter, AlertFilter, IncidentFilter, IncidentSort, OutboxRow, StateDb};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::TruthRow;
@@ -55,7 +55,8 @@ impl Narrator {
     fn tell(&mut self, row: &OutboxRow) -> anyhow::Result<()> {
         match row.kind.as_str() {
             "incident" => {
-                let incident: Incident = serde_json::from_str(&row.body).context("an incident of the outbox")?;
+                let incident: Incident =
+                    serde_json::from_str(&row.body).context("an incident of the outbox")?;
                 self.incident(&incident);
             }
             "action" => {
@@ -86,11 +87,19 @@ impl Narrator {
     fn action(&self, action: &Action) {
         let told = matches!(
             action.state,
-            ActionState::AwaitingApproval | ActionState::Dispatching | ActionState::Succeeded | ActionState::Failed
+            ActionState::AwaitingApproval
+                | ActionState::Dispatching
+                | ActionState::Succeeded
+                | ActionState::Failed
         );
         if told {
             let (verb, on) = (&action.verb, &action.target.entity.value);
-            note(&format!("{} action   {} {verb} on {on}: {}", self.clock(), action.id, action.state.as_str()));
+            note(&format!(
+                "{} action   {} {verb} on {on}: {}",
+                self.clock(),
+                action.id,
+                action.state.as_str()
+            ));
         }
     }
 
@@ -131,7 +140,7 @@ pub(super) fn summary(state: &StateDb, dir: &Path, records: u64) -> anyhow::Resu
         score.b3_recall,
         score.over_merge
     ));
-    tell_actions(state, &tenant)
+    tell_actions(state, &tenant, dir)
 }
 
 /// Story by place of the record in the journal.
@@ -160,19 +169,22 @@ fn tell_stories(
         let incident = state.incident(tenant, &event::IncidentId::new(*main))?;
         let domains = incident.map(|i| i.domains.iter().map(|d| d.as_str()).collect::<Vec<_>>().join("+"));
         let domains = domains.unwrap_or_default();
-        note(&format!("  story {story}: {held} of its {total} alerts in {main} [{domains}], {} incidents in all", homes.len()));
+        note(&format!(
+            "  story {story}: {held} of its {total} alerts in {main} [{domains}], {} incidents in all",
+            homes.len()
+        ));
     }
     Ok(())
 }
 
-fn tell_actions(state: &StateDb, tenant: &TenantId) -> anyhow::Result<()> {
+fn tell_actions(state: &StateDb, tenant: &TenantId, dir: &Path) -> anyhow::Result<()> {
     for action in state.actions_page(tenant, &ActionFilter::default(), None, 20)?.items {
         let (verb, on) = (&action.verb, &action.target.entity.value);
         note(&format!("  {verb} on {on}: {}", action.state.as_str()));
     }
-    let open = state.incidents_page(tenant, &IncidentFilter::default(), None, 1)?;
-    if let Some(first) = open.items.first() {
-        note(&format!("  look closer: asterism incidents show {} --data-dir <the demo's folder>", first.id));
+    let urgent = IncidentFilter { sort: IncidentSort::Score, ..IncidentFilter::default() };
+    if let Some(first) = state.incidents_page(tenant, &urgent, None, 1)?.items.first() {
+        note(&format!("look closer: asterism incidents show {} --data-dir {}", first.id, dir.display()));
     }
     Ok(())
 }

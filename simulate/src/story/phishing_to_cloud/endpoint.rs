@@ -164,11 +164,14 @@ pub(super) fn lateral_movement(script: &mut Script<'_>, cast: &Cast<'_>, shell: 
             elevated: true,
         },
     );
-    on_server(rec, after(at, 1.5), cast);
+    let console = on_server(rec, after(at, 1.5), cast);
+    let (lure, ip) = (script.lure_domain.clone(), script.server_ip.clone());
+    server_implant(&mut script.rec, after(at, 25.0), cast, &console, (&format!("cdn.{lure}"), &ip));
+    collection(&mut script.rec, after(at, 46.5), cast, &console);
 }
 
-/// What the attacker does on the server.
-fn on_server(rec: &mut Recorder<'_>, at: Time, cast: &Cast<'_>) {
+/// The remote execution tool arrives on the server; the shell it gives.
+fn on_server(rec: &mut Recorder<'_>, at: Time, cast: &Cast<'_>) -> Process {
     let (server, desk, system) = (cast.server, cast.desk, &rec.company.system);
     rec.step = Some("service_installed");
     let kernel = Standing::System.on(server, system);
@@ -186,17 +189,26 @@ fn on_server(rec: &mut Recorder<'_>, at: Time, cast: &Cast<'_>) {
         rec.spawn(server, after(at, 1.0), Spawn::new(&service, &process::CMD, "\"cmd.exe\"", system));
     rec.run(server, after(at, 6.0), Spawn::new(&console, &process::WHOAMI, "whoami", system));
     rec.run(server, after(at, 14.0), Spawn::new(&console, &process::NET, "net  share", system));
+    console
+}
+
+/// The server gets an implant of its own, which calls the same home.
+fn server_implant(rec: &mut Recorder<'_>, at: Time, cast: &Cast<'_>, console: &Process, home: (&str, &str)) {
+    static IMPLANT: Program = process::unknown("C:\\Windows\\Temp\\svchelper.exe");
+    let (server, system) = (cast.server, &rec.company.system);
+    rec.step = Some("server_implant");
+    rec.write_file(server, at, &Standing::System.on(server, system), system, IMPLANT.path);
+    let implant = rec.spawn(server, after(at, 4.0), Spawn::new(console, &IMPLANT, IMPLANT.path, system));
+    rec.visit(server, after(at, 5.0), &implant, system, home);
+}
+
+/// A share is packed to be carried away.
+fn collection(rec: &mut Recorder<'_>, at: Time, cast: &Cast<'_>, console: &Process) {
+    const COMMAND: &str =
+        "\"C:\\Program Files\\7-Zip\\7z.exe\" a -pQ7h2 C:\\Windows\\Temp\\out.7z D:\\Shares\\Finance\\*";
+    let (server, system) = (cast.server, &rec.company.system);
     rec.step = Some("collection");
-    let archive = rec.spawn(
-        server,
-        after(at, 45.0),
-        Spawn::new(
-            &console,
-            &process::SEVEN_ZIP,
-            "\"C:\\Program Files\\7-Zip\\7z.exe\" a -pQ7h2 C:\\Windows\\Temp\\out.7z D:\\Shares\\Finance\\*",
-            system,
-        ),
-    );
-    rec.write_file(server, after(at, 50.0), &archive, system, "C:\\Windows\\Temp\\out.7z");
-    rec.exit(server, after(at, 80.0), &archive, system);
+    let archive = rec.spawn(server, at, Spawn::new(console, &process::SEVEN_ZIP, COMMAND, system));
+    rec.write_file(server, after(at, 5.0), &archive, system, "C:\\Windows\\Temp\\out.7z");
+    rec.exit(server, after(at, 35.0), &archive, system);
 }

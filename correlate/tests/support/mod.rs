@@ -10,24 +10,24 @@ use event::{
 };
 
 /// 2026-03-02T08:00:00Z.
-pub const START: i64 = 1_772_438_400;
+pub(crate) const START: i64 = 1_772_438_400;
 
 /// Event time `s` seconds into the story.
-pub fn at(s: i64) -> Time {
+pub(crate) fn at(s: i64) -> Time {
     Time::from_secs(START + s)
 }
 
-pub fn watermark(s: i64) -> Watermark {
+pub(crate) fn watermark(s: i64) -> Watermark {
     Watermark(at(s))
 }
 
-pub fn correlator() -> Correlator {
+pub(crate) fn correlator() -> Correlator {
     Correlator::new(Parameters::builtin().unwrap())
 }
 
 /// An alert `id` of a rule, `s` seconds into the story, with entities as `device:ws-01.contoso.com`,
 /// `user/actor:alice` (the role defaults to the usual one of the type).
-pub fn alert(id: &str, rule: &str, s: i64, entities: &[&str]) -> Alert {
+pub(crate) fn alert(id: &str, rule: &str, s: i64, entities: &[&str]) -> Alert {
     let mut entities: Vec<Entity> = entities.iter().map(|text| entity(text)).collect();
     entities.sort();
     Alert {
@@ -50,7 +50,7 @@ pub fn alert(id: &str, rule: &str, s: i64, entities: &[&str]) -> Alert {
     }
 }
 
-pub trait With {
+pub(crate) trait With {
     fn tactic(self, tactic: Tactic) -> Self;
     fn grave(self, severity: Severity) -> Self;
     fn domain(self, domain: Domain) -> Self;
@@ -73,7 +73,7 @@ impl With for Alert {
     }
 }
 
-pub fn entity(text: &str) -> Entity {
+pub(crate) fn entity(text: &str) -> Entity {
     let (what, value) = text.split_once(':').unwrap();
     let (kind, role) = what.split_once('/').unwrap_or((what, ""));
     let entity_type = EntityType::from_name(kind).unwrap();
@@ -88,7 +88,7 @@ pub fn entity(text: &str) -> Entity {
 }
 
 /// Rows of one class: the time in seconds, then column and text.
-pub fn batch(class: &str, rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
+pub(crate) fn batch(class: &str, rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
     let class = Class::from_name(class).unwrap();
     let schema = ClassSchema::of(class);
     let meta = RowMeta {
@@ -121,7 +121,7 @@ pub fn batch(class: &str, rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
 }
 
 /// The incidents as sets of alert ids, largest first.
-pub fn groups(incidents: &[Incident]) -> Vec<Vec<String>> {
+pub(crate) fn groups(incidents: &[Incident]) -> Vec<Vec<String>> {
     let mut groups: Vec<Vec<String>> =
         incidents.iter().map(|i| i.alerts.iter().map(ToString::to_string).collect()).collect();
     groups.sort_by_key(|g| (std::cmp::Reverse(g.len()), g.clone()));
@@ -129,7 +129,7 @@ pub fn groups(incidents: &[Incident]) -> Vec<Vec<String>> {
 }
 
 /// The incidents of some alerts.
-pub fn incidents_of(alerts: Vec<Alert>) -> Vec<Incident> {
+pub(crate) fn incidents_of(alerts: Vec<Alert>) -> Vec<Incident> {
     let mut correlator = correlator();
     correlator.push(alerts);
     correlator.flush();

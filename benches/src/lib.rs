@@ -52,6 +52,7 @@ fn corpus(name: String, lines: impl Iterator<Item = Vec<u8>>) -> Corpus {
         partition: 0,
         offset,
         payload: payload.into(),
+        truncated_from: None,
     };
     let records: Vec<Record> = (0..).zip(lines).map(record).collect();
     let bytes = records.iter().map(|r| r.payload.len() as u64).sum();

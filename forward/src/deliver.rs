@@ -147,7 +147,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::message::incident_row;
+    use crate::testing::incident_row;
 
     #[derive(Default)]
     struct Memory {

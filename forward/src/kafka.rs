@@ -96,7 +96,7 @@ mod tests {
     use rdkafka::message::Headers;
 
     use super::*;
-    use crate::message::incident_row;
+    use crate::testing::incident_row;
 
     #[test]
     fn an_unknown_setting_is_refused() {

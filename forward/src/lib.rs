@@ -15,6 +15,8 @@ mod error;
 mod kafka;
 mod message;
 mod sink;
+#[cfg(test)]
+mod testing;
 
 pub use deliver::{Delivered, Deliverer};
 pub use error::ForwardError;

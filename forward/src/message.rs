@@ -142,25 +142,7 @@ fn activity(change: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    pub(crate) fn incident_row(sequence: i64) -> OutboxRow {
-        let body = json!({
-            "id": "i-1", "tenant": "default", "version": 3, "status": "new", "title": "Credential theft",
-            "summary": "", "severity": "high", "score": 80, "confidence": 90, "domains": ["email", "endpoint"],
-            "tactics": ["execution"], "techniques": ["T1003.001"], "first_time": "2026-01-01T00:00:00.000000Z",
-            "last_time": "2026-01-01T00:10:00.000000Z", "alerts": ["a-1"],
-            "entities": [[{"type": "device", "role": "device", "value": "ws-01"}, 1]], "joins": [], "sealed": false,
-        });
-        OutboxRow {
-            sequence,
-            tenant: TenantId::default(),
-            kind: "incident".into(),
-            change: "updated".into(),
-            subject: "i-1".into(),
-            incident: None,
-            body: body.to_string(),
-        }
-    }
+    use crate::testing::incident_row;
 
     #[test]
     fn an_incident_becomes_an_ocsf_finding_in_a_cloud_event() {
@@ -205,6 +187,3 @@ mod tests {
         assert_eq!(message.body["unmapped"]["decision"]["rule"], "r");
     }
 }
-
-#[cfg(test)]
-pub(crate) use tests::incident_row;

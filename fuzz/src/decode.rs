@@ -10,13 +10,19 @@ use ingest::{DecodeLimits, Decoder, MappingSet, NativeWanted, Record, SourceKind
 thread_local! {
     static DECODER: RefCell<Decoder> = RefCell::new(Decoder::new(
         Arc::new(MappingSet::builtin().expect("the shipped mappings load")),
-        NativeWanted::default(),
+        &NativeWanted::default(),
         DecodeLimits::default(),
     ));
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let record = |offset, payload: &[u8]| Record::new("fuzz", 0, offset, payload.to_vec());
+    let record = |offset, payload: &[u8]| Record {
+        topic: "fuzz".into(),
+        partition: 0,
+        offset,
+        payload: payload.to_vec().into(),
+        truncated_from: None,
+    };
     let records: Vec<Record> =
         data.split(|b| *b == b'\n').zip(0..).map(|(line, i)| record(i, line)).collect();
     DECODER.with_borrow_mut(|decoder| {

@@ -1,7 +1,7 @@
 //! Conditions of response rules, in the Common Expression Language (CEL), and the facts they see.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, Program, Value};
 use event::{EntityType, Incident};
@@ -14,7 +14,7 @@ const CONDITION_BYTES_MAX: usize = 4_096;
 
 /// `incident` as conditions see it. Numbers are CEL ints.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct IncidentFacts {
+struct IncidentFacts {
     id: String,
     title: String,
     status: &'static str,
@@ -43,12 +43,13 @@ struct DeviceFacts {
     alerts: i64,
 }
 
-/// What a condition is evaluated on.
+/// What conditions are evaluated on; made once for an incident and all rules.
 pub(crate) struct Facts {
-    incident: IncidentFacts,
-    /// Every entity type, with the values of that type.
-    entities: BTreeMap<&'static str, Vec<String>>,
+    context: Context<'static, 'static>,
 }
+
+/// The functions of CEL. Building them costs more than evaluating a condition.
+static FUNCTIONS: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// A compiled condition.
 #[derive(Debug, Clone)]
@@ -57,26 +58,34 @@ pub(crate) struct Condition {
 }
 
 impl Facts {
-    pub(crate) fn of(incident: &Incident) -> Self {
+    /// The facts of an incident; the error is a value that CEL cannot represent.
+    pub(crate) fn of(incident: &Incident) -> Result<Self, String> {
         let values = |t: &EntityType| incident.entities_of(*t).map(|e| e.value.to_string()).collect();
-        Facts {
-            incident: IncidentFacts {
-                id: incident.id.to_string(),
-                title: incident.title.clone(),
-                status: incident.status.as_str(),
-                severity: incident.severity as i64,
-                severity_name: incident.severity.as_str(),
-                score: i64::from(incident.score),
-                confidence: i64::from(incident.confidence),
-                domains: incident.domains.iter().map(|d| d.as_str()).collect(),
-                tactics: incident.tactics.iter().map(|t| t.as_str()).collect(),
-                techniques: incident.techniques.iter().map(|t| t.to_string()).collect(),
-                alerts: i64::try_from(incident.alerts.len()).unwrap_or(i64::MAX),
-                duration_s: incident.last_time.micros().saturating_sub(incident.first_time.micros())
-                    / 1_000_000,
-                sealed: incident.sealed,
-            },
-            entities: EntityType::ALL.iter().map(|t| (t.as_str(), values(t))).collect(),
+        let entities: BTreeMap<&str, Vec<String>> =
+            EntityType::ALL.iter().map(|t| (t.as_str(), values(t))).collect();
+        let mut context = Context::with_env(Arc::clone(&FUNCTIONS));
+        context.add_variable("incident", IncidentFacts::of(incident)).map_err(|e| e.to_string())?;
+        context.add_variable("entities", entities).map_err(|e| e.to_string())?;
+        Ok(Facts { context })
+    }
+}
+
+impl IncidentFacts {
+    fn of(incident: &Incident) -> Self {
+        IncidentFacts {
+            id: incident.id.to_string(),
+            title: incident.title.clone(),
+            status: incident.status.as_str(),
+            severity: incident.severity as i64,
+            severity_name: incident.severity.as_str(),
+            score: i64::from(incident.score),
+            confidence: i64::from(incident.confidence),
+            domains: incident.domains.iter().map(|d| d.as_str()).collect(),
+            tactics: incident.tactics.iter().map(|t| t.as_str()).collect(),
+            techniques: incident.techniques.iter().map(|t| t.to_string()).collect(),
+            alerts: i64::try_from(incident.alerts.len()).unwrap_or(i64::MAX),
+            duration_s: incident.last_time.micros().saturating_sub(incident.first_time.micros()) / 1_000_000,
+            sealed: incident.sealed,
         }
     }
 }
@@ -113,13 +122,15 @@ impl Condition {
 
     /// Whether the condition holds.
     pub(crate) fn evaluate(&self, facts: &Facts, device: Option<&AttackedDevice>) -> Result<bool, String> {
-        let mut context = Context::with_env(Arc::new(Env::stdlib()));
-        context.add_variable("incident", &facts.incident).map_err(|e| e.to_string())?;
-        context.add_variable("entities", &facts.entities).map_err(|e| e.to_string())?;
-        if let Some(device) = device {
-            context.add_variable("device", DeviceFacts::of(device)).map_err(|e| e.to_string())?;
-        }
-        match self.program.execute(&context) {
+        let outcome = match device {
+            None => self.program.execute(&facts.context),
+            Some(device) => {
+                let mut context = facts.context.new_inner_scope();
+                context.add_variable("device", DeviceFacts::of(device)).map_err(|e| e.to_string())?;
+                self.program.execute(&context)
+            }
+        };
+        match outcome {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("gives {:?}, not true or false", other.type_of())),
             Err(error) => Err(error.to_string()),

@@ -180,7 +180,10 @@ impl ResponseRules {
         incident: &Incident,
         alerts: &[Alert],
     ) -> (Vec<Wanted<'_>>, Vec<RuleFault>) {
-        let facts = Facts::of(incident);
+        let facts = match Facts::of(incident) {
+            Ok(facts) => facts,
+            Err(reason) => return (Vec::new(), vec![RuleFault { rule: "all".into(), reason }]),
+        };
         let mut devices: Option<Vec<AttackedDevice>> = None;
         let (mut wanted, mut faults) = (Vec::new(), Vec::new());
         for rule in self.rules.values() {
@@ -226,7 +229,7 @@ impl RuleDocument {
         })?;
         let args = verb.complete_args(&self.args)?;
         let version = self.version();
-        let (facts, device) = sample();
+        let (facts, device) = sample()?;
         let in_field = |field: &'static str| move |e: String| format!("{field}: {e}");
         let when = Condition::compile(&self.when, &facts, None).map_err(in_field("when"))?;
         let target_where = self.target_where.as_deref();
@@ -266,7 +269,7 @@ fn line_of(text: &str, id: &str) -> Option<usize> {
 }
 
 /// An incident and a device to try conditions on: every name exists, the values are unremarkable.
-fn sample() -> (Facts, AttackedDevice) {
+fn sample() -> Result<(Facts, AttackedDevice), String> {
     use event::{Entity, EntityType, IncidentId, IncidentStatus, Role, TenantId, Time};
     let incident = Incident {
         id: IncidentId::new("i-sample"),
@@ -294,7 +297,7 @@ fn sample() -> (Facts, AttackedDevice) {
     let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };
     let (severity, tactics, techniques) = (Severity::Medium, [].into(), [].into());
-    (Facts::of(&incident), AttackedDevice { target, severity, tactics, techniques, alerts: 1 })
+    Ok((Facts::of(&incident)?, AttackedDevice { target, severity, tactics, techniques, alerts: 1 }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! A sample file is NDJSON, named after its source kind. `INSTA_UPDATE=always cargo test -p ingest --test mappings`
 //! writes the goldens anew; read the difference before it is committed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

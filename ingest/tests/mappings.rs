@@ -1,5 +1,4 @@
-//! Goldens of the shipped mappings: what every sample in `mappings/samples/` becomes, and that real telemetry is
-//! taken whole.
+//! Goldens of the shipped mappings: what every sample in `mappings/samples/` becomes.
 //!
 //! A sample file is NDJSON, named after its source kind. `INSTA_UPDATE=always cargo test -p ingest --test mappings`
 //! writes the goldens anew; read the difference before it is committed.

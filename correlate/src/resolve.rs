@@ -102,7 +102,8 @@ impl Resolved {
 }
 
 /// Whether an entity counts as a party of its own. An alert that lists several accounts lists all the names of
-/// each, without saying whose they are: then those of the most frequent form stand for the accounts.
+/// each, without saying whose they are: where several are of one form, those of the most frequent form stand for
+/// the accounts.
 fn is_counted(entity: &Entity, alert: &Alert) -> bool {
     if entity.role.is_single() || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
         return true;
@@ -112,7 +113,8 @@ fn is_counted(entity: &Entity, alert: &Alert) -> bool {
         alert.entities.iter().filter(|e| e.entity_type == entity.entity_type && e.role == entity.role);
     alike.for_each(|e| counts[form_rank(e.entity_type, &e.value)] += 1);
     let most = counts.iter().max().copied().unwrap_or_default();
-    counts.iter().position(|count| *count == most) == Some(form_rank(entity.entity_type, &entity.value))
+    let standing_in = counts.iter().position(|count| *count == most);
+    most < 2 || standing_in == Some(form_rank(entity.entity_type, &entity.value))
 }
 
 /// The key of an episode: rule, device and user, or whatever else the alert is about.

@@ -1,6 +1,8 @@
 //! Guarantees: sealed incidents depend on what arrived, not on the order, the batches, the duplicates or the
 //! restarts in which it arrived.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test's helper fails.
+
 mod support;
 
 use correlate::{Correlator, Parameters};

@@ -1,5 +1,7 @@
 //! Small stories: what joins, what does not, and what an analyst is told.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test's helper fails.
+
 mod support;
 
 use correlate::{AnalystInput, Correlator, Said};

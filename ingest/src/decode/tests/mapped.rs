@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn row(line: &str) -> event::EventBatch {
+fn row(line: &str) -> EventBatch {
     let decoded = decode(&[line]);
     assert!(decoded.dead.is_empty(), "{:?}", decoded.dead);
     decoded.batches.into_iter().next().unwrap()
 }
 
-fn texts(batch: &event::EventBatch, names: &[&str]) -> Vec<Option<String>> {
+fn texts(batch: &EventBatch, names: &[&str]) -> Vec<Option<String>> {
     names.iter().map(|name| batch.text(name, 0).map(str::to_owned)).collect()
 }
 

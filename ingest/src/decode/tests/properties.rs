@@ -41,7 +41,7 @@ fn json_like() -> impl Strategy<Value = String> {
 }
 
 fn check(decoded: &Decoded, records: usize) {
-    let rows: usize = decoded.batches.iter().map(event::EventBatch::len).sum();
+    let rows: usize = decoded.batches.iter().map(EventBatch::len).sum();
     assert_eq!(decoded.counts.records as usize, records);
     assert_eq!(decoded.counts.rows as usize, rows);
     assert_eq!(decoded.counts.dead as usize, decoded.dead.len());

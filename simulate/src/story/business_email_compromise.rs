@@ -29,9 +29,9 @@ fn morning(script: &mut Script<'_>, victim: &Person) {
     script.rec.mail_sync(after(at, 30.0), victim, &company.nat_ip);
 }
 
-/// A page between the victim and the real sign-in keeps the session.
+/// A page between the victim, who works from home, and the real sign-in keeps the session.
 fn lure(script: &mut Script<'_>, victim: &Person) {
-    let (company, delivered, clicked) = (script.company(), script.at(0.0), script.at(0.05));
+    let (delivered, clicked) = (script.at(0.0), script.at(0.05));
     let &(name, _) = script.rec.dice.pick(&PARTNERS);
     let from = format!("no-reply@{}", script.lure_domain);
     let url = format!("https://login.{}/{}", script.lure_domain, script.rec.dice.hex(5));
@@ -54,7 +54,7 @@ fn lure(script: &mut Script<'_>, victim: &Person) {
     script.rec.step = Some("phish_delivered");
     script.rec.mail(delivered, &mail);
     script.rec.step = Some("phish_clicked");
-    script.rec.click(clicked, &mail, &url, &company.nat_ip, true);
+    script.rec.click(clicked, &mail, &url, &victim.home_ip, true);
 }
 
 fn stolen_session(script: &mut Script<'_>, victim: &Person) {

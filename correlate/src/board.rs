@@ -192,7 +192,7 @@ impl Board {
                 _ => {
                     let asked = resolved.asks.iter().find(|ask| ask.post.key == post.key);
                     let of = asked.and_then(|ask| resolved.party_of(ask.entity));
-                    of.into_iter().flat_map(|of| counterparties(of, &resolved.parties)).collect()
+                    of.into_iter().flat_map(|of| counterparties(of, &resolved.members)).collect()
                 }
             };
             let is_known = self.entries.get(&post.key).is_some_and(|entry| {

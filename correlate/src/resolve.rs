@@ -44,6 +44,8 @@ pub(crate) struct Resolved {
     pub(crate) posts: Vec<Post>,
     /// Entities as parties, aliases made one.
     pub(crate) parties: SmallVec<[Party; 8]>,
+    /// Those of the parties that count as counterparties of others.
+    pub(crate) members: SmallVec<[Party; 8]>,
     /// The device, else the user, else whatever the alert is about.
     pub(crate) principal: Key,
     /// Device and user, within which a repeated rule is one episode.
@@ -66,14 +68,16 @@ impl Resolved {
             tree_known: false,
         };
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
+        let mut members: SmallVec<[Party; 8]> = SmallVec::new();
         let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         for entity in alert.entities.iter().take(file.limits.entities_per_alert) {
             work.entity += 1;
             let canonical = work.entity(entity.entity_type, entity.role, &entity.value);
             let party = Party { entity_type: entity.entity_type, key: canonical };
-            if !parties.contains(&party) && is_counted(entity, alert) {
+            if !parties.contains(&party) {
                 parties.push(party);
+                members.extend(is_counted(entity, alert).then_some(party));
             }
             match entity.entity_type {
                 EntityType::Device => devices.push((entity.role, canonical)),
@@ -94,6 +98,7 @@ impl Resolved {
             asks: unique(asks, |ask| ask.post),
             posts: unique(posts, |post| *post),
             parties,
+            members,
             principal,
             scene,
             tree_known,
@@ -101,7 +106,7 @@ impl Resolved {
     }
 }
 
-/// Whether an entity counts as a party of its own. An alert that lists several accounts lists all the names of
+/// Whether an entity counts as a counterparty of its own. An alert that lists several accounts lists all the names of
 /// each, without saying whose they are: where several are of one form, those of the most frequent form stand for
 /// the accounts.
 fn is_counted(entity: &Entity, alert: &Alert) -> bool {

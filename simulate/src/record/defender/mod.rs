@@ -45,7 +45,7 @@ impl Recorder<'_> {
         row: impl Serialize,
     ) {
         let category = format!("AdvancedHunting-{table}");
-        let uid = format!("{category}/{id}/{}", Stamp::Ticks(at));
+        let uid = format!("{id}/{}", Stamp::Ticks(at));
         let seconds = self.dice.log_normal(3.0, 0.5);
         let record = StreamRecord {
             time: Stamp::Ticks(after(at, seconds)),

@@ -42,7 +42,7 @@ pub fn simulated_records(events: u64, wanted: impl Fn(&str) -> bool) -> Corpus {
     let company = Company::new(CompanyOptions { seed: 1, start, ..CompanyOptions::default() });
     let options = GenerateOptions { events: Some(events), ..GenerateOptions::default() };
     let records =
-        Generator::new(company, options).filter(|r| wanted(&r.topic)).map(|r| r.payload.into_bytes());
+        Generator::new(company, options).filter(|r| wanted(r.topic)).map(|r| r.payload.into_bytes());
     corpus(format!("simulated company, {events} records"), records)
 }
 

@@ -131,7 +131,7 @@ impl Board {
         self.counts.entities_dropped +=
             alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
-        self.count_counterparties(&resolved, alert.time, file);
+        self.count_counterparties(&resolved, alert.time);
         let node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
@@ -184,8 +184,8 @@ impl Board {
     }
 
     /// Counts who meets whom in alerts: an address that ever more users share loses its weight within the hour.
-    fn count_counterparties(&mut self, resolved: &Resolved, t: Time, file: &File) {
-        let generation = generation(t, file);
+    fn count_counterparties(&mut self, resolved: &Resolved, t: Time) {
+        let generation = generation(t);
         for post in resolved.posts.iter().filter(|post| post.kind != Evidence::Process && !post.implied) {
             let members: SmallVec<[Key; 4]> = match post.kind {
                 Evidence::Rule => SmallVec::from_slice(&[resolved.principal]),
@@ -211,7 +211,7 @@ impl Board {
 
     /// How telling the rule is at this time: less where it fires on many, or on this one again and again.
     fn sigma(&self, alert: &Alert, resolved: &Resolved, file: &File) -> u32 {
-        let generation = generation(alert.time, file);
+        let generation = generation(alert.time);
         let everywhere = self
             .entries
             .get(&Key::of_text("rule", &alert.rule.id))
@@ -231,7 +231,7 @@ impl Board {
             let before = &self.nodes[*latest as usize];
             episode::is_same(before, node, file.episode_gap.0)
         });
-        let generation = generation(node.alert.time, file);
+        let generation = generation(node.alert.time);
         let next = episode::after(known.as_ref(), index, generation, folded.is_some());
         self.undo.episodes.push((node.scene, known));
         self.episodes.insert(node.scene, next);
@@ -265,7 +265,7 @@ impl Board {
     ) -> Vec<Weighed> {
         let Some(node) = index.map(|i| &self.nodes[i as usize]) else { return Vec::new() };
         let t = node.alert.time;
-        let generation = generation(t, file);
+        let generation = generation(t);
         let trust = facts.rarity.trust(t, file);
         let crowd = |key: Key| {
             let alerts = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
@@ -456,9 +456,13 @@ fn restore<T>(map: &mut HashMap<Key, T>, changes: Vec<(Key, Option<T>)>) {
 }
 
 /// Crowds of alerts are kept for this generation and the one before.
-fn generation(t: Time, file: &File) -> i64 {
-    t.0.div_euclid(file.rarity_epoch.0.saturating_mul(2))
+fn generation(t: Time) -> i64 {
+    t.0.div_euclid(GENERATION_US)
 }
+
+/// A day, whatever the epochs of telemetry: alerts are far fewer than events, and a hub must not be forgotten
+/// between two of them.
+const GENERATION_US: i64 = 86_400_000_000;
 
 /// Breaks ties between equal weights by the alerts' ids, whatever order they came in.
 fn tie(a: &Node, b: &Node) -> u64 {

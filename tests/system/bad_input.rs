@@ -212,8 +212,16 @@ fn a_full_disk_is_said() {
         println!("skipped: a_full_disk_is_said: no right to mount a small file system");
         return;
     }
-    let text: String =
-        (0..40_000).map(|i| GOOD.replace("whoami", &format!("whoami {i} {}", i * 7_919)) + "\n").collect();
+    // Text that does not compress, several times what the disk holds.
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{state:016x}")
+    };
+    let mut line = || GOOD.replace("whoami", &(0..16).map(|_| noise()).collect::<String>()) + "\n";
+    let text: String = (0..20_000).map(|_| line()).collect();
     let path = file(dir.path(), "many.ndjson", text.as_bytes());
     let output = asterism()
         .args(["replay", "--rules", "builtin", "--data-dir"])

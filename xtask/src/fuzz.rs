@@ -81,7 +81,7 @@ fn fuzz(target: &str, seconds: u32) -> anyhow::Result<()> {
 pub(crate) fn as_compiler_wrapper() -> Option<ExitCode> {
     std::env::var_os(WRAPPER_MARK)?;
     let mut args = std::env::args_os().skip(1);
-    let compiler = args.next().filter(|first| is_rustc(first))?;
+    let compiler = args.next().filter(is_rustc)?;
     let status = Command::new(compiler).args(args).args(COVERAGE).status();
     let code = status.ok().and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
     Some(ExitCode::from(code.unwrap_or(1)))

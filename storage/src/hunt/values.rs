@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 use super::columns::Kind;
 
 /// A column under construction.
+#[allow(clippy::large_enum_variant)] // A few live at once, one a column.
 pub(super) enum ColumnValues {
     Text(StringViewBuilder),
     Int(Int64Builder),

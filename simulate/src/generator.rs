@@ -114,7 +114,7 @@ impl Generator {
         let start = company.start();
         let end = options.duration.map(|d| after(start, d.as_secs_f64()));
         Self {
-            rate: options.rate(company.workstations().len()),
+            rate: options.rate(company.workstations().len(), |span| volume(&company, options.pace, span)),
             dice: company.dice("days"),
             scenes: Some(company.dice("scenes")),
             transport: company.dice("transport"),
@@ -284,6 +284,23 @@ impl Iterator for Generator {
         self.emitted += 1;
         Some(first.record)
     }
+}
+
+/// How the volume at an hour compares to the mean.
+fn volume_at(company: &Company, pace: Pace, at: Time) -> f64 {
+    match pace {
+        Pace::Steady => 1.0,
+        Pace::WorkingDays => {
+            MACHINE_SHARE + (1.0 - MACHINE_SHARE) * human_activity(at, company.place.utc_offset_h)
+        }
+    }
+}
+
+/// The mean of [`volume_at`] from the start over `span`.
+fn volume(company: &Company, pace: Pace, span: Duration) -> f64 {
+    const SAMPLES: u32 = 200;
+    let at = |i: u32| after(company.start(), span.as_secs_f64() * f64::from(i) / f64::from(SAMPLES));
+    (0..SAMPLES).map(|i| volume_at(company, pace, at(i))).sum::<f64>() / f64::from(SAMPLES)
 }
 
 /// When each story starts, in order.

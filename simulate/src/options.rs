@@ -134,15 +134,18 @@ impl GenerateOptions {
         self.story_length / 3
     }
 
-    /// Mean records per second of event time for a company of `hosts`.
-    pub(crate) fn rate(&self, hosts: usize) -> f64 {
+    /// Mean records per second of event time for a company of `hosts`. `volume` tells how much of the mean is made
+    /// within a time from the start: morning hours make more than their share.
+    pub(crate) fn rate(&self, hosts: usize, volume: impl Fn(Duration) -> f64) -> f64 {
+        let spread =
+            |events: u64, over: Duration| events as f64 / (over.as_secs_f64().max(1.0) * volume(over));
         const PER_HOST: f64 = 0.1;
         let usual = hosts as f64 * PER_HOST;
         let chosen = match (self.rate_per_s, self.events, self.duration) {
             (Some(rate), _, _) => rate,
-            (None, Some(events), Some(duration)) => events as f64 / duration.as_secs_f64().max(1.0),
+            (None, Some(events), Some(duration)) => spread(events, duration),
             (None, Some(events), None) if !self.scenarios.is_empty() => {
-                usual.min(events as f64 / self.stories_end().as_secs_f64().max(1.0))
+                usual.min(spread(events, self.stories_end()))
             }
             _ => usual,
         };
@@ -168,9 +171,9 @@ mod tests {
     #[test]
     fn few_events_are_spread_until_the_stories_end() {
         let options = GenerateOptions { events: Some(10_000), ..GenerateOptions::default() };
-        let span_s = 10_000.0 / options.rate(300);
+        let span_s = 10_000.0 / options.rate(300, |_| 1.0);
         assert!(span_s >= options.stories_end().as_secs_f64() * 0.999, "{span_s}");
         let plenty = GenerateOptions { events: Some(10_000_000), ..GenerateOptions::default() };
-        assert!((plenty.rate(300) - 30.0).abs() < 1e-9);
+        assert!((plenty.rate(300, |_| 1.0) - 30.0).abs() < 1e-9);
     }
 }

@@ -1,4 +1,5 @@
 //! Correlate, one core: alerts of a simulated company to sealed incidents.
+#![allow(clippy::print_stderr)] // A program that says on what it measures.
 
 use std::hint::black_box;
 use std::sync::Arc;

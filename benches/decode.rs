@@ -1,4 +1,5 @@
 //! Decode and normalise, one core: records to OCSF columns with entities.
+#![allow(clippy::print_stderr)] // A program that says on what it measures.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -1,4 +1,5 @@
 //! Detect, one core: rules over decoded batches.
+#![allow(clippy::print_stderr)] // A program that says on what it measures.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -19,7 +19,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace::root()).args(["test", "--release", "--workspace"]).args(&arguments.cargo);
+    command
+        .current_dir(workspace::root())
+        .args(["test", "--release", "--workspace", "--lib", "--bins", "--tests"])
+        .args(&arguments.cargo);
     // Tests that stop and start a broker of their own do it through this program.
     command.env("ASTERISM_XTASK", std::env::current_exe().context("cannot tell where this program lies")?);
     if let Some(bootstrap) = std::env::var("KAFKA_BOOTSTRAP").ok().filter(|brokers| !brokers.is_empty()) {

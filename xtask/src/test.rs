@@ -11,7 +11,7 @@ use crate::{process, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Passed on to `cargo test --release --workspace`.
+    /// Passed on to `cargo test --release --workspace`; without any, every test and documentation example runs.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo: Vec<String>,
 }
@@ -21,7 +21,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace::root())
-        .args(["test", "--release", "--workspace", "--lib", "--bins", "--tests"])
+        // No `--bins`: it would run programs that are no tests, the fuzz targets among them, for ever.
+        .args(["test", "--release", "--workspace"])
         .args(&arguments.cargo);
     // Tests that stop and start a broker of their own do it through this program.
     command.env("ASTERISM_XTASK", std::env::current_exe().context("cannot tell where this program lies")?);

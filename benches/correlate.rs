@@ -12,7 +12,7 @@ use rules::RuleSet;
 
 /// Batches and their alerts, in order.
 fn portions(events: u64) -> Vec<(Vec<EventBatch>, Vec<Alert>)> {
-    let (rules, _) = RuleSet::load(RuleSet::builtin_pack());
+    let (rules, _) = RuleSet::load(RuleSet::builtin_packs());
     let mappings = Arc::new(MappingSet::builtin().expect("the shipped mappings load"));
     let mut decoder = Decoder::new(mappings, &rules.native_fields(), DecodeLimits::default());
     let corpus = benches::simulated_records(events, |_| true);

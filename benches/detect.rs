@@ -26,7 +26,7 @@ fn alert_ids(rules: &RuleSet, batches: &[EventBatch]) -> Vec<String> {
 
 fn detect(c: &mut Criterion) {
     eprintln!("{}", benches::machine());
-    let (rules, _) = RuleSet::load(RuleSet::builtin_pack());
+    let (rules, _) = RuleSet::load(RuleSet::builtin_packs());
     let real = benches::windows_records().expect("the data is readable");
     for corpus in real.into_iter().chain([benches::simulated_records(100_000, |_| true)]) {
         let large = batches(&rules, &corpus, 16_384);

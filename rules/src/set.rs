@@ -54,8 +54,8 @@ impl RuleSet {
         (RuleSet { rules, atoms, version, plans: Mutex::default() }, report)
     }
 
-    /// The pack that is part of the program: `rules/packs/first_light`.
-    pub fn builtin_pack() -> Vec<(String, String)> {
+    /// The packs that are part of the program: `rules/packs/`.
+    pub fn builtin_packs() -> Vec<(String, String)> {
         crate::pack::documents()
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use respond::{RejectedRule, ResponseRules};
 use rules::{LoadReport, RuleSet};
 
-/// The name that stands for the shipped pack on the command line.
+/// The name that stands for the shipped packs on the command line.
 const BUILTIN: &str = "builtin";
 
 /// Largest rule file that is read, in bytes: a rule is a page of text.
@@ -22,7 +22,7 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     let mut documents = Vec::new();
     for path in paths {
         if path.as_os_str() == BUILTIN {
-            documents.extend(RuleSet::builtin_pack());
+            documents.extend(RuleSet::builtin_packs());
             continue;
         }
         for file in yaml_files(path)? {

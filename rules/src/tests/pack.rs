@@ -1,4 +1,4 @@
-//! Our own pack: every rule is whole, and fires on what it should and on nothing else of its examples.
+//! Our own packs: every rule is whole, and fires on what it should and on nothing else of its examples.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,29 +18,41 @@ struct Example {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packs/first_light")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packs")
 }
 
-fn stems(folder: &Path, extension: &str) -> BTreeSet<String> {
-    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let wanted = paths.filter(|p| p.extension().is_some_and(|e| e == extension));
-    wanted.map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+/// `<pack>/<stem>` of every file `packs/<pack>/<below><stem>.<extension>`.
+fn stems(below: &str, extension: &str) -> BTreeSet<String> {
+    let mut stems = BTreeSet::new();
+    for pack in std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_dir())
+    {
+        let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+        for path in std::fs::read_dir(pack.join(below)).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|e| e == extension) {
+                stems.insert(format!("{name}/{}", path.file_stem().unwrap().to_str().unwrap()));
+            }
+        }
+    }
+    stems
+}
+
+fn examples(rule_file: &str) -> PathBuf {
+    let (pack, file) = rule_file.split_once('/').unwrap();
+    folder().join(pack).join("examples").join(file).with_extension("ndjson")
 }
 
 #[test]
 fn every_rule_file_is_embedded_and_has_examples() {
-    let documents = RuleSet::builtin_pack();
-    let embedded: BTreeSet<String> = documents
-        .iter()
-        .map(|(file, _)| file["first_light/".len()..file.len() - ".yml".len()].to_owned())
-        .collect();
-    assert_eq!(embedded, stems(&folder(), "yml"));
-    assert_eq!(embedded, stems(&folder().join("examples"), "ndjson"));
+    let documents = RuleSet::builtin_packs();
+    let embedded: BTreeSet<String> =
+        documents.iter().map(|(file, _)| file.strip_suffix(".yml").unwrap().to_owned()).collect();
+    assert_eq!(embedded, stems("", "yml"));
+    assert_eq!(embedded, stems("examples", "ndjson"));
 }
 
 #[test]
 fn every_rule_is_whole() {
-    let (set, report) = RuleSet::load(RuleSet::builtin_pack());
+    let (set, report) = RuleSet::load(RuleSet::builtin_packs());
     assert!(report.rejected.is_empty() && report.warnings.is_empty(), "{report:?}");
     for (_, rule) in set.rules() {
         let title = &rule.reference.title;
@@ -55,10 +67,10 @@ fn every_rule_is_whole() {
 
 #[test]
 fn every_rule_fires_on_its_examples() {
-    let (set, _) = RuleSet::load(RuleSet::builtin_pack());
+    let (set, _) = RuleSet::load(RuleSet::builtin_packs());
     for (index, rule) in set.rules() {
-        let stem = Path::new(rule.file.as_ref()).file_stem().unwrap().to_str().unwrap();
-        let text = std::fs::read_to_string(folder().join(format!("examples/{stem}.ndjson"))).unwrap();
+        let stem = rule.file.as_ref();
+        let text = std::fs::read_to_string(examples(stem)).unwrap();
         let examples: Vec<Example> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(examples.iter().any(|e| e.matches) && examples.iter().any(|e| !e.matches), "{stem}");
         let events: Vec<_> = examples.iter().map(|e| e.event.clone()).collect();

@@ -30,6 +30,8 @@ pub(crate) struct Node {
     /// How telling its rule was at its time, in millionths.
     pub(crate) sigma: u32,
     pub(crate) tree_known: bool,
+    /// The process tree that it was taken to belong to, where it names no process itself.
+    pub(crate) adopted: SmallVec<[Key; 2]>,
     pub(crate) stage: Option<Tactic>,
     /// Microseconds.
     pub(crate) begin: i64,
@@ -46,6 +48,16 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn id(&self) -> &AlertId {
         &self.alert.id
+    }
+
+    /// The processes that stand for its tree: its own, else those it was taken to belong to.
+    pub(crate) fn tree(&self) -> impl Iterator<Item = Key> + Clone + '_ {
+        let own = self.posts.iter().filter(|post| self.tree_known && post.kind == Evidence::Process);
+        own.map(|post| post.key).chain(self.adopted.iter().copied())
+    }
+
+    fn is_on_device_of(&self, other: &Node) -> bool {
+        self.principal == other.principal && self.posts.iter().any(|post| post.kind == Evidence::Device)
     }
 
     /// The order of alerts in event time.
@@ -114,6 +126,8 @@ pub(crate) struct Undo {
     episodes: Vec<(Key, Option<Episode>)>,
     forest: Log,
     edges: usize,
+    /// Earlier alerts that the placing gave a tree.
+    adopted: Vec<u32>,
 }
 
 /// Work done, for the statistics.
@@ -148,6 +162,9 @@ impl Board {
         self.sequence -= 1;
         self.forest.undo(&undo.forest, self.nodes.len());
         self.edges.truncate(undo.edges);
+        for adopted in undo.adopted {
+            self.nodes[adopted as usize].adopted.clear();
+        }
         restore(&mut self.entries, undo.entries);
         restore(&mut self.episodes, undo.episodes);
         node
@@ -163,6 +180,7 @@ impl Board {
             scene: resolved.scene,
             sigma: self.sigma(&alert, resolved, file),
             tree_known: resolved.tree_known,
+            adopted: SmallVec::new(),
             stage: alert.tactics().last().copied(),
             begin,
             end,
@@ -293,19 +311,13 @@ impl Board {
     }
 
     fn score_neighbours(&mut self, index: u32, asks: &[Weighed], file: &File) {
-        let mut scored: SmallVec<[(Strength, u32); 16]> = SmallVec::new();
-        let node = &self.nodes[index as usize];
-        for candidate in self.candidates(index, asks) {
-            let earlier = &self.nodes[candidate as usize];
-            let weight = weigh(earlier, node, asks, file).weight;
-            if weight >= file.theta.0 {
-                scored.push((Strength { weight, tie: tie(earlier, node) }, candidate));
-            }
-            self.counts.pairs += 1;
+        let mut scored = self.scored(index, self.candidates(index, asks), asks, file);
+        if self.adopt(index, &scored) {
+            let again = scored.iter().map(|(_, candidate)| *candidate).collect();
+            scored = self.scored(index, again, asks, file);
         }
-        // Strongest first: most of the weaker ones then close a circle and cost nothing more.
-        scored.sort_unstable_by(|a, b| b.cmp(a));
         for (strength, candidate) in scored {
+            self.give_tree(index, candidate);
             if self.forest.would_enter(candidate, index, strength) {
                 let (earlier, node) = (&self.nodes[candidate as usize], &self.nodes[index as usize]);
                 let weight = weigh(earlier, node, asks, file);
@@ -318,6 +330,56 @@ impl Board {
                 };
                 self.connect(edge);
             }
+        }
+    }
+
+    /// Candidates at or above the threshold, strongest first: most of the weaker ones then close a circle and cost
+    /// nothing more.
+    fn scored(
+        &mut self,
+        index: u32,
+        candidates: SmallVec<[u32; 32]>,
+        asks: &[Weighed],
+        file: &File,
+    ) -> SmallVec<[(Strength, u32); 16]> {
+        self.counts.pairs += candidates.len() as u64;
+        let node = &self.nodes[index as usize];
+        let score = |candidate: u32| {
+            let earlier = &self.nodes[candidate as usize];
+            let weight = weigh(earlier, node, asks, file).weight;
+            (weight >= file.theta.0).then(|| (Strength { weight, tie: tie(earlier, node) }, candidate))
+        };
+        let mut scored: SmallVec<[(Strength, u32); 16]> = candidates.into_iter().filter_map(score).collect();
+        scored.sort_unstable_by(|a, b| b.cmp(a));
+        scored
+    }
+
+    /// An alert that names no process (a service was installed, a share opened) is taken to belong to the tree that it
+    /// is joined to most strongly on its device, so that it does not bridge that tree and another of the same user.
+    fn adopt(&mut self, index: u32, scored: &[(Strength, u32)]) -> bool {
+        if self.nodes[index as usize].tree_known {
+            return false;
+        }
+        let node = &self.nodes[index as usize];
+        let candidates = scored.iter().map(|(_, candidate)| &self.nodes[*candidate as usize]);
+        let on_device = candidates.filter(|candidate| candidate.is_on_device_of(node));
+        let mut trees = on_device.map(|candidate| candidate.tree().collect::<SmallVec<[Key; 2]>>());
+        let Some(tree) = trees.find(|tree| !tree.is_empty()) else { return false };
+        self.nodes[index as usize].adopted = tree;
+        true
+    }
+
+    /// An earlier alert without a tree belongs to the first one that joins it.
+    fn give_tree(&mut self, index: u32, candidate: u32) {
+        let (node, earlier) = (&self.nodes[index as usize], &self.nodes[candidate as usize]);
+        let has_one = earlier.tree().next().is_some();
+        if has_one || !earlier.is_on_device_of(node) {
+            return;
+        }
+        let tree: SmallVec<[Key; 2]> = node.tree().collect();
+        if !tree.is_empty() {
+            self.nodes[candidate as usize].adopted = tree;
+            self.undo.adopted.push(candidate);
         }
     }
 

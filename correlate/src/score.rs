@@ -116,7 +116,7 @@ fn hit(
 /// the same user ran both, as users do.
 fn weaken_foreign_trees(best: &mut [Option<Hit>; GROUPS], a: &Node, b: &Node, file: &File) {
     let share = |kind: Evidence| best[kind.group()].is_some_and(|hit| hit.score > 0);
-    if !(a.tree_known && b.tree_known && share(Evidence::Device)) || share(Evidence::Process) {
+    if !share(Evidence::Device) || share(Evidence::Process) || !are_foreign(a, b) {
         return;
     }
     for kind in [Evidence::Device, Evidence::User, Evidence::IpExternal] {
@@ -124,6 +124,12 @@ fn weaken_foreign_trees(best: &mut [Option<Hit>; GROUPS], a: &Node, b: &Node, fi
             hit.score = times(hit.score, file.tree.foreign.0);
         }
     }
+}
+
+/// Whether both belong to a process tree, and these have no process in common.
+fn are_foreign(a: &Node, b: &Node) -> bool {
+    let has_tree = |node: &Node| node.tree_known || !node.adopted.is_empty();
+    has_tree(a) && has_tree(b) && !a.tree().any(|key| b.tree().any(|other| other == key))
 }
 
 /// A step forward along the kill chain is a little more likely one story, a step back a little less.

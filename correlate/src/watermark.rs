@@ -19,6 +19,8 @@ struct Progress {
 /// use event::{Time, Watermark};
 ///
 /// let mut tracker = WatermarkTracker::default();
+/// tracker.expect("sysmon/0");
+/// tracker.expect("mail/0");
 /// tracker.advance("sysmon/0", Time(1_000), 100);
 /// tracker.advance("mail/0", Time(500), 100);
 /// assert_eq!(tracker.watermark(), Watermark(Time(400)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{Alert, AlertId, EventBatch};
+use event::{Alert, AlertId, Entity, EntityType, EventBatch};
 
 use crate::atom::Field;
 use crate::field::Cell;
@@ -64,9 +64,6 @@ pub(crate) fn build(set: &RuleSet, index: RuleIndex, batch: &EventBatch, row: us
     let event_uid = batch.text("event_uid", row).unwrap_or_default();
     let parts = [meta.tenant.as_str(), &rule.reference.id, event_uid];
     let time = batch.time(row);
-    let mut entities = batch.entities(row);
-    entities.sort_unstable();
-    entities.dedup();
     Alert {
         id: AlertId::derive(&parts.map(str::as_bytes)),
         tenant: meta.tenant.clone(),
@@ -81,9 +78,54 @@ pub(crate) fn build(set: &RuleSet, index: RuleIndex, batch: &EventBatch, row: us
         class: batch.class,
         event_uid: event_uid.into(),
         attack: rule.attack.clone(),
-        entities,
+        entities: entities(batch, row),
         records: vec![batch.record(row)],
         evidence: evidence(set, index, batch, row),
+    }
+}
+
+/// Hashes of programs and libraries, and where each lies.
+const IMAGES: [(&str, &str); 4] = [
+    ("process_hash_sha256", "process_file_path"),
+    ("actor_process_hash_sha256", "actor_process_file_path"),
+    ("module_hash_sha256", "module_path"),
+    ("driver_hash_sha256", "driver_path"),
+];
+
+/// What an alert on a row is about: its entities, each once, without programs that came with the operating system.
+/// Every session runs those: that two alerts ran the same `cmd.exe` says nothing, however few machines are watched.
+pub(crate) fn entities(batch: &EventBatch, row: usize) -> Vec<Entity> {
+    let shipped: Vec<&str> = IMAGES
+        .iter()
+        .filter(|(_, path)| batch.text(path, row).is_some_and(is_system_image))
+        .filter_map(|(hash, _)| batch.text(hash, row))
+        .collect();
+    let mut entities = batch.entities(row);
+    entities.retain(|entity| {
+        entity.entity_type != EntityType::File
+            || !shipped.iter().any(|hash| hash.eq_ignore_ascii_case(&entity.value))
+    });
+    entities.sort_unstable();
+    entities.dedup();
+    entities
+}
+
+/// Folders below the Windows folder whose direct files the system ships and only it writes to.
+const WINDOWS_FOLDERS: [&str; 5] =
+    ["", "system32", "syswow64", "system32\\wbem", "system32\\windowspowershell\\v1.0"];
+
+/// The same elsewhere.
+const UNIX_FOLDERS: [&str; 6] =
+    ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/libexec", "/System/Library/CoreServices"];
+
+fn is_system_image(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let Some((folder, _)) = lower.rsplit_once(['\\', '/']) else { return false };
+    let windows = folder.strip_prefix("\\??\\").unwrap_or(folder);
+    let below = windows.strip_prefix("\\systemroot").or_else(|| windows.get(1..)?.strip_prefix(":\\windows"));
+    match below {
+        Some(below) => WINDOWS_FOLDERS.contains(&below.trim_start_matches('\\')),
+        None => UNIX_FOLDERS.iter().any(|known| known.eq_ignore_ascii_case(folder)),
     }
 }
 
@@ -131,5 +173,35 @@ fn shortened(text: &str) -> Arc<str> {
     match text.char_indices().nth(EVIDENCE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
         None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_the_system_lie_where_only_it_writes() {
+        for path in [
+            r"C:\Windows\System32\cmd.exe",
+            r"c:\windows\explorer.exe",
+            r"\??\C:\Windows\system32\conhost.exe",
+            r"\SystemRoot\System32\smss.exe",
+            r"D:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
+            "/usr/bin/bash",
+        ] {
+            assert!(is_system_image(path), "{path}");
+        }
+        for path in [
+            r"C:\Windows\Temp\cmd.exe",
+            r"C:\Windows\System32\Tasks\x.exe",
+            r"C:\Users\a\cmd.exe",
+            r"C:\WindowsX\cmd.exe",
+            "/usr/local/bin/x",
+            "cmd.exe",
+            "",
+        ] {
+            assert!(!is_system_image(path), "{path}");
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! A batch: rows of one OCSF class that one mapping variant made, with the native fields rules asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray,
+    new_null_array,
 };
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Domain, RecordRef};
-use crate::class::{Class, ClassSchema, ENTITIES};
+use crate::class::{Class, ClassSchema, ColumnType, ENTITIES};
 use crate::entity::{Entity, EntityType, Role};
 use crate::ids::TenantId;
 use crate::time::Time;
@@ -71,6 +74,37 @@ pub struct EventBatch {
     pub native: NativeFields,
 }
 
+/// Bytes that the columns with values take in memory.
+pub fn bytes_of(columns: &RecordBatch) -> usize {
+    let filled = columns.columns().iter().filter(|column| column.null_count() < column.len());
+    filled.map(|column| column.get_buffer_memory_size()).sum()
+}
+
+/// A copy of its own size; a column without values is a part of one that all batches share.
+fn compact(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if column.null_count() == column.len() {
+        return Ok(nulls(column.data_type(), column.len()));
+    }
+    match column.as_string_view_opt() {
+        Some(texts) => Ok(Arc::new(texts.gc())),
+        None => concat(&[column.as_ref(), column.slice(0, 0).as_ref()]),
+    }
+}
+
+/// Batches are no longer than a poll, rarely longer than this.
+const SHARED_NULLS: usize = 16_384;
+
+/// A column of nulls.
+pub(crate) fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
+    static SHARED: LazyLock<Vec<ArrayRef>> = LazyLock::new(|| {
+        ColumnType::ALL.iter().map(|column_type| new_null_array(&column_type.arrow(), SHARED_NULLS)).collect()
+    });
+    match SHARED.iter().find(|shared| shared.data_type() == data_type) {
+        Some(shared) if rows <= SHARED_NULLS => shared.slice(0, rows),
+        _ => new_null_array(data_type, rows),
+    }
+}
+
 /// The native fields that loaded rules name, as columns parallel to the batch.
 #[derive(Debug, Clone, Default)]
 pub struct NativeFields {
@@ -115,6 +149,23 @@ impl EventBatch {
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.columns.num_rows() == 0
+    }
+
+    /// The rows for keeping: in buffers of their own size, without native fields. Batches come in blocks that are
+    /// large so that decoding does not copy, and with a column for everything that their class can say; kept as they
+    /// are, a few rows cost many times what is in them.
+    ///
+    /// # Errors
+    /// [`ArrowError`] where Arrow refuses to copy a column: a bug.
+    pub fn compacted(&self) -> Result<EventBatch, ArrowError> {
+        let columns = self.columns.columns().iter().map(compact).collect::<Result<Vec<_>, _>>()?;
+        let columns = RecordBatch::try_new(self.columns.schema(), columns)?;
+        Ok(EventBatch {
+            class: self.class,
+            meta: Arc::clone(&self.meta),
+            columns,
+            native: NativeFields::default(),
+        })
     }
 
     /// The flat schema of the batch.

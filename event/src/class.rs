@@ -88,6 +88,17 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// Every type.
+    pub(crate) const ALL: [ColumnType; 7] = [
+        ColumnType::String,
+        ColumnType::Strings,
+        ColumnType::Int,
+        ColumnType::Bool,
+        ColumnType::Time,
+        ColumnType::Float,
+        ColumnType::Json,
+    ];
+
     /// The Arrow type.
     pub fn arrow(self) -> DataType {
         match self {

@@ -37,7 +37,7 @@ pub use action::{
     UndoPlan,
 };
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
-pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, entity_list_type};
+pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, bytes_of, entity_list_type};
 pub use builder::BatchBuilder;
 pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};

@@ -74,6 +74,7 @@ pub(crate) struct Ingest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
     pub(crate) checkpoint_rows_max: usize,
+    pub(crate) checkpoint_bytes_max: usize,
     pub(crate) checkpoint_s: u64,
 }
 

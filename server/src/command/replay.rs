@@ -12,12 +12,12 @@ use respond::Policy;
 use super::detect::{FILE_BUDGET, Tally};
 use super::{load_mappings, note_rules, now, source_hint};
 use crate::cli::ReplayArgs;
-use crate::engine::{Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
+use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
 use crate::output;
 use crate::rule_loading;
 
-/// Rows buffered between checkpoints: large lake files, little memory.
-const CHECKPOINT_ROWS: usize = 100_000;
+/// What is buffered between checkpoints: large lake files, little memory.
+const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 64 << 20 };
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let mappings = load_mappings(&args.input.mappings)?;
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         response_rules,
         // Offline nothing is executed: what would be done is recorded, waiting for a person.
         policy: Policy::default(),
-        checkpoint_rows_max: CHECKPOINT_ROWS,
+        checkpoint: CHECKPOINT,
         executes: false,
     };
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;

@@ -21,8 +21,8 @@ use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
 use crate::config::{self, Config};
 use crate::engine::{
-    Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions, SourceWithDetector, Stores,
-    Topics, deliver_to_kafka, stop_on_signals,
+    CheckpointLimits, Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions,
+    SourceWithDetector, Stores, Topics, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
 use crate::{rule_loading, telemetry};
@@ -205,7 +205,10 @@ fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
         parameters: content.parameters,
         response_rules: content.response_rules,
         policy: content.policy,
-        checkpoint_rows_max: config.store.checkpoint_rows_max,
+        checkpoint: CheckpointLimits {
+            rows_max: config.store.checkpoint_rows_max,
+            bytes_max: config.store.checkpoint_bytes_max,
+        },
         executes: !config.respond.edr.url.is_empty(),
     }
 }

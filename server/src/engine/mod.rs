@@ -22,5 +22,5 @@ pub(crate) use executor::EdrConnection;
 pub(crate) use live::{
     Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, stop_on_signals,
 };
-pub(crate) use pipeline::{Pipeline, PipelineOptions, Stores, explain, state_path};
+pub(crate) use pipeline::{CheckpointLimits, Pipeline, PipelineOptions, Stores, explain, state_path};
 pub(crate) use topics::Topics;

@@ -54,10 +54,18 @@ pub(crate) struct PipelineOptions {
     pub(crate) parameters: Parameters,
     pub(crate) response_rules: ResponseRules,
     pub(crate) policy: Policy,
-    /// Rows that are buffered before a checkpoint.
-    pub(crate) checkpoint_rows_max: usize,
+    /// What is buffered before a checkpoint.
+    pub(crate) checkpoint: CheckpointLimits,
     /// Whether there is an executor for commands.
     pub(crate) executes: bool,
+}
+
+/// When buffered rows are written: whichever comes first. As much again may be on its way to disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CheckpointLimits {
+    pub(crate) rows_max: usize,
+    /// Bytes of Arrow columns.
+    pub(crate) bytes_max: usize,
 }
 
 /// The stateful half of the engine.
@@ -71,7 +79,8 @@ pub(crate) struct Pipeline {
     /// Portions since the last checkpoint, each with all rows of its records.
     buffered: Vec<Vec<EventBatch>>,
     buffered_rows: usize,
-    checkpoint_rows_max: usize,
+    buffered_bytes: usize,
+    limits: CheckpointLimits,
     /// The lake's writer, while no checkpoint has it.
     writer: Option<LakeWriter>,
     /// A checkpoint on its way to disk; at most one.
@@ -102,7 +111,8 @@ impl Pipeline {
             inputs_seq,
             buffered: Vec::new(),
             buffered_rows: 0,
-            checkpoint_rows_max: options.checkpoint_rows_max,
+            buffered_bytes: 0,
+            limits: options.checkpoint,
             writer: Some(writer),
             in_flight: None,
             counts,
@@ -175,11 +185,19 @@ impl Pipeline {
         self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() })
             .await?;
         self.respond(&deltas, now).await?;
-        self.buffered_rows += detected.batches.iter().map(EventBatch::len).sum::<usize>();
-        self.buffered.push(detected.batches);
-        if self.buffered_rows >= self.checkpoint_rows_max {
+        self.buffer(&detected.batches)?;
+        if self.buffered_rows >= self.limits.rows_max || self.buffered_bytes >= self.limits.bytes_max {
             self.checkpoint(now).await?;
         }
+        Ok(())
+    }
+
+    fn buffer(&mut self, batches: &[EventBatch]) -> anyhow::Result<()> {
+        let portion = batches.iter().map(EventBatch::compacted).collect::<Result<Vec<_>, _>>();
+        let portion = portion.context("bug: rows cannot be copied")?;
+        self.buffered_rows += portion.iter().map(EventBatch::len).sum::<usize>();
+        self.buffered_bytes += portion.iter().map(|batch| event::bytes_of(&batch.columns)).sum::<usize>();
+        self.buffered.push(portion);
         Ok(())
     }
 
@@ -235,6 +253,7 @@ impl Pipeline {
 
     fn gauges(&self) {
         metrics::gauge!("asterism_lake_buffered_rows").set(self.buffered_rows as f64);
+        metrics::gauge!("asterism_lake_buffered_bytes").set(self.buffered_bytes as f64);
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
@@ -346,7 +365,7 @@ impl Pipeline {
     pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
         self.settle().await?;
         let portions = std::mem::take(&mut self.buffered);
-        self.buffered_rows = 0;
+        (self.buffered_rows, self.buffered_bytes) = (0, 0);
         let change = StateChange {
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),

@@ -39,7 +39,7 @@ impl Buffer {
             raise(&mut self.pending, &fresh)?;
             let batch = table_batch(class, &fresh)?;
             self.rows += batch.num_rows();
-            self.bytes += batch.get_array_memory_size();
+            self.bytes += event::bytes_of(&batch);
             self.since.get_or_insert(now);
             self.batches.push(batch);
         }

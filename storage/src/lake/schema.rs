@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
-use arrow::compute::concat;
+use arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use deltalake::DeltaTable;
@@ -32,21 +31,12 @@ pub(crate) fn table_schema(class: Class) -> SchemaRef {
     found.unwrap_or_else(|| unreachable!("class {} has a schema", class.uid()))
 }
 
-/// A batch of a class as the table takes it: with its day, and in buffers of its own size. Batches come in blocks that
-/// are large so that decoding does not copy; a block per column of a few rows would cost many times what is in it.
+/// A batch of a class as the table takes it: with its day.
 pub(super) fn table_batch(class: Class, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let date = date_of(batch)?;
-    let mut columns = batch.columns().iter().map(compact).collect::<Result<Vec<_>, _>>()?;
+    let mut columns = batch.columns().to_vec();
     columns.push(date);
     RecordBatch::try_new(table_schema(class), columns)
-}
-
-/// A copy of its own size: builders and blocks come with room for more.
-fn compact(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    match column.as_string_view_opt() {
-        Some(texts) => Ok(Arc::new(texts.gc())),
-        None => concat(&[column.as_ref(), column.slice(0, 0).as_ref()]),
-    }
 }
 
 fn date_of(batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {

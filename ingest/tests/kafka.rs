@@ -526,14 +526,6 @@ async fn broker_whose_certificate_is_not_trusted_is_told_with_the_settings_to_ch
     }
 }
 
-#[tokio::test]
-async fn client_that_does_not_speak_tls_is_told_so() {
-    let Some(broker) = SecuredBroker::of_environment() else { return };
-    for said in broker.refusals(broker.settings("PLAIN", &[("security.protocol", "sasl_plaintext")])).await {
-        assert!(said.contains("check security.protocol"), "{said}");
-    }
-}
-
 #[test]
 fn missing_ca_file_is_named() {
     let settings = Settings::from([

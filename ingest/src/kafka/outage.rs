@@ -46,7 +46,7 @@ impl Outage {
     }
 
     fn note_refusal(&self, error: &KafkaError, detail: &str) {
-        if let Some(remedy) = access_remedy(error.rdkafka_error_code(), detail) {
+        if let Some(remedy) = access_remedy(error.rdkafka_error_code()) {
             self.state().refusal = Some(format!("{}: {detail}; {remedy}", super::reason(error)));
         }
     }
@@ -54,7 +54,7 @@ impl Outage {
     /// What to tell now; `None` for what was told lately or is no concern of the operator.
     fn message(&self, error: &KafkaError, detail: &str) -> Option<String> {
         let code = error.rdkafka_error_code();
-        let remedy = access_remedy(code, detail)
+        let remedy = access_remedy(code)
             .or_else(|| remedy(code))
             .filter(|remedy| self.is_due(remedy, is_outage(code)))?;
         let colon = if detail.is_empty() { "" } else { ": " };
@@ -97,21 +97,17 @@ const fn is_outage(code: Option<RDKafkaErrorCode>) -> bool {
     matches!(code, Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve))
 }
 
-/// What to do where a broker and this client do not trust or understand each other.
-fn access_remedy(code: Option<RDKafkaErrorCode>, detail: &str) -> Option<&'static str> {
+/// What to do where a broker and this client do not trust each other.
+const fn access_remedy(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
-    match code? {
-        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism) => {
             Some("check sasl.mechanism, sasl.username and sasl.password of kafka.settings")
         }
-        Code::SSL => Some(
+        Some(Code::SSL) => Some(
             "check security.protocol, ssl.ca.location and the other ssl.* entries of kafka.settings: \
              the CA file must hold the certificate that the broker's was signed with",
         ),
-        // The client's guess at a listener that speaks TLS to a client that does not.
-        Code::BrokerTransportFailure if detail.contains("security.protocol") => {
-            Some("check security.protocol of kafka.settings")
-        }
         _ => None,
     }
 }

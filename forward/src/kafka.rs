@@ -2,11 +2,13 @@
 //! (CloudEvents Kafka protocol binding 1.0.2, binary mode), the incident as the key.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -21,7 +23,9 @@ const DELIVERY_WITHIN: Duration = Duration::from_secs(30);
 /// Sends to Kafka, each message acknowledged by all in-sync replicas.
 pub struct KafkaSink {
     name: String,
-    producer: FutureProducer,
+    producer: FutureProducer<SinkContext>,
+    refusal: Refusal,
+    delivery_within: Duration,
 }
 
 impl KafkaSink {
@@ -35,17 +39,28 @@ impl KafkaSink {
         bootstrap: &str,
         settings: &BTreeMap<String, String>,
     ) -> Result<Self, ForwardError> {
+        Self::within(name, bootstrap, settings, DELIVERY_WITHIN)
+    }
+
+    fn within(
+        name: impl Into<String>,
+        bootstrap: &str,
+        settings: &BTreeMap<String, String>,
+        delivery_within: Duration,
+    ) -> Result<Self, ForwardError> {
         let mut config = ClientConfig::new();
         config.set("client.id", "asterism-forward").set("compression.type", "zstd");
         settings.iter().for_each(|(key, value)| {
             config.set(key, value);
         });
-        let timeout_ms = DELIVERY_WITHIN.as_millis().to_string();
+        let timeout_ms = delivery_within.as_millis().to_string();
         config.set("bootstrap.servers", bootstrap).set("message.timeout.ms", timeout_ms);
         // Without idempotence a retry inside the producer could reorder messages of one key.
         config.set("enable.idempotence", "true").set("acks", "all");
-        let producer = config.create().map_err(|e| ForwardError::BadInput(format!("kafka sink: {e}")))?;
-        Ok(KafkaSink { name: name.into(), producer })
+        let refusal = Refusal::default();
+        let context = SinkContext { refusal: refusal.clone() };
+        let producer = config.create_with_context(context).map_err(|e| refused(e, settings))?;
+        Ok(KafkaSink { name: name.into(), producer, refusal, delivery_within })
     }
 
     async fn send(&self, message: &Message) -> Result<(), ForwardError> {
@@ -57,8 +72,8 @@ impl KafkaSink {
         }
         let record =
             FutureRecord::to(message.stream.topic()).key(&message.key).payload(&body).headers(headers);
-        let sent = self.producer.send(record, DELIVERY_WITHIN).await;
-        sent.map(drop).map_err(|(error, _)| self.failure(message, &error))
+        let sent = self.producer.send(record, self.delivery_within).await;
+        sent.map(|_| self.refusal.clear()).map_err(|(error, _)| self.failure(message, &error))
     }
 
     fn failure(&self, message: &Message, error: &KafkaError) -> ForwardError {
@@ -67,8 +82,66 @@ impl KafkaSink {
             Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessage) => {
                 ForwardError::Refused { sink, sequence: message.sequence, reason }
             }
-            _ => ForwardError::Unavailable { sink, reason },
+            _ => ForwardError::Unavailable { sink, reason: self.refusal.get().unwrap_or(reason) },
         }
+    }
+}
+
+/// Settings whose values are no secrets: a path that leads nowhere is what the operator must see.
+const SHOWN: [&str; 4] = [".location", ".protocol", ".mechanism", ".mechanisms"];
+
+/// A setting that the client does not know or take. librdkafka quotes its value, which may be a secret.
+fn refused(error: KafkaError, settings: &BTreeMap<String, String>) -> ForwardError {
+    let problem = match error {
+        KafkaError::ClientConfig(_, problem, key, value) => {
+            format!("setting {key:?}: {}", without(&problem, &value))
+        }
+        other => {
+            let hidden = settings.iter().filter(|(key, _)| !SHOWN.iter().any(|end| key.ends_with(end)));
+            hidden.fold(other.to_string(), |text, (_, secret)| without(&text, secret))
+        }
+    };
+    ForwardError::BadInput(format!("kafka sink: {problem}"))
+}
+
+fn without(text: &str, secret: &str) -> String {
+    if secret.is_empty() { text.to_owned() } else { text.replace(secret, "(value)") }
+}
+
+/// Why the broker turns the producer away, if it does: of a message that was not sent for that reason the producer
+/// says only that it timed out.
+#[derive(Clone, Default)]
+struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    fn get(&self) -> Option<String> {
+        self.state().clone()
+    }
+
+    fn clear(&self) {
+        *self.state() = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct SinkContext {
+    refusal: Refusal,
+}
+
+impl ClientContext for SinkContext {
+    /// The client tries again by itself; the deliverer tells of messages that could not be sent.
+    fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
+        if let Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) =
+            error.rdkafka_error_code()
+        {
+            let remedy = "check security.protocol and the sasl.* and ssl.* entries of kafka.settings";
+            *self.refusal.state() = Some(format!("{reason}; {remedy}"));
+        }
+        tracing::debug!(%error, reason, "Kafka client error");
     }
 }
 
@@ -103,6 +176,46 @@ mod tests {
         let settings = BTreeMap::from([("no.such.setting".to_owned(), "1".to_owned())]);
         let error = KafkaSink::new("k", "127.0.0.1:1", &settings).err().map(|e| e.to_string());
         assert!(error.is_some_and(|e| e.contains("no.such.setting")));
+    }
+
+    #[test]
+    fn a_refused_setting_does_not_show_its_value() {
+        let settings = BTreeMap::from([("security.protocol".to_owned(), "hunter2".to_owned())]);
+        let error =
+            KafkaSink::new("k", "127.0.0.1:1", &settings).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("security.protocol") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_secured_broker_takes_messages_and_a_wrong_password_is_told_with_its_remedy() {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let names =
+            ["KAFKA_BOOTSTRAP_SECURED", "KAFKA_SECURED_CA", "KAFKA_SECURED_USER", "KAFKA_SECURED_PASSWORD"];
+        let [Some(bootstrap), Some(ca), Some(user), Some(password)] = names.map(variable) else {
+            println!("skipped: {} are not all set; `cargo xtask test` brings a broker", names.join(", "));
+            return;
+        };
+        let settings = |password: &str| {
+            let of = [
+                ("security.protocol", "sasl_ssl"),
+                ("sasl.mechanism", "SCRAM-SHA-256"),
+                ("sasl.username", user.as_str()),
+                ("sasl.password", password),
+                ("ssl.ca.location", ca.as_str()),
+            ];
+            of.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        };
+        let message = Message::of(&incident_row(1)).unwrap().unwrap();
+        let mut sink = KafkaSink::new("kafka", &bootstrap, &settings(&password)).unwrap();
+        sink.deliver(std::slice::from_ref(&message)).await.unwrap();
+
+        let wrong = settings("correct-horse");
+        let mut sink = KafkaSink::within("kafka", &bootstrap, &wrong, Duration::from_secs(5)).unwrap();
+        let error = sink.deliver(std::slice::from_ref(&message)).await.unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(matches!(error, ForwardError::Unavailable { .. }), "{said}");
+        assert!(said.contains("check security.protocol and the sasl.*"), "{said}");
+        assert!(!said.contains("correct-horse") && !said.contains(&password), "{said}");
     }
 
     #[tokio::test]

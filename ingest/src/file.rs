@@ -18,35 +18,50 @@ use crate::metrics;
 use crate::record::Record;
 use crate::source::{PollBudget, Polled, Positions, Source, TopicPartition};
 
+mod identity;
 mod lines;
 mod open;
 mod reader;
 
+use identity::Identity;
 use reader::{Chunk, FileReader};
-
-/// Topic of standard input.
-const STDIN: &str = "stdin";
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileOptions {
     /// Longest line, in bytes. A longer one becomes a record that is cut and marked. Default 8 MiB.
     pub line_bytes_max: usize,
+    /// What numbers the partitions.
+    pub partition: FilePartition,
+}
+
+/// What numbers the partition of a file. The topic is its name, which others may have too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FilePartition {
+    /// Its place in the list, from 0: for positions that are not kept beyond one reading.
+    #[default]
+    Place,
+    /// Its content, so that positions may be kept: the same file is known again, wherever it lies and whatever else
+    /// is read with it, and no other file is taken for it. A file that has grown is another file. Reads each file
+    /// once beforehand. Standard input and pipes are partition 0 and cannot be known again: [`Source::seek`] refuses
+    /// to go on in one that was read before.
+    Content,
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        Self { line_bytes_max: 8 << 20 }
+        Self { line_bytes_max: 8 << 20, partition: FilePartition::default() }
     }
 }
 
 /// Reads .ndjson, .gz (of any number of members) and .zst files, and standard input (`-`).
 ///
-/// Topic is the file name, partition the index in the list, offset the line number from 0.
+/// Topic is the file name, partition as [`FilePartition`] says, offset the line number from 0.
 #[derive(Debug)]
 pub struct FileSource {
     files: Vec<FileState>,
-    paused: BTreeSet<i32>,
+    partition: FilePartition,
+    paused: BTreeSet<TopicPartition>,
     requests: Sender<Request>,
     chunks: mpsc::UnboundedReceiver<Chunk>,
     /// A request is under way.
@@ -58,7 +73,8 @@ pub struct FileSource {
 
 #[derive(Debug)]
 struct FileState {
-    topic: Arc<str>,
+    key: TopicPartition,
+    is_stream: bool,
     /// Event time reached, as the caller says.
     progress: Option<Time>,
     next_line: i64,
@@ -73,17 +89,19 @@ enum Request {
 }
 
 impl FileSource {
-    /// Checks that every file can be opened, and starts the reading thread.
+    /// Checks that every file can be opened, and starts the reading thread. With [`FilePartition::Content`] a file
+    /// that is named twice is read once.
     ///
     /// # Errors
     ///
     /// [`IngestError::Io`] for the first file that is missing, unreadable or a directory; [`IngestError::Config`]
-    /// for an empty list or standard input named twice.
+    /// for an empty list, standard input named twice, or two files that cannot be told apart.
     pub fn open(paths: &[PathBuf], options: FileOptions) -> Result<Self, IngestError> {
         check(paths)?;
-        let files = paths.iter().map(|path| FileState::new(topic_of(path))).collect();
+        let found = identity::identify(paths, options.partition)?;
         let readers =
-            paths.iter().map(|path| FileReader::new(path.clone(), options.line_bytes_max)).collect();
+            found.iter().map(|file| FileReader::new(file.path.clone(), options.line_bytes_max)).collect();
+        let files = found.into_iter().map(FileState::new).collect();
         let (requests, inbox) = channel();
         let (outbox, chunks) = mpsc::unbounded_channel();
         std::thread::Builder::new()
@@ -92,6 +110,7 @@ impl FileSource {
             .map_err(|source| IngestError::Io { path: paths[0].clone(), source })?;
         Ok(Self {
             files,
+            partition: options.partition,
             paused: BTreeSet::new(),
             requests,
             chunks,
@@ -101,9 +120,14 @@ impl FileSource {
         })
     }
 
+    /// The files, as topic and partition, in the order of the list.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.files.iter().map(|file| &file.key)
+    }
+
     /// Tells the event time that the records of `partition` have reached. The file furthest behind is read next.
-    pub fn progress(&mut self, partition: i32, reached: Time) {
-        if let Some(file) = usize::try_from(partition).ok().and_then(|index| self.files.get_mut(index)) {
+    pub fn progress(&mut self, partition: &TopicPartition, reached: Time) {
+        if let Some(file) = self.files.iter_mut().find(|file| file.key == *partition) {
             file.progress = file.progress.max(Some(reached));
         }
     }
@@ -117,7 +141,7 @@ impl FileSource {
             .files
             .iter()
             .enumerate()
-            .filter(|(i, file)| !file.finished && !self.paused.contains(&(*i as i32)));
+            .filter(|(_, file)| !file.finished && !self.paused.contains(&file.key));
         // Files without progress yet come first; equals take turns by lines read.
         let Some((file, _)) = open.min_by_key(|(_, file)| (file.progress, file.next_line)) else {
             return Ok(());
@@ -148,11 +172,10 @@ impl FileSource {
     }
 
     fn accept(&mut self, chunk: Chunk, polled: &mut Polled) {
-        let partition = chunk.file as i32;
         let file = &mut self.files[chunk.file];
         file.next_line = chunk.next_line;
         file.finished = chunk.ended;
-        let topic = Arc::clone(&file.topic);
+        let (topic, partition) = file.key.clone();
         polled.records.extend(chunk.lines.into_iter().map(|line| Record {
             topic: Arc::clone(&topic),
             partition,
@@ -170,16 +193,22 @@ impl FileSource {
 
     fn announce(&mut self, polled: &mut Polled) {
         if !std::mem::replace(&mut self.announced, true) {
-            let all = self.files.iter().enumerate();
-            polled.assigned = all.map(|(i, file)| (Arc::clone(&file.topic), i as i32)).collect();
+            polled.assigned = self.partitions().cloned().collect();
         }
     }
 
     fn seek_file(&mut self, index: usize, line: i64) -> Result<(), IngestError> {
         let file = &mut self.files[index];
-        if file.started && file.topic.as_ref() == STDIN {
-            let problem = "standard input cannot go back; give the records as a file".to_owned();
-            return Err(IngestError::Config { setting: "FILE".to_owned(), problem });
+        if file.is_stream && file.started {
+            let name = &file.key.0;
+            return Err(config(&format!("{name} cannot go back; give the records as a file")));
+        }
+        if file.is_stream && line > 0 && self.partition == FilePartition::Content {
+            return Err(config(&format!(
+                "records of {name} were read before, and a stream does not tell whether they are the same; give them \
+                 as a file, or begin a new data directory",
+                name = file.key.0
+            )));
         }
         (file.next_line, file.finished) = (line, false);
         if self.ahead.as_ref().is_some_and(|chunk| chunk.file == index) {
@@ -194,8 +223,9 @@ impl FileSource {
 }
 
 impl FileState {
-    const fn new(topic: Arc<str>) -> Self {
-        Self { topic, progress: None, next_line: 0, started: false, finished: false }
+    fn new(file: Identity) -> Self {
+        let (key, is_stream) = (file.key, file.is_stream);
+        Self { key, is_stream, progress: None, next_line: 0, started: false, finished: false }
     }
 }
 
@@ -224,8 +254,7 @@ impl Source for FileSource {
             self.reading = false;
         }
         for index in 0..self.files.len() {
-            let key = (Arc::clone(&self.files[index].topic), index as i32);
-            if let Some(line) = positions.get(&key) {
+            if let Some(line) = positions.get(&self.files[index].key) {
                 self.seek_file(index, *line)?;
             }
         }
@@ -233,12 +262,12 @@ impl Source for FileSource {
     }
 
     async fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), IngestError> {
-        self.paused.extend(partitions.iter().map(|(_, partition)| *partition));
+        self.paused.extend(partitions.iter().cloned());
         Ok(())
     }
 
     async fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), IngestError> {
-        self.paused.retain(|paused| !partitions.iter().any(|(_, partition)| partition == paused));
+        self.paused.retain(|paused| !partitions.contains(paused));
         Ok(())
     }
 
@@ -264,8 +293,6 @@ fn serve(mut readers: Vec<FileReader>, inbox: &Receiver<Request>, outbox: &mpsc:
 }
 
 fn check(paths: &[PathBuf]) -> Result<(), IngestError> {
-    let config =
-        |problem: &str| IngestError::Config { setting: "FILE".to_owned(), problem: problem.to_owned() };
     if paths.is_empty() {
         return Err(config("name at least one file, or - for standard input"));
     }
@@ -282,11 +309,8 @@ fn check(paths: &[PathBuf]) -> Result<(), IngestError> {
     Ok(())
 }
 
-fn topic_of(path: &std::path::Path) -> Arc<str> {
-    if open::is_stdin(path) {
-        return STDIN.into();
-    }
-    path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()).into()
+fn config(problem: &str) -> IngestError {
+    IngestError::Config { setting: "FILE".to_owned(), problem: problem.to_owned() }
 }
 
 fn reader_died() -> IngestError {

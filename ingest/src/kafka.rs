@@ -38,6 +38,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A partition that was just assigned refuses to seek until its fetcher runs.
 const SEEK_TRIES: u32 = 8;
 const SEEK_RETRY_AFTER: Duration = Duration::from_millis(250);
+/// More than a client can say while it waits for its first answer: some lines for each try to connect.
+const NEWS_MAX: usize = 10_000;
 
 type Client = StreamConsumer<SourceContext>;
 /// Oldest offset held, next offset to be given.
@@ -400,16 +402,28 @@ impl Source for KafkaSource {
 }
 
 async fn reach_broker(client: &Arc<Client>, bootstrap: &str, timeout: Duration) -> Result<(), IngestError> {
-    let client = Arc::clone(client);
-    let ask = move || client.fetch_metadata(None, timeout).map(drop);
+    let asked = Arc::clone(client);
+    let ask = move || asked.fetch_metadata(None, timeout).map(drop);
     let answer = tokio::task::spawn_blocking(ask).await.map_err(|e| panicked(&e))?;
     answer.map_err(|error| IngestError::Unavailable {
         endpoint: format!("Kafka at {bootstrap}"),
-        problem: format!(
-            "no answer within {} s ({}); start the broker, or correct kafka.bootstrap and kafka.settings",
-            timeout.as_secs_f64(),
-            reason(&error)
-        ),
+        problem: refusal(client).unwrap_or_else(|| {
+            format!(
+                "no answer within {} s ({}); start the broker, or correct kafka.bootstrap and kafka.settings",
+                timeout.as_secs_f64(),
+                reason(&error)
+            )
+        }),
+    })
+}
+
+/// Why the brokers turn this client away. What the client has to say waits in its queue until it is polled, log lines
+/// among it, and a poll that brings no record takes one or two from there. No record can be in it before a topic is
+/// subscribed.
+fn refusal(client: &Client) -> Option<String> {
+    (0..NEWS_MAX).find_map(|_| {
+        drop(client.recv().now_or_never());
+        client.context().refusal()
     })
 }
 

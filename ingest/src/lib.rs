@@ -33,7 +33,7 @@ pub use decode::{
     DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint,
 };
 pub use error::{IngestError, MappingError};
-pub use file::{FileOptions, FileSource};
+pub use file::{FileOptions, FilePartition, FileSource};
 pub use journal::{Journal, JournalOptions, JournalSource, Retention};
 pub use kafka::{KafkaHeader, KafkaOptions, KafkaSource, KafkaStart, KafkaWriter};
 pub use mapping::MappingSet;

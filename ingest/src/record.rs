@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::RecordRef;
 
-/// Bytes at a topic, partition and offset. For files the topic is the file name, the partition its index in
-/// the list of files and the offset the line number, from 0.
+/// Bytes at a topic, partition and offset. For files the topic is the file name, the partition as
+/// [`crate::FilePartition`] says and the offset the line number, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Topic, or file name.
     pub topic: Arc<str>,
-    /// Partition, or index of the file.
+    /// Partition, or number of the file.
     pub partition: i32,
     /// Offset, or line number from 0.
     pub offset: i64,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::error::IngestError;
 use crate::record::Record;
 
-/// A topic and a partition of it; for files the file name and its index.
+/// A topic and a partition of it; for files the file name and what [`crate::FilePartition`] says.
 pub type TopicPartition = (Arc<str>, i32);
 
 /// The next offset to read of each topic-partition.

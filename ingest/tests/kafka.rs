@@ -1,5 +1,7 @@
 //! Kafka through the `Source` contract, against the broker of `KAFKA_BOOTSTRAP`; `cargo xtask test` brings one.
-//! The test of a broker that goes away starts its own through `ASTERISM_XTASK`, which `cargo xtask test` sets.
+//! The tests of a secured broker use its listener at `KAFKA_BOOTSTRAP_SECURED`, with the certificate and the user of
+//! `KAFKA_SECURED_CA`, `KAFKA_SECURED_USER` and `KAFKA_SECURED_PASSWORD`. The test of a broker that goes away starts
+//! its own through `ASTERISM_XTASK`. `cargo xtask test` sets them all.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
 
@@ -43,14 +45,22 @@ fn unique(name: &str) -> String {
     format!("{name}-{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
+type Settings = BTreeMap<String, String>;
+
+fn admin(bootstrap: &str, settings: &Settings) -> AdminClient<DefaultClientContext> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", bootstrap).extend(settings.clone());
+    client.create().unwrap()
 }
 
 async fn topic(bootstrap: &str, name: &str, partitions: i32) -> String {
+    topic_with(bootstrap, &Settings::new(), name, partitions).await
+}
+
+async fn topic_with(bootstrap: &str, settings: &Settings, name: &str, partitions: i32) -> String {
     let topic = unique(name);
     let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
-    let created = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
+    let created = admin(bootstrap, settings).create_topics([&new], &AdminOptions::new()).await.unwrap();
     assert!(created.iter().all(Result::is_ok), "{created:?}");
     topic
 }
@@ -281,7 +291,7 @@ async fn deleted_offsets_are_named_and_reading_goes_on_at_the_oldest() {
     }
     let mut before = TopicPartitionList::new();
     before.add_partition_offset(&topic, 0, Offset::Offset(60)).unwrap();
-    admin(&bootstrap).delete_records(&before, &AdminOptions::new()).await.unwrap();
+    admin(&bootstrap, &Settings::new()).delete_records(&before, &AdminOptions::new()).await.unwrap();
 
     let protocols = [
         ("partition.assignment.strategy", "cooperative-sticky"),
@@ -404,6 +414,142 @@ async fn broker_that_goes_away_and_comes_back_is_waited_for_and_nothing_is_lost_
     assert_eq!(offsets(&seen, &topic, 0), run(0..500));
 }
 
+/// How the secured listener lets a client in.
+struct SecuredBroker {
+    bootstrap: String,
+    ca: String,
+    user: String,
+    password: String,
+}
+
+impl SecuredBroker {
+    /// `None`, with a line that says so, where the environment names none: a user's own broker may have none.
+    fn of_environment() -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let read = || {
+            Some(Self {
+                bootstrap: variable("KAFKA_BOOTSTRAP_SECURED")?,
+                ca: variable("KAFKA_SECURED_CA")?,
+                user: variable("KAFKA_SECURED_USER")?,
+                password: variable("KAFKA_SECURED_PASSWORD")?,
+            })
+        };
+        let broker = read();
+        if broker.is_none() {
+            println!(
+                "skipped: KAFKA_BOOTSTRAP_SECURED, KAFKA_SECURED_CA, KAFKA_SECURED_USER and KAFKA_SECURED_PASSWORD \
+                 are not all set; `cargo xtask test` brings a broker"
+            );
+        }
+        broker
+    }
+
+    /// As in `kafka.settings`, with the values of `other` in place of the right ones.
+    fn settings(&self, mechanism: &str, other: &[(&str, &str)]) -> Settings {
+        let right = [
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", mechanism),
+            ("sasl.username", self.user.as_str()),
+            ("sasl.password", self.password.as_str()),
+            ("ssl.ca.location", self.ca.as_str()),
+        ];
+        right.iter().chain(other).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// What the source and the writer say when they are not let in.
+    async fn refusals(&self, settings: Settings) -> [String; 2] {
+        let options = KafkaOptions {
+            settings: settings.clone(),
+            start_timeout: Some(Duration::from_secs(5)),
+            ..options(&self.bootstrap, "group", &["t"])
+        };
+        assert!(!format!("{options:?}").contains(&settings["sasl.password"]));
+        let source = KafkaSource::open(options).await.err().unwrap();
+
+        let mut settings = settings;
+        settings.insert("message.timeout.ms".to_owned(), "5000".to_owned());
+        let writer = KafkaWriter::open(&self.bootstrap, &settings).unwrap();
+        assert!(!format!("{writer:?}").contains(&settings["sasl.password"]));
+        let written = writer.append("t", None, &payloads(0..1)).await.unwrap_err();
+        for error in [&source, &written] {
+            assert!(matches!(error, IngestError::Unavailable { .. }), "{error:?}");
+            assert!(error.to_string().contains(&self.bootstrap), "{error}");
+            assert!(!format!("{error} {error:?}").contains(&settings["sasl.password"]), "{error:?}");
+            assert!(!format!("{error} {error:?}").contains(&self.password), "{error:?}");
+        }
+        [source.to_string(), written.to_string()]
+    }
+}
+
+#[tokio::test]
+async fn secured_broker_is_written_and_read_with_either_mechanism() {
+    let Some(broker) = SecuredBroker::of_environment() else { return };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
+        let settings = broker.settings(mechanism, &[]);
+        let topic = topic_with(&broker.bootstrap, &settings, "secured", 1).await;
+        let writer = KafkaWriter::open(&broker.bootstrap, &settings).unwrap();
+        writer.append(&topic, Some(0), &payloads(0..200)).await.unwrap();
+        let options = KafkaOptions { settings, ..options(&broker.bootstrap, &unique("group"), &[&topic]) };
+        assert!(!format!("{options:?}").contains(&broker.password));
+        let mut source = KafkaSource::open(options).await.unwrap();
+        assert_eq!(offsets(&records(&mut source, 200).await, &topic, 0), run(0..200), "{mechanism}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_password_is_told_with_the_settings_to_check_and_without_the_password() {
+    let Some(broker) = SecuredBroker::of_environment() else { return };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
+        for said in broker.refusals(broker.settings(mechanism, &[("sasl.password", "correct-horse")])).await {
+            assert!(said.contains("check sasl.mechanism, sasl.username and sasl.password"), "{said}");
+            assert!(said.to_lowercase().contains("authentication failed"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn broker_whose_certificate_is_not_trusted_is_told_with_the_settings_to_check() {
+    let Some(broker) = SecuredBroker::of_environment() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, OTHER_CA).unwrap();
+    let wrong = broker.settings("PLAIN", &[("ssl.ca.location", ca.to_str().unwrap())]);
+    let mut missing = broker.settings("PLAIN", &[]);
+    missing.remove("ssl.ca.location");
+    for settings in [wrong, missing] {
+        for said in broker.refusals(settings).await {
+            assert!(
+                said.contains("certificate") && said.contains("check security.protocol, ssl.ca.location"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn missing_ca_file_is_named() {
+    let settings = Settings::from([
+        ("security.protocol".to_owned(), "ssl".to_owned()),
+        ("ssl.ca.location".to_owned(), "/no/such/ca.pem".to_owned()),
+    ]);
+    let error = KafkaWriter::open("127.0.0.1:9", &settings).unwrap_err().to_string();
+    assert!(error.contains("kafka.settings") && error.contains("ssl.ca.location"), "{error}");
+}
+
+/// A certificate that signed no broker's; nobody has its key.
+const OTHER_CA: &str = "-----BEGIN CERTIFICATE-----
+MIIBjTCCATOgAwIBAgIUKF3eVGqR/o48uq1u95AQbF5zRKswCgYIKoZIzj0EAwIw
+GzEZMBcGA1UEAwwQbm90IHRoZSBicm9rZXInczAgFw0yNjExMjUxMDA5NDlaGA8y
+MTI2MTEwMTEwMDk0OVowGzEZMBcGA1UEAwwQbm90IHRoZSBicm9rZXInczBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABPYEf0TQ5ipf2X904aDvJokSg6/YmbmUTNbU
+91c9aGTefq8RRUpd0Rg+cEuXZKp0n9yCXX3HvLkdwQInQopaPsyjUzBRMB0GA1Ud
+DgQWBBQcGrIj4ZetYeywhBrQInS/q5SOzzAfBgNVHSMEGDAWgBQcGrIj4ZetYeyw
+hBrQInS/q5SOzzAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQDj
+LXYCOHR9ZZr6q3M+hgA70vyiUtqt676hd55pgolPkQIgcWfgLhZIjoSUdgscywuQ
+igoKczK66sEJY9Y0UR7j6ck=
+-----END CERTIFICATE-----
+";
+
 /// A broker of one test, run by xtask in a directory of its own.
 struct PrivateBroker<'a> {
     xtask: &'a Path,
@@ -416,7 +562,7 @@ impl PrivateBroker<'_> {
         let out = Command::new(self.xtask).args(["kafka", "start", "--dir"]).arg(self.dir).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let said = String::from_utf8(out.stdout).unwrap();
-        said.trim().strip_prefix("KAFKA_BOOTSTRAP=").unwrap().to_owned()
+        said.lines().find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP=")).unwrap().to_owned()
     }
 
     fn stop(&self) {

@@ -151,7 +151,7 @@ pub(crate) struct ReplayArgs {
     /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack
     #[arg(long, required = true, value_name = "DIR")]
     pub(crate) rules: Vec<PathBuf>,
-    /// Data directory to fill; replaying the same files again changes nothing
+    /// Data directory to fill; a file that is in it already, by name and content, changes nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// Tenant of the records

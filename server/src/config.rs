@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+/// Topics of the journal that hold records which came over HTTP begin with this, then the source kind.
+pub(crate) const HTTP_TOPIC_PREFIX: &str = "http.";
+
 /// The commented default configuration.
 pub(crate) const DEFAULT: &str = include_str!("default.toml");
 
@@ -41,6 +44,7 @@ pub(crate) struct Kafka {
     pub(crate) forward: bool,
     pub(crate) topics: Vec<Topic>,
     pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) secret_files: BTreeMap<String, PathBuf>,
 }
 
 /// A topic and how to read it.
@@ -110,17 +114,23 @@ impl std::fmt::Debug for Kafka {
             .field("group", &self.group)
             .field("topics", &self.topics)
             .field("settings", &self.settings.keys().collect::<Vec<_>>())
+            .field("secret_files", &self.secret_files)
             .finish_non_exhaustive()
     }
 }
 
 impl Config {
-    /// The defaults, overlaid with the file if there is one.
+    /// The defaults, overlaid with the file if there is one, and with the secrets of Kafka's clients.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Self::parse("") };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+        let read = || {
+            let mut config = Self::parse(&text)?;
+            config.kafka.read_secrets()?;
+            anyhow::Ok(config)
+        };
+        read().with_context(|| format!("in {}", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -140,9 +150,7 @@ impl Config {
                 self.api.listen
             );
         }
-        if !self.kafka.bootstrap.is_empty() && self.kafka.topics.is_empty() {
-            bail!("kafka.bootstrap is set, but kafka.topics is empty: name the topics to read");
-        }
+        self.kafka.validate()?;
         if self.ingest.poll_records_max == 0 || self.store.checkpoint_rows_max == 0 {
             bail!("ingest.poll_records_max and store.checkpoint_rows_max must be at least 1");
         }
@@ -150,8 +158,40 @@ impl Config {
     }
 }
 
+impl Kafka {
+    fn validate(&self) -> anyhow::Result<()> {
+        if !self.bootstrap.is_empty() && self.topics.is_empty() {
+            bail!("kafka.bootstrap is set, but kafka.topics is empty: name the topics to read");
+        }
+        if let Some(key) = self.secret_files.keys().find(|key| self.settings.contains_key(*key)) {
+            bail!(
+                "{key:?} stands in kafka.settings and in kafka.secret_files: keep the one in kafka.secret_files"
+            );
+        }
+        if let Some(topic) = self.topics.iter().find(|topic| topic.name.starts_with(HTTP_TOPIC_PREFIX)) {
+            bail!(
+                "kafka.topics names {:?}, but topics that begin with {HTTP_TOPIC_PREFIX:?} are the journal's, for records \
+                 that come over HTTP: positions and alerts name a record by topic, partition and offset, so a topic must be \
+                 in one of the two; let the records come in a Kafka topic of another name",
+                topic.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Settings whose value lies in a file become settings like the others.
+    fn read_secrets(&mut self) -> anyhow::Result<()> {
+        for (key, file) in &self.secret_files {
+            let secret = read_secret(file).with_context(|| format!("kafka.secret_files.{key:?}"))?;
+            let secret = secret.with_context(|| format!("kafka.secret_files.{key:?} names no file"))?;
+            self.settings.insert(key.clone(), secret);
+        }
+        Ok(())
+    }
+}
+
 /// Tables that name their own keys, or whose type checks them.
-const FREE_FORM: [&str; 2] = ["kafka.settings", "respond.policy"];
+const FREE_FORM: [&str; 3] = ["kafka.settings", "kafka.secret_files", "respond.policy"];
 
 /// Lays `user` over `base`; a key that `base` lacks is unknown, free-form tables aside.
 fn overlay(base: &mut toml::Table, user: toml::Table, at: &str) -> anyhow::Result<()> {
@@ -223,5 +263,44 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert_eq!(config.kafka.settings["sasl.password"], "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    fn kafka(rest: &str) -> String {
+        format!("[kafka]\nbootstrap = \"b:9\"\n{rest}")
+    }
+
+    #[test]
+    fn a_password_is_read_from_its_file_and_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, password) = (dir.path().join("asterism.toml"), dir.path().join("password"));
+        let secrets = format!("secret_files = {{ \"sasl.password\" = {password:?} }}");
+        std::fs::write(&config, kafka(&format!("topics = [{{name = \"t\"}}]\n{secrets}"))).unwrap();
+        let missing = format!("{:#}", Config::load(Some(&config)).unwrap_err());
+        assert!(
+            missing.contains("secret_files.\"sasl.password\"") && missing.contains("No such file"),
+            "{missing}"
+        );
+        std::fs::write(&password, "hunter2\n").unwrap();
+        let read = Config::load(Some(&config)).unwrap();
+        assert_eq!(read.kafka.settings["sasl.password"], "hunter2");
+        assert!(!format!("{read:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_setting_has_one_place() {
+        let twice = "topics = [{name = \"t\"}]\nsettings = {\"sasl.password\" = \"hunter2\"}\n\
+                     secret_files = {\"sasl.password\" = \"f\"}";
+        let error = Config::parse(&kafka(twice)).unwrap_err().to_string();
+        assert!(error.contains("sasl.password") && error.contains("kafka.secret_files"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn topics_of_records_over_http_are_not_read_from_kafka() {
+        let error = Config::parse(&kafka("topics = [{name = \"http.auto\"}]")).unwrap_err().to_string();
+        assert!(
+            error.contains("kafka.topics") && error.contains("http.auto") && error.contains("journal"),
+            "{error}"
+        );
     }
 }

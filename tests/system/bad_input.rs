@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::{Running, asterism, eventually, free_port, hunt, ok, stderr};
 
 /// One good Sysmon record.
-const GOOD: &str = r#"{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Hostname":"ws-01.contoso.example","@timestamp":"2026-03-02T07:00:00Z","TimeCreated":"2026-03-02T07:00:00Z","UtcTime":"2026-03-02 07:00:00.123","Image":"C:\\Windows\\System32\\cmd.exe","CommandLine":"cmd /c whoami","ProcessGuid":"{11111111-2222-3333-4444-555555555555}","ProcessId":"42","SourceName":"Microsoft-Windows-Sysmon","Message":"m"}"#;
+pub const GOOD: &str = r#"{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Hostname":"ws-01.contoso.example","@timestamp":"2026-03-02T07:00:00Z","TimeCreated":"2026-03-02T07:00:00Z","UtcTime":"2026-03-02 07:00:00.123","Image":"C:\\Windows\\System32\\cmd.exe","CommandLine":"cmd /c whoami","ProcessGuid":"{11111111-2222-3333-4444-555555555555}","ProcessId":"42","SourceName":"Microsoft-Windows-Sysmon","Message":"m"}"#;
 
 fn file(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = dir.join(name);
@@ -151,6 +151,51 @@ fn a_busy_port_is_said_with_its_remedy() {
     );
 }
 
+/// Guarantees: a topic that is in the journal is not read from Kafka as well, where its records have the same names.
+#[test]
+fn a_topic_of_the_journal_is_not_read_from_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let journal =
+        ingest::Journal::open(&data_dir.join("journal"), ingest::JournalOptions::default()).unwrap();
+    journal.append_blocking("mail", 0, &[GOOD.into()]).unwrap();
+    drop(journal);
+    let run = |topic: &str| {
+        let config = format!(
+            "data_dir = {data_dir:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[kafka]\nbootstrap = \"127.0.0.1:{}\"\ntopics = [{{ name = {topic:?} }}]\n",
+            free_port()
+        );
+        let config = file(dir.path(), "asterism.toml", config.as_bytes());
+        let output = asterism().args(["run", "-c"]).arg(&config).output().unwrap();
+        assert!(!output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let text = run("mail");
+    assert!(text.contains("kafka.topics names \"mail\"") && text.contains("journal"), "{text}");
+    let text = run("http.auto");
+    assert!(text.contains("kafka.topics names \"http.auto\"") && text.contains("journal"), "{text}");
+}
+
+/// Guarantees: the password of a secured broker is read from its file, and a missing file is named.
+#[test]
+fn a_missing_secret_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("kafka-password");
+    let config = format!(
+        "[kafka]\nbootstrap = \"127.0.0.1:1\"\ntopics = [{{ name = \"t\" }}]\nsecret_files = {{ \"sasl.password\" = {secret:?} }}\n"
+    );
+    let config = file(dir.path(), "asterism.toml", config.as_bytes());
+    let check = || asterism().args(["run", "--check", "-c"]).arg(&config).output().unwrap();
+    let text = stderr(&check());
+    assert!(
+        text.contains("kafka.secret_files.\"sasl.password\"") && text.contains("kafka-password"),
+        "{text}"
+    );
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let output = check();
+    assert!(output.status.success() && !stderr(&output).contains("hunter2"), "{}", stderr(&output));
+}
+
 /// Guarantees: without its broker the daemon serves, says which broker it misses, and keeps trying.
 #[test]
 fn a_missing_broker_is_named_and_waited_for() {
@@ -168,6 +213,48 @@ fn a_missing_broker_is_named_and_waited_for() {
     });
     assert!(daemon.is_running(), "{}", daemon.text());
     daemon.stop();
+}
+
+/// Guarantees: a file is read into a data directory once, wherever it lies; another file of its name is read too, and
+/// a stream that cannot be known again is refused.
+#[test]
+fn a_file_is_replayed_once_and_its_namesake_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        dir.path().join(name)
+    });
+    let first = file(&a, "events.ndjson", GOOD.as_bytes());
+    let copy = file(&b, "events.ndjson", GOOD.as_bytes());
+    let data_dir = dir.path().join("case");
+    let replay = |file: &Path| {
+        stderr(&ok(asterism().args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg(file)))
+    };
+    let rows = || hunt(&data_dir, "SELECT count(*) AS n FROM process_activity")[0]["n"].as_i64();
+    assert!(replay(&first).contains("1 records read"));
+    let again = replay(&copy);
+    assert!(
+        again.contains("0 records read") && again.contains("events.ndjson was replayed before"),
+        "{again}"
+    );
+    assert_eq!(rows(), Some(1));
+
+    let namesake = GOOD.replace("whoami", "hostname");
+    file(&b, "events.ndjson", namesake.as_bytes());
+    let other = replay(&b.join("events.ndjson"));
+    assert!(other.contains("1 records read") && other.contains("another file events.ndjson"), "{other}");
+    assert_eq!(rows(), Some(2));
+
+    let pipe = || {
+        let input = std::process::Stdio::from(std::fs::File::open(&first).unwrap());
+        let mut replay = asterism();
+        replay.args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg("-").stdin(input);
+        replay.output().unwrap()
+    };
+    assert!(stderr(&pipe()).contains("1 records read"));
+    let refused = pipe();
+    let text = stderr(&refused);
+    assert!(!refused.status.success() && text.contains("stdin") && text.contains("as a file"), "{text}");
 }
 
 /// Guarantees: hunting reads only, and an unknown column is answered with what there is.

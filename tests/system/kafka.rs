@@ -44,9 +44,12 @@ fn telemetry(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+fn client(bootstrap: &str) -> ClientConfig {
+    ClientConfig::new().set("bootstrap.servers", bootstrap).clone()
+}
+
 /// Topics of this test alone, two partitions each, filled in order.
-async fn produce(bootstrap: &str, prefix: &str, files: &[PathBuf]) -> Vec<String> {
-    let config = ClientConfig::new().set("bootstrap.servers", bootstrap).clone();
+async fn produce(config: &ClientConfig, prefix: &str, files: &[PathBuf]) -> Vec<String> {
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     let name = |f: &PathBuf| format!("{prefix}.{}", f.file_stem().unwrap().to_string_lossy());
     let topics: Vec<String> = files.iter().map(name).collect();
@@ -116,20 +119,9 @@ impl Site {
         self.dir.join("data")
     }
 
-    /// Asks the running daemon; `None` while it does not answer.
-    fn ask(&self, sql: &str) -> Option<Value> {
-        let url = format!("http://127.0.0.1:{}/api/v1/hunt", self.api);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let answer = client.post(url).json(&json!({"sql": sql})).send().await.ok()?;
-            answer.json::<Value>().await.ok()
-        })
-    }
-
     /// Rows in the lake, once the daemon answers.
     fn rows(&self) -> Option<i64> {
-        self.ask(&total_rows())?["rows"][0]["n"].as_i64()
+        rows(self.api)
     }
 
     /// The machines that the simulated EDR was asked to isolate, one entry a request it accepted, sorted.
@@ -151,6 +143,22 @@ fn isolated(value: &Value, machines: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|v| isolated(v, machines)),
         _ => {}
     }
+}
+
+/// Asks a running daemon; `None` while it does not answer.
+fn ask(api: u16, sql: &str) -> Option<Value> {
+    let url = format!("http://127.0.0.1:{api}/api/v1/hunt");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.post(url).json(&json!({"sql": sql})).send().await.ok()?;
+        answer.json::<Value>().await.ok()
+    })
+}
+
+/// Rows in the lake of a running daemon; `None` while it does not answer.
+fn rows(api: u16) -> Option<i64> {
+    ask(api, &total_rows())?["rows"][0]["n"].as_i64()
 }
 
 fn total_rows() -> String {
@@ -200,7 +208,7 @@ fn killed_in_the_middle_it_ends_the_same() {
 
     let prefix = format!("t{}-{}", std::process::id(), free_port());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let topics = runtime.block_on(produce(&bootstrap, &prefix, &files));
+    let topics = runtime.block_on(produce(&client(&bootstrap), &prefix, &files));
 
     let calm = Site::new(scratch.path(), &format!("{prefix}-calm"), &bootstrap, &topics);
     let daemon = calm.start();
@@ -238,4 +246,63 @@ fn killed_in_the_middle_it_ends_the_same() {
     once.dedup();
     assert_eq!(once.len(), again, "no host is isolated twice, also after the kills: {once:?}");
     ok(asterism().args(["audit", "verify", "--data-dir"]).arg(rough.data()));
+}
+
+/// How the broker's secured listener lets a client in, or `None` with one line that says so.
+fn secured_broker(test: &str) -> Option<[String; 4]> {
+    let names =
+        ["KAFKA_BOOTSTRAP_SECURED", "KAFKA_SECURED_CA", "KAFKA_SECURED_USER", "KAFKA_SECURED_PASSWORD"];
+    let values: Vec<String> =
+        names.iter().filter_map(|n| std::env::var(n).ok()).filter(|v| !v.is_empty()).collect();
+    let all = values.try_into().ok();
+    if all.is_none() {
+        println!("skipped: {test}: not all of {} (cargo xtask test starts a broker)", names.join(", "));
+    }
+    all
+}
+
+/// Guarantees: a secured broker is read with the password of a file; with a wrong one the daemon serves, says what to
+/// check, and shows no password.
+#[test]
+fn a_secured_broker_is_read_with_the_password_of_a_file() {
+    let Some([bootstrap, ca, user, password]) =
+        secured_broker("a_secured_broker_is_read_with_the_password_of_a_file")
+    else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("records.ndjson");
+    std::fs::write(&file, format!("{}\n", crate::bad_input::GOOD)).unwrap();
+    let mut client = client(&bootstrap);
+    client.set("security.protocol", "sasl_ssl").set("sasl.mechanism", "SCRAM-SHA-256");
+    client.set("sasl.username", &user).set("sasl.password", &password).set("ssl.ca.location", &ca);
+    let prefix = format!("s{}-{}", std::process::id(), free_port());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let topics = runtime.block_on(produce(&client, &prefix, &[file]));
+
+    let (api, secret) = (free_port(), scratch.path().join("kafka-password"));
+    let config = format!(
+        "data_dir = {:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[store]\ncheckpoint_s = 1\n\
+         [kafka]\nbootstrap = {bootstrap:?}\ngroup = {prefix:?}\ntopics = [{{ name = {:?} }}]\n\
+         secret_files = {{ \"sasl.password\" = {secret:?} }}\n[kafka.settings]\n\"security.protocol\" = \"sasl_ssl\"\n\
+         \"sasl.mechanism\" = \"SCRAM-SHA-256\"\n\"sasl.username\" = {user:?}\n\"ssl.ca.location\" = {ca:?}\n",
+        scratch.path().join("data"),
+        topics[0],
+    );
+    let config_file = scratch.path().join("asterism.toml");
+    std::fs::write(&config_file, config).unwrap();
+    let start = |name: &str, password: &str| {
+        std::fs::write(&secret, format!("{password}\n")).unwrap();
+        Running::start(asterism().args(["run", "-c"]).arg(&config_file), scratch.path(), name)
+    };
+    let daemon = start("refused", "correct-horse");
+    eventually("the settings to check are named", Duration::from_secs(60), || {
+        daemon.text().contains("check sasl.mechanism, sasl.username and sasl.password").then_some(())
+    });
+    assert!(!daemon.text().contains("correct-horse"), "{}", daemon.text());
+    daemon.stop();
+    let daemon = start("let-in", &password);
+    eventually("the record is in the lake", Duration::from_secs(60), || (rows(api) == Some(1)).then_some(()));
+    assert!(!daemon.text().contains(&password), "{}", daemon.text());
+    daemon.stop();
 }

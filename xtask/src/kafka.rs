@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 mod broker;
 mod jars;
+mod secured;
 
 pub(crate) use broker::Broker;
 
@@ -18,12 +19,13 @@ use crate::{process, workspace};
 pub(crate) enum Task {
     /// Fetches Kafka through Maven into the target folder.
     Fetch,
-    /// Starts a broker that stays, and prints KAFKA_BOOTSTRAP=host:port. Started again in the same directory, it
-    /// has its records and its port.
+    /// Starts a broker that stays, and prints KAFKA_BOOTSTRAP=host:port and, a line each, what its secured listener
+    /// asks for. Started again in the same directory, it has its records, its ports and its password.
     Start(Place),
     /// Stops the broker that `start` left.
     Stop(Place),
-    /// Runs a command with a broker beside it; KAFKA_BOOTSTRAP is set for the command.
+    /// Runs a command with a broker beside it; KAFKA_BOOTSTRAP and the variables of its secured listener are set for the
+    /// command.
     ///
     /// Example: cargo xtask kafka run -- cargo test --package ingest --test kafka
     Run {
@@ -62,7 +64,9 @@ pub(crate) async fn run(task: Task) -> Result<ExitCode> {
 #[allow(clippy::print_stdout, reason = "the result, for scripts to read")]
 fn start(place: Place) -> Result<()> {
     let broker = Broker::start(&place.dir())?;
-    println!("KAFKA_BOOTSTRAP={}", broker.bootstrap());
+    for (name, value) in broker.variables() {
+        println!("{name}={value}");
+    }
     broker.leave_running();
     Ok(())
 }
@@ -80,6 +84,6 @@ async fn run_beside(command: Vec<String>) -> Result<ExitCode> {
     let mut signals = process::Signals::catch()?;
     let broker = Broker::start_temporary()?;
     let mut child = Command::new(program);
-    child.args(arguments).env("KAFKA_BOOTSTRAP", broker.bootstrap());
+    child.args(arguments).envs(broker.variables());
     signals.run(child).await
 }

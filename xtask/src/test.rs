@@ -32,6 +32,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let broker = Broker::start_temporary()?;
     process::say(&format!("Kafka runs at {}", broker.bootstrap()));
-    command.env("KAFKA_BOOTSTRAP", broker.bootstrap());
+    command.envs(broker.variables());
     signals.run(command).await
 }

@@ -78,6 +78,11 @@ impl SourceContext {
         Ok(())
     }
 
+    /// Why the brokers turn this client away, if they do.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.outage.refusal()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -148,6 +148,9 @@ pub(super) fn check_client(bootstrap: &str, settings: &BTreeMap<String, String>)
     }
 }
 
+/// Settings whose values are no secrets: a path that leads nowhere is what the operator must see.
+const SHOWN: [&str; 4] = [".location", ".protocol", ".mechanism", ".mechanisms"];
+
 /// Overlays the user's settings and creates the client.
 pub(super) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
     mut client: ClientConfig,
@@ -164,7 +167,8 @@ pub(super) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
             config(&format!("kafka.settings.\"{key}\""), &without(&problem, &value))
         }
         KafkaError::ClientCreation(problem) => {
-            config("kafka.settings", &settings.values().fold(problem, |text, secret| without(&text, secret)))
+            let hidden = settings.iter().filter(|(key, _)| !SHOWN.iter().any(|end| key.ends_with(end)));
+            config("kafka.settings", &hidden.fold(problem, |text, (_, secret)| without(&text, secret)))
         }
         other => config("kafka.settings", &other.to_string()),
     })

@@ -20,6 +20,8 @@ pub(super) struct Outage {
 struct State {
     since: Option<Instant>,
     said: HashMap<&'static str, Instant>,
+    /// The last reason why a broker turned this client away, with its remedy.
+    refusal: Option<String>,
 }
 
 impl Outage {
@@ -30,16 +32,31 @@ impl Outage {
     /// The client reported an error that it retries.
     pub(super) fn failed(&self, error: &KafkaError, detail: &str) {
         metrics::broker_error();
+        self.note_refusal(error, detail);
         match self.message(error, detail) {
             Some(message) => tracing::warn!("{message}"),
             None => tracing::debug!(%error, detail, "Kafka client error"),
         }
     }
 
+    /// Why the brokers turn this client away, and the remedy; `None` once one of them has answered. A request that
+    /// ends for this reason is told as timed out, which would send the operator looking for a broker that runs.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.state().refusal.clone()
+    }
+
+    fn note_refusal(&self, error: &KafkaError, detail: &str) {
+        if let Some(remedy) = access_remedy(error.rdkafka_error_code()) {
+            self.state().refusal = Some(format!("{}: {detail}; {remedy}", super::reason(error)));
+        }
+    }
+
     /// What to tell now; `None` for what was told lately or is no concern of the operator.
     fn message(&self, error: &KafkaError, detail: &str) -> Option<String> {
         let code = error.rdkafka_error_code();
-        let remedy = remedy(code).filter(|remedy| self.is_due(remedy, is_outage(code)))?;
+        let remedy = access_remedy(code)
+            .or_else(|| remedy(code))
+            .filter(|remedy| self.is_due(remedy, is_outage(code)))?;
         let colon = if detail.is_empty() { "" } else { ": " };
         Some(format!(
             "Kafka at {}: {}{colon}{detail}; {remedy}; retrying",
@@ -51,6 +68,7 @@ impl Outage {
     /// A broker answers.
     pub(super) fn ended(&self) {
         let mut state = self.state();
+        state.refusal = None;
         if let Some(since) = state.since.take() {
             state.said.clear();
             let kafka = &self.bootstrap;
@@ -79,15 +97,27 @@ const fn is_outage(code: Option<RDKafkaErrorCode>) -> bool {
     matches!(code, Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve))
 }
 
+/// What to do where a broker and this client do not trust each other.
+const fn access_remedy(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism) => {
+            Some("check sasl.mechanism, sasl.username and sasl.password of kafka.settings")
+        }
+        Some(Code::SSL) => Some(
+            "check security.protocol, ssl.ca.location and the other ssl.* entries of kafka.settings: \
+             the CA file must hold the certificate that the broker's was signed with",
+        ),
+        _ => None,
+    }
+}
+
 /// What to do; `None` for what heals by itself or is handled elsewhere.
 const fn remedy(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Some(Code::AllBrokersDown | Code::Resolve) => {
             "check that the broker runs and that kafka.bootstrap is right"
-        }
-        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
-            "check the sasl.* and ssl.* entries of kafka.settings"
         }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
             "create the topic, or correct kafka.topics"
@@ -125,5 +155,16 @@ mod tests {
         assert!(outage.message(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "").is_some());
         let refused = KafkaError::Global(RDKafkaErrorCode::SaslAuthenticationFailed);
         assert!(outage.message(&refused, "").unwrap().contains("kafka.settings"));
+    }
+
+    #[test]
+    fn refusal_is_kept_beside_the_outage_it_causes_until_a_broker_answers() {
+        let outage = Outage::new("b:1");
+        outage.failed(&KafkaError::Global(RDKafkaErrorCode::SSL), "certificate verify failed");
+        outage.failed(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        let refusal = outage.refusal().unwrap();
+        assert!(refusal.contains("verify failed; check") && refusal.contains("ssl.ca.location"), "{refusal}");
+        outage.ended();
+        assert_eq!(outage.refusal(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Writing to Kafka: generated records, dead letters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ pub type KafkaHeader = (&'static str, String);
 pub struct KafkaWriter {
     bootstrap: String,
     producer: FutureProducer<WriterContext>,
+    outage: Arc<Outage>,
 }
 
 impl std::fmt::Debug for KafkaWriter {
@@ -59,8 +61,10 @@ impl KafkaWriter {
         for (key, value) in PRODUCER_DEFAULTS {
             client.set(key, value);
         }
-        let producer = create(client, bootstrap, settings, WriterContext { outage: Outage::new(bootstrap) })?;
-        Ok(Self { bootstrap: bootstrap.to_owned(), producer })
+        let outage = Arc::new(Outage::new(bootstrap));
+        let context = WriterContext { outage: Arc::clone(&outage) };
+        let producer = create(client, bootstrap, settings, context)?;
+        Ok(Self { bootstrap: bootstrap.to_owned(), producer, outage })
     }
 
     /// Appends records to a partition, or to partitions of the client's choice, and waits until the brokers have
@@ -120,6 +124,9 @@ impl KafkaWriter {
         for delivery in under_way {
             placed.push(self.delivered(topic, delivery).await?);
         }
+        if !placed.is_empty() {
+            self.outage.ended();
+        }
         Ok(placed)
     }
 
@@ -158,9 +165,12 @@ impl KafkaWriter {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition) => {
                 self.unavailable(format!("topic {topic}: {reason}; create the topic, or correct its name"))
             }
-            _ => self.unavailable(format!(
-                "topic {topic}: {reason}; check that the broker runs and that kafka.bootstrap is right"
-            )),
+            _ => self.unavailable(match self.outage.refusal() {
+                Some(refusal) => format!("topic {topic}: {refusal}"),
+                None => format!(
+                    "topic {topic}: {reason}; check that the broker runs and that kafka.bootstrap is right"
+                ),
+            }),
         }
     }
 
@@ -176,7 +186,7 @@ fn owned(headers: &[KafkaHeader]) -> OwnedHeaders {
 }
 
 struct WriterContext {
-    outage: Outage,
+    outage: Arc<Outage>,
 }
 
 impl ClientContext for WriterContext {

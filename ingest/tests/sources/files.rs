@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use event::Time;
-use ingest::{FileOptions, FileSource, Positions};
+use ingest::{FileOptions, FilePartition, FileSource, Positions, TopicPartition};
 
 use super::*;
 
@@ -84,7 +84,8 @@ async fn the_file_furthest_behind_in_event_time_is_read_next() {
         for record in &polled.records {
             let hours_a_line = if record.partition == 0 { 1 } else { 10 };
             reached[record.partition as usize] = record.offset * hours_a_line;
-            source.progress(record.partition, Time::from_secs(record.offset * hours_a_line * 3_600));
+            let partition = (record.topic.clone(), record.partition);
+            source.progress(&partition, Time::from_secs(record.offset * hours_a_line * 3_600));
         }
         if polled.ended || !polled.finished.is_empty() {
             break;
@@ -160,4 +161,56 @@ async fn utf16_file_is_named_with_the_remedy() {
     let path = write(dir.path(), "wide.json", b"\xff\xfe{\0}\0\n\0");
     let (_, faults) = read_all(&mut open(&[path])).await;
     assert!(faults[0].to_string().contains("convert it to UTF-8"), "{faults:?}");
+}
+
+fn open_by_content(paths: &[PathBuf]) -> FileSource {
+    let options = FileOptions { partition: FilePartition::Content, ..FileOptions::default() };
+    FileSource::open(paths, options).unwrap()
+}
+
+/// Where an engine that has read all of it stands.
+async fn positions_after(mut source: FileSource) -> Positions {
+    let (records, faults) = read_all(&mut source).await;
+    assert!(faults.is_empty(), "{faults:?}");
+    records.into_iter().map(|record| ((record.topic, record.partition), record.offset + 1)).collect()
+}
+
+#[tokio::test]
+async fn file_is_known_again_by_content_wherever_it_lies_and_no_other_of_its_name_is_taken_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [here, there, elsewhere] = ["here", "there", "elsewhere"].map(|name| {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        dir.path().join(name)
+    });
+    let first = write(&here, "events", &lines(100));
+    let read = positions_after(open_by_content(std::slice::from_ref(&first))).await;
+    assert_eq!(read.values().collect::<Vec<_>>(), [&100]);
+
+    let copy = write(&there, "events", &lines(100));
+    // One more record, so that the beginning is the same.
+    let namesake = write(&elsewhere, "events", &lines(101));
+    let other = write(&here, "another", &lines(5));
+    let mut source = open_by_content(&[other, namesake, first, copy]);
+    let files: Vec<TopicPartition> = source.partitions().cloned().collect();
+    assert_eq!(files.len(), 3, "the copy is the same file: {files:?}");
+    assert!(read.contains_key(&files[2]) && !read.contains_key(&files[1]), "{files:?} {read:?}");
+    source.seek(&read).await.unwrap();
+    let (records, faults) = read_all(&mut source).await;
+    assert!(faults.is_empty(), "{faults:?}");
+    let of = |file: &TopicPartition| {
+        let own = records.iter().filter(|r| (&r.topic, r.partition) == (&file.0, file.1));
+        own.map(|r| r.offset).collect::<Vec<i64>>()
+    };
+    assert_eq!(of(&files[0]), (0..5).collect::<Vec<i64>>());
+    assert_eq!(of(&files[1]), (0..101).collect::<Vec<i64>>());
+    assert_eq!(of(&files[2]), Vec::<i64>::new(), "replaying adds nothing");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_read_before_is_refused() {
+    let mut source = open_by_content(&["-".into()]);
+    let known = source.partitions().next().cloned().unwrap();
+    source.seek(&Positions::from([(known.clone(), 0)])).await.unwrap();
+    let refused = source.seek(&Positions::from([(known, 3)])).await.unwrap_err().to_string();
+    assert!(refused.contains("stdin") && refused.contains("as a file"), "{refused}");
 }

@@ -11,9 +11,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::problem::Problem;
-
-/// Topics of records that came over HTTP begin with this, then the source kind.
-pub(crate) const TOPIC_PREFIX: &str = "http.";
+use crate::config::HTTP_TOPIC_PREFIX;
 
 /// Where records over HTTP go.
 #[derive(Clone)]
@@ -49,7 +47,7 @@ pub(crate) async fn ingest(
     }
     let lines = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
     let payloads: Vec<Bytes> = lines.map(|line| body.slice_ref(line)).collect();
-    let topic = format!("{TOPIC_PREFIX}{kind}");
+    let topic = format!("{HTTP_TOPIC_PREFIX}{kind}");
     let accepted = payloads.len();
     let first_offset = if payloads.is_empty() {
         None

@@ -54,9 +54,9 @@ pub(crate) async fn each_portion(
             tally.fault(fault);
         }
         let detected = detector.detect(&polled.records, now());
-        for ((_, partition), reached) in &detected.progress {
+        for (partition, reached) in &detected.progress {
             if let Some(time) = reached.time_max {
-                source.progress(*partition, time);
+                source.progress(partition, time);
             }
         }
         tally.add(&detected);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use correlate::Parameters;
 use event::{TenantId, Time, Watermark};
-use ingest::{DecodeLimits, FileOptions, FileSource, Source};
+use ingest::{DecodeLimits, FileOptions, FilePartition, FileSource, Positions, Source, TopicPartition};
 use respond::Policy;
 
 use super::detect::{FILE_BUDGET, Tally};
@@ -27,7 +27,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let (response_rules, _) = rule_loading::load_response(true, &[])?;
     let topics = Topics::all(hint, TenantId::new(args.tenant.as_str()));
     let detector = Detector::new(mappings, Arc::new(rules), topics, DecodeLimits::default());
-    let source = FileSource::open(&args.input.files, FileOptions::default())?;
+    // Positions outlive the command: a file must be known again, and another of its name must not be taken for it.
+    let options = FileOptions { partition: FilePartition::Content, ..FileOptions::default() };
+    let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
     let options = PipelineOptions {
         parameters: Parameters::builtin()?,
@@ -48,6 +50,18 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// What the data directory holds of a file already, or of another one with its name.
+fn known((name, partition): &TopicPartition, positions: &Positions) -> Option<String> {
+    let lines = |key: &TopicPartition| positions.get(key).copied().filter(|lines| *lines > 0);
+    if let Some(lines) = lines(&(Arc::clone(name), *partition)) {
+        return Some(format!("{name} was replayed before: its first {lines} lines are not read again"));
+    }
+    let namesake = positions.keys().any(|(other, number)| other == name && number != partition);
+    namesake.then(|| {
+        format!("another file {name} was replayed before, or this one before it changed: it is read from its beginning")
+    })
+}
+
 /// Reading and detecting run beside correlating and storing, a bounded number of portions apart.
 async fn feed(
     mut source: FileSource,
@@ -55,6 +69,9 @@ async fn feed(
     pipeline: &mut Pipeline,
 ) -> anyhow::Result<Tally> {
     source.seek(pipeline.positions()).await?;
+    for known in source.partitions().filter_map(|file| known(file, pipeline.positions())) {
+        output::note(&known);
+    }
     let (portions_in, mut portions) = tokio::sync::mpsc::channel::<(Detected, Vec<_>, Vec<_>)>(1);
     let intake = tokio::spawn(async move {
         let mut tally = Tally::default();
@@ -65,9 +82,9 @@ async fn feed(
                 tally.fault(fault);
             }
             let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
-            for ((_, partition), reached) in &detected.progress {
+            for (partition, reached) in &detected.progress {
                 if let Some(time) = reached.time_max {
-                    source.progress(*partition, time);
+                    source.progress(partition, time);
                 }
             }
             tally.add(&detected);
@@ -89,4 +106,18 @@ async fn feed(
     }
     pipeline.advance(Some(Watermark::END), clock).await?;
     intake.await.context("bug: the reading task panicked")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_file_is_said() {
+        let positions = Positions::from([((Arc::from("a.ndjson"), 7), 100)]);
+        let said = |name: &str, partition: i32| known(&(Arc::from(name), partition), &positions);
+        assert!(said("a.ndjson", 7).is_some_and(|text| text.contains("first 100 lines")));
+        assert!(said("a.ndjson", 8).is_some_and(|text| text.contains("another file a.ndjson")));
+        assert_eq!(said("b.ndjson", 7), None);
+    }
 }

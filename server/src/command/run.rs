@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use correlate::Parameters;
 use ingest::{
     DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource,
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{load_mappings, note_rules, now};
 use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Topic};
 use crate::engine::{
     CheckpointLimits, Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions,
     SourceWithDetector, Stores, Topics, deliver_to_kafka, stop_on_signals,
@@ -176,6 +176,7 @@ async fn sources(
         dead_letters: None,
     }];
     if !config.kafka.bootstrap.is_empty() {
+        refuse_shared_topic(&config.kafka.topics, journal)?;
         let options = KafkaOptions {
             group: config.kafka.group.clone(),
             settings: config.kafka.settings.clone(),
@@ -198,6 +199,22 @@ async fn sources(
         sources.push(SourceWithDetector { source, detector: detector(config, content), dead_letters });
     }
     Ok(sources)
+}
+
+/// Positions, lake and alerts name a record by topic, partition and offset alone. Of a topic that is in Kafka and in
+/// the journal, records of one would count as read because those of the other were.
+fn refuse_shared_topic(kafka: &[Topic], journal: &Journal) -> anyhow::Result<()> {
+    let held = journal.partitions();
+    let shared = kafka.iter().find(|topic| held.iter().any(|(name, _)| **name == *topic.name));
+    match shared {
+        Some(topic) => bail!(
+            "kafka.topics names {:?}, but the journal {} has a topic of that name too, and their records could not be \
+             told apart: read it from Kafka under another name, or choose another data_dir",
+            topic.name,
+            journal.path().display()
+        ),
+        None => Ok(()),
+    }
 }
 
 fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {

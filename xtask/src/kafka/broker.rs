@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::jars;
+use super::secured::{self, Secured};
 use crate::process;
 
 /// A cold JVM on a busy machine needs most of a minute.
@@ -25,6 +26,9 @@ const CLUSTER_ID: &str = "QXN0ZXJpc21UZXN0Q2x1cw";
 pub(crate) struct Broker {
     process: Option<Child>,
     address: SocketAddr,
+    /// Of the listener with TLS and passwords.
+    secured_address: SocketAddr,
+    secured: Secured,
     /// Removed after the broker has stopped.
     temporary: Option<TempDir>,
 }
@@ -33,6 +37,7 @@ pub(crate) struct Broker {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct State {
     port: u16,
+    secured_port: u16,
     controller_port: u16,
     pid: u32,
 }
@@ -62,14 +67,19 @@ impl Broker {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut state = match read_state(dir)? {
             Some(state) => state,
-            None => State { port: free_port()?, controller_port: free_port()?, pid: 0 },
+            None => {
+                let [port, secured_port, controller_port] = free_ports()?;
+                State { port, secured_port, controller_port, pid: 0 }
+            }
         };
+        let secured = Secured::of(dir)?;
         let settings = dir.join("server.properties");
-        std::fs::write(&settings, properties(dir, state)).context("cannot write server.properties")?;
-        format_storage(&jars, &settings)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, state.port));
+        secured::write_private(&settings, &(properties(dir, state) + &secured.properties()))?;
+        prepare(&jars, &settings, &secured)?;
         let process = Some(spawn(dir, &jars, &settings)?);
-        let mut broker = Self { process, address, temporary: None };
+        let [address, secured_address] =
+            [state.port, state.secured_port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let mut broker = Self { process, address, secured_address, secured, temporary: None };
         state.pid = broker.process.as_ref().map_or(0, Child::id);
         std::fs::write(state_file(dir), serde_json::to_vec(&state)?).context("cannot write broker.json")?;
         broker.wait_until_ready(dir)?;
@@ -79,6 +89,17 @@ impl Broker {
     /// `host:port`.
     pub(crate) fn bootstrap(&self) -> String {
         self.address.to_string()
+    }
+
+    /// What tests read from their environment: both listeners, and how to be let in by the secured one.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 5] {
+        [
+            ("KAFKA_BOOTSTRAP", self.bootstrap()),
+            ("KAFKA_BOOTSTRAP_SECURED", self.secured_address.to_string()),
+            ("KAFKA_SECURED_CA", self.secured.ca().display().to_string()),
+            ("KAFKA_SECURED_USER", secured::USER.to_owned()),
+            ("KAFKA_SECURED_PASSWORD", self.secured.password().to_owned()),
+        ]
     }
 
     /// Ends this handle, not the broker.
@@ -122,9 +143,9 @@ pub(super) fn running(dir: &Path) -> Result<Option<u32>> {
 
 fn read_state(dir: &Path) -> Result<Option<State>> {
     match std::fs::read(state_file(dir)) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .with_context(|| format!("{} is damaged; remove it", state_file(dir).display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| {
+            format!("{} is damaged or old; remove {}", state_file(dir).display(), dir.display())
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", state_file(dir).display())),
     }
@@ -144,9 +165,16 @@ fn log_tail(dir: &Path) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
-    Ok(listener.local_addr()?.port())
+/// Held together until all are known, so that no port is given twice.
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free loopback port")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 fn java(jars: &Path) -> Command {
@@ -159,11 +187,21 @@ fn java(jars: &Path) -> Command {
     command
 }
 
-fn format_storage(jars: &Path, settings: &Path) -> Result<()> {
+/// Both are mostly the start of a JVM: side by side they take the time of the longer one.
+fn prepare(jars: &Path, settings: &Path, secured: &Secured) -> Result<()> {
+    std::thread::scope(|scope| {
+        let certificate = scope.spawn(|| secured.ensure_certificate());
+        format_storage(jars, settings, secured)?;
+        certificate.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn format_storage(jars: &Path, settings: &Path, secured: &Secured) -> Result<()> {
     let mut command = java(jars);
     command
         .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", CLUSTER_ID, "-c"])
-        .arg(settings);
+        .arg(settings)
+        .args(["--add-scram", &secured.scram()]);
     let output = command.output().context("cannot run java")?;
     if !output.status.success() {
         bail!("Kafka cannot format its storage:\n{}", String::from_utf8_lossy(&output.stderr).trim());
@@ -197,17 +235,17 @@ fn answers(address: SocketAddr) -> bool {
     ask().is_ok_and(|head| head[4..] == [0, 0, 0, 1])
 }
 
-fn properties(dir: &Path, State { port, controller_port, .. }: State) -> String {
+fn properties(dir: &Path, State { port, secured_port, controller_port, .. }: State) -> String {
     let data = dir.join("data");
     let data = data.display();
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured_port},CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secured_port}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=PLAINTEXT\n\
          log.dirs={data}\n\
          group.initial.rebalance.delay.ms=0\n\
@@ -244,10 +282,10 @@ mod tests {
     fn a_process_id_that_went_to_another_program_is_not_ours() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(running(dir.path()).unwrap(), None);
-        let state = State { port: 1, controller_port: 2, pid: std::process::id() };
+        let state = State { port: 1, secured_port: 2, controller_port: 3, pid: std::process::id() };
         std::fs::write(state_file(dir.path()), serde_json::to_vec(&state).unwrap()).unwrap();
         assert_eq!(running(dir.path()).unwrap(), None);
         std::fs::write(state_file(dir.path()), "{").unwrap();
-        assert!(running(dir.path()).unwrap_err().to_string().contains("remove it"));
+        assert!(running(dir.path()).unwrap_err().to_string().contains("old; remove"));
     }
 }

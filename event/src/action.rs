@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::entity::Entity;
 use crate::ids::{ActionId, EffectId, IncidentId, TenantId};
 use crate::time::Time;
 
 /// How much an action can break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub enum RiskClass {
     /// Reads or collects.
     R0,
@@ -36,7 +37,7 @@ impl RiskClass {
 }
 
 /// What an action is aimed at: an entity of the incident graph and the identifiers that resolved it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Target {
     /// The canonical entity.
     pub entity: Entity,
@@ -45,7 +46,7 @@ pub struct Target {
 }
 
 /// Command states. `Proposed` is first; see [`ActionState::is_final`] for the last ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
     /// A response rule asked for it.
@@ -136,7 +137,7 @@ impl ActionState {
 }
 
 /// The record of why an action may or may not run. No action exists without one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// Response rule that asked (`manual` for a person).
     pub rule: String,
@@ -151,7 +152,7 @@ pub struct Decision {
 }
 
 /// A person's word on an action.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Approval {
     /// Who.
     pub by: String,
@@ -164,7 +165,7 @@ pub struct Approval {
 }
 
 /// How to take an action back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UndoPlan {
     /// The inverse verb.
     pub verb: String,
@@ -175,7 +176,7 @@ pub struct UndoPlan {
 }
 
 /// One step in the life of a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transition {
     /// New state.
     pub to: ActionState,
@@ -186,7 +187,7 @@ pub struct Transition {
 }
 
 /// A command: one intent to change the world.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Action {
     /// Identity: derived from tenant, verb, target, arguments and cause, so a replay finds it again.
     pub id: ActionId,
@@ -210,11 +211,13 @@ pub struct Action {
     pub approvals: Vec<Approval>,
     /// The executor's own id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub provider_ref: Option<String>,
     /// Dispatches so far.
     pub attempts: u32,
     /// How to take it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub undo: Option<UndoPlan>,
     /// When it was proposed.
     pub created_at: Time,
@@ -225,7 +228,7 @@ pub struct Action {
 }
 
 /// Effect states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectState {
     /// Nothing holds.
@@ -260,7 +263,7 @@ impl EffectState {
 }
 
 /// Who wants an effect to hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Holder {
     /// The incident, or `analyst:<name>`.
     pub by: String,
@@ -269,7 +272,7 @@ pub struct Holder {
 }
 
 /// A state of the world that actions hold: "host H is isolated".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Effect {
     /// Identity: tenant, target, kind.
     pub id: EffectId,

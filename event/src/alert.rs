@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::class::Class;
 use crate::entity::Entity;
@@ -11,7 +12,7 @@ use crate::ids::{AlertId, TenantId};
 use crate::time::Time;
 
 /// Where a record lies in the log: the end of every evidence trail.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct RecordRef {
     /// Topic (for files: the file name).
     pub topic: Arc<str>,
@@ -28,7 +29,7 @@ impl fmt::Display for RecordRef {
 }
 
 /// Severity, with the numbers of OCSF `severity_id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Severity {
@@ -76,7 +77,7 @@ impl fmt::Display for Severity {
 }
 
 /// Telemetry domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Domain {
     /// Mail flow, mail content, clicks in mail.
@@ -115,7 +116,7 @@ impl fmt::Display for Domain {
 }
 
 /// An ATT&CK (enterprise) tactic, in kill-chain order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // The members are the tactics' own names.
 pub enum Tactic {
@@ -195,7 +196,7 @@ impl fmt::Display for Tactic {
 }
 
 /// An ATT&CK reference of an alert.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttackTag {
     /// A tactic.
@@ -221,7 +222,7 @@ impl AttackTag {
 }
 
 /// The rule or detector behind an alert. The author travels with every alert (Detection Rule License 1.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RuleRef {
     /// Rule id (Sigma UUID, or the product's detector id).
     pub id: Arc<str>,
@@ -229,11 +230,12 @@ pub struct RuleRef {
     pub title: Arc<str>,
     /// Rule author, as the rule states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub author: Option<Arc<str>>,
 }
 
 /// A rule fired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// Identity: content-derived, or the product's own.
     pub id: AlertId,

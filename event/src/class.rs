@@ -11,7 +11,9 @@ use crate::batch::entity_list_type;
 use crate::entity::{EntityType, Role};
 
 /// An OCSF class, by its `class_uid`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
 pub struct Class(u32);
 

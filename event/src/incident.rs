@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::alert::{Domain, Severity, Tactic};
 use crate::entity::{Entity, EntityType};
@@ -10,7 +11,7 @@ use crate::ids::{AlertId, IncidentId, TenantId};
 use crate::time::Time;
 
 /// Where an incident stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentStatus {
     /// Nobody has looked yet.
@@ -36,7 +37,7 @@ impl IncidentStatus {
 }
 
 /// A connected group of alerts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Incident {
     /// Identity, from its root alert.
     pub id: IncidentId,
@@ -48,6 +49,7 @@ pub struct Incident {
     pub status: IncidentStatus,
     /// The survivor, if this incident was merged. Always one hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub redirect_to: Option<IncidentId>,
     /// Generated name.
     pub title: String,
@@ -79,14 +81,16 @@ pub struct Incident {
     pub sealed: bool,
     /// Analyst in charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub assignee: Option<String>,
     /// Analyst's classification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub classification: Option<String>,
 }
 
 /// An edge of the maximum-spanning forest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Join {
     /// The earlier alert.
     pub a: AlertId,
@@ -101,7 +105,7 @@ pub struct Join {
 }
 
 /// One shared entity (or shared rare rule) behind a join.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JoinReason {
     /// Kind of evidence: an entity type, `process_tree`, `alias` or `rule`.
     pub kind: String,
@@ -154,7 +158,7 @@ impl IncidentDelta {
 }
 
 /// Why two alerts are in one incident, or are not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The alerts asked about.
     pub a: AlertId,
@@ -163,6 +167,7 @@ pub struct Explanation {
     /// The joins from `a` to `b`; empty where nothing connects them.
     pub path: Vec<Join>,
     /// Index in `path` of the weakest join.
+    #[schema(required = true)]
     pub weakest: Option<usize>,
     /// The alerts that would fall away on `b`'s side without the weakest join.
     pub without_weakest: Vec<AlertId>,
@@ -171,7 +176,7 @@ pub struct Explanation {
 }
 
 /// An incident as a graph for people and tools.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct IncidentGraph {
     /// The incident.
     pub incident: IncidentId,
@@ -184,7 +189,7 @@ pub struct IncidentGraph {
 }
 
 /// A node: an alert or an entity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GraphNode {
     /// `alert:<id>` or `<entity type>:<value>`.
     pub id: String,
@@ -194,17 +199,20 @@ pub struct GraphNode {
     pub label: String,
     /// Event time of an alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub time: Option<Time>,
     /// Severity of an alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub severity: Option<Severity>,
     /// Alerts that name this entity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub alerts: Option<u32>,
 }
 
 /// An edge: an alert names an entity, a process is parent of another, an alert joins another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GraphEdge {
     /// Node id.
     pub from: String,
@@ -214,6 +222,7 @@ pub struct GraphEdge {
     pub relation: String,
     /// Score of a join, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub weight_ppm: Option<u32>,
 }
 

@@ -3,9 +3,14 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A point in time, in microseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, ToSchema)]
+#[schema(
+    value_type = String, format = DateTime, example = "2026-03-02T07:00:00.000000Z",
+    description = "A point in time: RFC 3339 in UTC, with microseconds."
+)]
 pub struct Time(pub i64);
 
 /// Why a text or number is no usable event time.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use event::{TenantId, Time};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What an entry records, before it has its place in the chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
     /// When.
     pub at: Time,
@@ -26,7 +27,7 @@ pub struct AuditRecord {
 }
 
 /// A link of the chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Position, from 1, without gaps.
     pub sequence: u64,

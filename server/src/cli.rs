@@ -213,10 +213,11 @@ pub(crate) struct IncidentsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentsCommand {
     /// List incidents, most urgent first
+    #[command(after_help = "Example:\n  asterism incidents list --status new,in_progress --severity high")]
     List {
         #[command(flatten)]
         target: TargetArgs,
-        /// new, in_progress, closed or redirected
+        /// new, in_progress, closed or redirected; several with commas
         #[arg(long)]
         status: Option<String>,
         /// Lowest severity to list
@@ -233,6 +234,7 @@ pub(crate) enum IncidentsCommand {
         json: bool,
     },
     /// Show one incident with its alerts in order
+    #[command(after_help = "Example:\n  asterism incidents show i-1234 --server http://127.0.0.1:8080")]
     Show {
         #[command(flatten)]
         target: TargetArgs,
@@ -241,12 +243,14 @@ pub(crate) enum IncidentsCommand {
         json: bool,
     },
     /// The incident as a graph of alerts and entities (JSON)
+    #[command(after_help = "Example:\n  asterism incidents graph i-1234 | jq '.edges[]'")]
     Graph {
         #[command(flatten)]
         target: TargetArgs,
         id: String,
     },
     /// Why two alerts belong together; without alerts: every join of the incident
+    #[command(after_help = "Example:\n  asterism incidents explain i-1234 a-56 a-78")]
     Explain {
         #[command(flatten)]
         target: TargetArgs,
@@ -258,36 +262,50 @@ pub(crate) enum IncidentsCommand {
         json: bool,
     },
     /// Put an analyst in charge
+    #[command(after_help = "Example:\n  asterism incidents assign i-1234 anna")]
     Assign {
         #[command(flatten)]
-        target: TargetArgs,
+        edit: EditArgs,
         id: String,
         to: String,
     },
     /// Close with a classification; effects that only this incident holds are released
+    #[command(after_help = "Example:\n  asterism incidents close i-1234 --classification false_positive")]
     Close {
         #[command(flatten)]
-        target: TargetArgs,
+        edit: EditArgs,
         id: String,
         /// true_positive, false_positive or benign
         #[arg(long, default_value = "true_positive")]
         classification: String,
     },
     /// Merge one incident into another
+    #[command(after_help = "Example:\n  asterism incidents merge i-1234 i-5678")]
     Merge {
         #[command(flatten)]
-        target: TargetArgs,
+        edit: EditArgs,
         from: String,
         into: String,
     },
     /// Take alerts out of an incident into one of their own
+    #[command(after_help = "Example:\n  asterism incidents split i-1234 a-56 a-78")]
     Split {
         #[command(flatten)]
-        target: TargetArgs,
+        edit: EditArgs,
         id: String,
         #[arg(required = true)]
         alerts: Vec<String>,
     },
+}
+
+/// A change of an incident.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Who changes it [default: the login name]
+    #[arg(long, env = "USER", default_value = "analyst")]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]
@@ -299,10 +317,11 @@ pub(crate) struct ActionsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ActionsCommand {
     /// List actions, newest first
+    #[command(after_help = "Example:\n  asterism actions list --state awaiting_approval")]
     List {
         #[command(flatten)]
         target: TargetArgs,
-        /// Only this state (awaiting_approval, succeeded, ...)
+        /// Only this state (awaiting_approval, succeeded, ...); several with commas
         #[arg(long)]
         state: Option<String>,
         #[arg(long, default_value_t = 50)]
@@ -311,18 +330,23 @@ pub(crate) enum ActionsCommand {
         json: bool,
     },
     /// Show one action with its decision and history
+    #[command(after_help = "Example:\n  asterism actions show c-1234")]
     Show {
         #[command(flatten)]
         target: TargetArgs,
         id: String,
     },
     /// Approve a waiting action
+    #[command(after_help = "Example:\n  asterism actions approve c-1234 --comment 'confirmed with owner'")]
     Approve(DecideArgs),
     /// Reject a waiting action
+    #[command(after_help = "Example:\n  asterism actions reject c-1234 --comment 'planned test'")]
     Reject(DecideArgs),
     /// Cancel an action that has not finished
+    #[command(after_help = "Example:\n  asterism actions cancel c-1234")]
     Cancel(DecideArgs),
     /// Take an action back
+    #[command(after_help = "Example:\n  asterism actions undo c-1234 --comment 'host is clean'")]
     Undo(DecideArgs),
 }
 
@@ -348,11 +372,13 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// The hash chain holds, or its first broken record
+    #[command(after_help = "Example:\n  asterism audit verify --data-dir data")]
     Verify {
         #[command(flatten)]
         target: TargetArgs,
     },
     /// Every entry, one JSON object a line
+    #[command(after_help = "Example:\n  asterism audit export --data-dir data > audit.ndjson")]
     Export {
         #[command(flatten)]
         target: TargetArgs,
@@ -368,6 +394,7 @@ pub(crate) struct RulesArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
     /// Load report: per rule ok or rejected with the reason; which source kinds feed each logsource
+    #[command(after_help = "Example:\n  asterism rules check sigma/rules")]
     Check {
         /// Directories or files; `builtin` is the shipped pack
         #[arg(required = true)]
@@ -380,12 +407,16 @@ pub(crate) enum RulesCommand {
         all: bool,
     },
     /// The loaded rules, one JSON object a line
+    #[command(after_help = "Example:\n  asterism rules list builtin | jq -r .title")]
     List {
         /// Directories or files; `builtin` is the shipped pack
         #[arg(required = true)]
         rules: Vec<PathBuf>,
     },
     /// Why a rule did or did not match the events of a file
+    #[command(
+        after_help = "Example:\n  asterism rules explain --rules sigma/rules --rule 3d304fda events.ndjson"
+    )]
     Explain {
         /// Directory or file with the rule
         #[arg(long, required = true)]
@@ -492,9 +523,15 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         use clap::CommandFactory;
-        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+        check_examples(&Cli::command(), "asterism");
+    }
+
+    fn check_examples(of: &clap::Command, path: &str) {
+        for command in of.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let path = format!("{path} {}", command.get_name());
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example:"), "{} has no example", command.get_name());
+            assert!(help.contains("Example:") && help.contains(&path), "{path} has no example");
+            check_examples(command, &path);
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct ShapePlan {
     pub(crate) explode: Option<Path>,
     pub(crate) set: Vec<FieldId>,
     pub(crate) constants: Vec<Box<str>>,
+    /// The field that numbers the events of an envelope.
+    pub(crate) number: Option<FieldId>,
 }
 
 impl KindPlan {
@@ -104,6 +106,7 @@ impl ShapePlan {
             explode: shape.explode.clone(),
             set: Vec::new(),
             constants: Vec::new(),
+            number: shape.number.as_ref().and_then(|name| fields.find(&strip_spaces(name))),
         };
         let mut tables: Vec<PairTable> = shape.pairs.iter().map(pair_table).collect();
         for (id, name) in fields.iter() {

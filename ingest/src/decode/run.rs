@@ -150,6 +150,9 @@ impl<'a> Run<'a> {
         }
         slots.start_from(envelope, parsed.plan.fields.len());
         parsed.shape.event.walk(tape, at, slots);
+        if let Some(field) = parsed.shape.number {
+            slots.set_number(field, index);
+        }
         let origin = Origin {
             record: parsed.record,
             raw,

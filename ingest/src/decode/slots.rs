@@ -100,6 +100,13 @@ impl Slots {
         }
     }
 
+    /// Gives a field a number that the record does not spell out.
+    pub(crate) fn set_number(&mut self, field: FieldId, number: usize) {
+        self.owned.push(Value::from(number));
+        let place = Place::Owned(self.owned.len() as u32 - 1);
+        self.hit(field, 0, false, place, false);
+    }
+
     /// Fields that are present, in order of first appearance.
     pub(crate) fn present(&self) -> &[FieldId] {
         &self.touched

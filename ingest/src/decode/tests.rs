@@ -22,7 +22,7 @@ title: Doors
 domain: endpoint
 product: Doors
 event_time: [at, {field: tick, seconds_since: "2026-01-01T00:00:00Z"}]
-event_uid: [id]
+event_uid: [id, {template: "{sent_id}/{place}"}]
 maps: {way: {in: Inbound, out: Outbound}}
 column_sets:
   person: {actor_user_name: {field: who, part: user_part}, actor_user_domain: {field: who, part: domain_part}}
@@ -32,7 +32,8 @@ shapes:
   - name: list
     recognise: {has: [doors]}
     explode: doors
-    rename: {at: ^sent, "house.name": "^house"}
+    number: place
+    rename: {at: ^sent, "house.name": "^house", sent_id: ^id}
   - name: nested
     recognise: {any: [xml.System, xml.Header], equals: {kind: [Door, Gate]}}
     roots: [xml.Data, xml.Extra.*, xml.System]

@@ -349,6 +349,14 @@ mod tests {
     }
 
     #[test]
+    fn only_events_of_an_envelope_are_numbered() {
+        let numbered = SMALL.replace("[door]}", "[door]}, number: place");
+        let mapping = format!("{numbered}variants: [{{name: v, class: base_event, activity_id: 1}}]\n");
+        let error = MappingSet::default().load_text("door.yml", &mapping).unwrap_err().to_string();
+        assert!(error.contains("only the events of an envelope"), "{error}");
+    }
+
+    #[test]
     fn durations_have_units() {
         let mapping =
             format!("{SMALL}lateness: 6h\nvariants: [{{name: v, class: base_event, activity_id: 1}}]\n");

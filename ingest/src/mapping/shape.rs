@@ -19,6 +19,8 @@ pub(crate) struct Shape {
     pub(crate) json_text: Vec<Path>,
     /// Native fields that are constant where the record has none of that name.
     pub(crate) set: Vec<(String, Box<str>)>,
+    /// The native field that numbers the events of an envelope, from 0.
+    pub(crate) number: Option<String>,
 }
 
 /// Where native fields are looked up.
@@ -60,6 +62,7 @@ impl Shape {
             "pairs",
             "json_text",
             "set",
+            "number",
         ])?;
         Ok(Self {
             name: node.need("name")?.text()?,
@@ -83,6 +86,7 @@ impl Shape {
                     .map(|(name, v)| Ok((name, v.text()?.into())))
                     .collect::<Result<_, _>>()?,
             },
+            number: number(node)?,
         })
     }
 }
@@ -126,6 +130,14 @@ impl Pairs {
 fn paths(node: &Node<'_>, key: &str) -> Result<Vec<Path>, MappingError> {
     let texts = node.get(key).map_or(Ok(Vec::new()), |list| list.texts())?;
     Ok(texts.iter().map(|text| Path::parse(text)).collect())
+}
+
+fn number(node: &Node<'_>) -> Result<Option<String>, MappingError> {
+    let Some(number) = node.get("number") else { return Ok(None) };
+    if node.get("explode").is_none() {
+        return Err(number.error("only the events of an envelope (`explode`) have a number"));
+    }
+    number.text().map(Some)
 }
 
 fn roots(node: &Node<'_>) -> Result<Vec<Root>, MappingError> {

@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use event::{Action, ActionId, ActionState, Effect, IncidentId, TenantId};
+use respond::AuditEntry;
 use serde::{Deserialize, Serialize};
 use storage::{ActionFilter, AuditRow};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::page::{PageParams, Paged, TenantParam, blocking};
+use super::page::{PageParams, Paged, TenantParam, blocking, comma_separated};
 use super::problem::Problem;
 use crate::engine::{Input, Verdict};
 
@@ -16,53 +17,44 @@ use crate::engine::{Input, Verdict};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ActionParams {
-    /// State, such as awaiting_approval or succeeded
-    #[serde(default)]
-    state: Option<String>,
+    /// States, comma separated; default: all
+    #[serde(default, deserialize_with = "comma_separated")]
+    #[param(inline, style = Form, explode = false)]
+    state: Vec<ActionState>,
     /// Of this incident
-    #[serde(default)]
     incident: Option<String>,
-    /// With this verb
-    #[serde(default)]
+    /// With this verb, such as host.isolate
     verb: Option<String>,
 }
 
 impl ActionParams {
-    fn filter(self) -> Result<ActionFilter, Problem> {
-        let states = self.state.as_deref().map(state_from_name).transpose()?;
-        Ok(ActionFilter {
-            states: states.into_iter().collect(),
-            incident: self.incident.map(IncidentId::new),
-            verb: self.verb,
-        })
+    fn filter(self) -> ActionFilter {
+        ActionFilter { states: self.state, incident: self.incident.map(IncidentId::new), verb: self.verb }
     }
 }
 
-fn state_from_name(name: &str) -> Result<ActionState, Problem> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned()))
-        .map_err(|e| Problem::bad_request(format!("state={name:?}: {e}")))
-}
-
 /// List actions, latest first
-#[utoipa::path(get, path = "/api/v1/actions", tag = "actions", params(TenantParam, ActionParams, PageParams),
-    responses((status = 200, description = "A page of actions: {items, next}", body = serde_json::Value),
-        (status = 400, description = "A parameter is wrong", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/actions", operation_id = "list_actions", tag = "actions",
+    params(TenantParam, ActionParams, PageParams),
+    responses((status = 200, description = "A page of actions", body = Paged<Action>),
+        (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn list(
     State(api): State<ApiState>,
     Query(tenant): Query<TenantParam>,
     Query(params): Query<ActionParams>,
     Query(page): Query<PageParams>,
 ) -> Result<Json<Paged<Action>>, Problem> {
-    let (filter, cursor, limit) = (params.filter()?, page.cursor()?, page.limit());
+    let (filter, cursor, limit) = (params.filter(), page.cursor()?, page.limit());
     let page =
         blocking(move || api.state.actions_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
 }
 
 /// One action with its decision and history
-#[utoipa::path(get, path = "/api/v1/actions/{id}", tag = "actions", params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "The action", body = serde_json::Value),
-        (status = 404, description = "No such action", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/actions/{id}", operation_id = "get_action", tag = "actions",
+    params(TenantParam, ("id" = String, Path)),
+    responses((status = 200, description = "The action", body = Action),
+        (status = 404, description = "No such action")))]
 pub(crate) async fn show(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -102,13 +94,15 @@ async fn decide(
 }
 
 macro_rules! decision {
-    ($(#[$doc:meta])* $name:ident, $path:literal, $verdict:expr) => {
+    ($(#[$doc:meta])* $name:ident, $path:literal, $operation:literal, $verdict:expr) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, tag = "actions", params(TenantParam, ("id" = String, Path)),
+        #[utoipa::path(post, path = $path, operation_id = $operation, tag = "actions",
+            params(TenantParam, ("id" = String, Path)),
             request_body = DecisionRequest,
-            responses((status = 200, description = "The action after the decision", body = serde_json::Value),
-                (status = 404, description = "No such action", body = Problem),
-                (status = 409, description = "Its state does not allow that", body = Problem)))]
+            responses((status = 200, description = "The action after the decision", body = Action),
+                (status = 404, description = "No such action"),
+                (status = 409, description = "Its state does not allow that"),
+                (status = 422, description = "The body lacks a field, or has one too many")))]
         pub(crate) async fn $name(
             State(api): State<ApiState>,
             Path(id): Path<String>,
@@ -122,24 +116,24 @@ macro_rules! decision {
 
 decision!(
     /// Approve a waiting action
-    approve, "/api/v1/actions/{id}/approve", Verdict::Approve
+    approve, "/api/v1/actions/{id}/approve", "approve_action", Verdict::Approve
 );
 decision!(
     /// Reject a waiting action
-    reject, "/api/v1/actions/{id}/reject", Verdict::Reject
+    reject, "/api/v1/actions/{id}/reject", "reject_action", Verdict::Reject
 );
 decision!(
     /// Cancel an action that has not finished
-    cancel, "/api/v1/actions/{id}/cancel", Verdict::Cancel
+    cancel, "/api/v1/actions/{id}/cancel", "cancel_action", Verdict::Cancel
 );
 decision!(
     /// Take an action back
-    undo, "/api/v1/actions/{id}/undo", Verdict::Undo
+    undo, "/api/v1/actions/{id}/undo", "undo_action", Verdict::Undo
 );
 
 /// The states that actions hold
-#[utoipa::path(get, path = "/api/v1/effects", tag = "actions", params(TenantParam),
-    responses((status = 200, description = "Effects: {items}", body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v1/effects", operation_id = "list_effects", tag = "actions", params(TenantParam),
+    responses((status = 200, description = "All of them", body = Paged<Effect>)))]
 pub(crate) async fn effects(
     State(api): State<ApiState>,
     Query(tenant): Query<TenantParam>,
@@ -152,23 +146,25 @@ pub(crate) async fn effects(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AuditParams {
-    /// First entry
+    /// `next` of the page before, or the sequence number to begin at
     #[serde(default)]
-    from: i64,
+    cursor: i64,
 }
 
 /// Entries of an audit page.
 const AUDIT_PAGE: usize = 1_000;
 
 /// Entries of the audit chain, in order; the chain covers all tenants
-#[utoipa::path(get, path = "/api/v1/audit", tag = "actions", params(AuditParams),
-    responses((status = 200, description = "Entries: {items, next}", body = serde_json::Value)))]
+#[utoipa::path(get, path = "/api/v1/audit", operation_id = "list_audit", tag = "actions", params(AuditParams),
+    responses((status = 200, description = "A page of entries", body = Paged<AuditEntry>),
+        (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn audit(
     State(api): State<ApiState>,
     Query(params): Query<AuditParams>,
 ) -> Result<Json<Paged<serde_json::Value>>, Problem> {
-    let rows = blocking(move || api.state.audit(None, params.from, AUDIT_PAGE)).await?;
+    let rows = blocking(move || api.state.audit(None, params.cursor, AUDIT_PAGE)).await?;
     let next = (rows.len() == AUDIT_PAGE).then(|| rows.last().map(|r| (r.seq + 1).to_string())).flatten();
+    // As stored, byte for byte: the hash of an entry covers all of it, whatever version wrote it.
     let entry = |row: &AuditRow| serde_json::from_str(&row.body).map_err(|e| Problem::internal(&e));
     Ok(Json(Paged { items: rows.iter().map(entry).collect::<Result<_, _>>()?, next }))
 }

@@ -47,17 +47,17 @@ pub(crate) struct HuntResponse {
     /// Columns in the order of the SELECT
     pub(crate) columns: Vec<HuntColumn>,
     /// One object a row; null values are left out
-    #[schema(value_type = Vec<serde_json::Value>)]
+    #[schema(value_type = Vec<std::collections::HashMap<String, serde_json::Value>>)]
     pub(crate) rows: Vec<serde_json::Map<String, serde_json::Value>>,
     /// Whether the row limit cut the answer
     pub(crate) limited: bool,
 }
 
 /// Ask in SQL
-#[utoipa::path(post, path = "/api/v1/hunt", tag = "hunt", params(TenantParam), request_body = HuntRequest,
+#[utoipa::path(post, path = "/api/v1/hunt", operation_id = "hunt", tag = "hunt", params(TenantParam), request_body = HuntRequest,
     responses((status = 200, description = "The rows", body = HuntResponse),
-        (status = 400, description = "The query is wrong, or does more than read", body = Problem),
-        (status = 422, description = "The query exceeds a limit", body = Problem)))]
+        (status = 400, description = "The query is wrong, or does more than read"),
+        (status = 422, description = "The query exceeds a limit")))]
 pub(crate) async fn hunt(
     State(api): State<ApiState>,
     Query(tenant): Query<TenantParam>,

@@ -5,122 +5,84 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use correlate::{AnalystInput, Said};
-use event::{
-    Alert, AlertId, Domain, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, Severity,
-    TenantId, Time,
-};
+use event::{Alert, AlertId, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, TenantId};
 use serde::{Deserialize, Serialize};
 use storage::{IncidentFilter, IncidentSort};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::page::{PageParams, Paged, TenantParam, blocking, word};
+use super::page::{PageParams, Paged, SignalParams, TenantParam, blocking, comma_separated};
 use super::problem::Problem;
 use crate::command::now;
 use crate::engine::Input;
-
-const STATUSES: &str = "new, in_progress, closed, redirected";
-const SEVERITIES: &str = "informational, low, medium, high, critical";
-const DOMAINS: &str = "email, endpoint, identity, app, network";
 
 /// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct IncidentParams {
-    /// new, in_progress, closed or redirected
-    #[serde(default)]
-    status: Option<String>,
-    /// Lowest severity
-    #[serde(default)]
-    severity: Option<String>,
-    /// Telemetry domain it touches
-    #[serde(default)]
-    domain: Option<String>,
+    /// Statuses, comma separated; default: all but redirected
+    #[serde(default, deserialize_with = "comma_separated")]
+    #[param(inline, style = Form, explode = false)]
+    status: Vec<IncidentStatus>,
     /// Analyst in charge; empty for nobody
-    #[serde(default)]
     assignee: Option<String>,
-    /// Text in id, title, summary, entities or techniques
-    #[serde(default)]
-    q: Option<String>,
-    /// Active at or after (RFC 3339)
-    #[serde(default)]
-    since: Option<String>,
-    /// Active before (RFC 3339)
-    #[serde(default)]
-    until: Option<String>,
-    /// `score` (default) or `recent`
-    #[serde(default)]
-    sort: Option<String>,
+    /// Order; default: score
+    #[param(inline)]
+    sort: Option<IncidentOrder>,
+}
+
+/// The order of incidents.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IncidentOrder {
+    /// Highest score first.
+    Score,
+    /// Latest activity first.
+    Recent,
 }
 
 impl IncidentParams {
-    fn filter(&self) -> Result<IncidentFilter, Problem> {
-        let time = |name: &str, value: &Option<String>| {
-            let parse = |v: &String| Time::parse(v).map_err(|e| Problem::bad_request(format!("{name}: {e}")));
-            value.as_ref().map(parse).transpose()
-        };
-        let status =
-            self.status.as_deref().map(|v| word("status", v, status_from_name, STATUSES)).transpose()?;
-        let sort =
-            self.sort.as_deref().map(|v| word("sort", v, sort_from_name, "score, recent")).transpose()?;
-        Ok(IncidentFilter {
-            status: status.into_iter().collect(),
-            severity_min: self
-                .severity
-                .as_deref()
-                .map(|v| word("severity", v, Severity::from_name, SEVERITIES))
-                .transpose()?,
-            domain: self
-                .domain
-                .as_deref()
-                .map(|v| word("domain", v, domain_from_name, DOMAINS))
-                .transpose()?,
-            assignee: self.assignee.clone(),
-            q: self.q.clone(),
-            since: time("since", &self.since)?,
-            until: time("until", &self.until)?,
-            sort: sort.unwrap_or(IncidentSort::Score),
-        })
+    fn filter(self, signal: SignalParams) -> IncidentFilter {
+        IncidentFilter {
+            status: self.status,
+            assignee: self.assignee,
+            severity_min: signal.severity,
+            domain: signal.domain,
+            q: signal.q,
+            since: signal.since,
+            until: signal.until,
+            sort: match self.sort {
+                Some(IncidentOrder::Recent) => IncidentSort::Recent,
+                Some(IncidentOrder::Score) | None => IncidentSort::Score,
+            },
+        }
     }
-}
-
-fn status_from_name(name: &str) -> Option<IncidentStatus> {
-    use IncidentStatus::{Closed, InProgress, New, Redirected};
-    [New, InProgress, Closed, Redirected].into_iter().find(|s| s.as_str() == name)
-}
-
-fn sort_from_name(name: &str) -> Option<IncidentSort> {
-    match name {
-        "score" => Some(IncidentSort::Score),
-        "recent" => Some(IncidentSort::Recent),
-        _ => None,
-    }
-}
-
-pub(super) fn domain_from_name(name: &str) -> Option<Domain> {
-    Domain::ALL.into_iter().find(|d| d.as_str() == name)
 }
 
 /// List incidents
-#[utoipa::path(get, path = "/api/v1/incidents", tag = "incidents", params(TenantParam, IncidentParams, PageParams),
-    responses((status = 200, description = "A page of incidents: {items, next}", body = serde_json::Value),
-        (status = 400, description = "A parameter is wrong", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "list_incidents", tag = "incidents",
+    params(TenantParam, IncidentParams, SignalParams, PageParams),
+    responses((status = 200, description = "A page of incidents", body = Paged<Incident>),
+        (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn list(
     State(api): State<ApiState>,
     Query(tenant): Query<TenantParam>,
     Query(params): Query<IncidentParams>,
+    Query(signal): Query<SignalParams>,
     Query(page): Query<PageParams>,
 ) -> Result<Json<Paged<Incident>>, Problem> {
-    let (filter, cursor, limit) = (params.filter()?, page.cursor()?, page.limit());
+    let (filter, cursor, limit) = (params.filter(signal), page.cursor()?, page.limit());
     let page =
         blocking(move || api.state.incidents_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
 }
 
 /// One incident; the id of a merged one gives its survivor
-#[utoipa::path(get, path = "/api/v1/incidents/{id}", tag = "incidents", params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "The incident; its ETag is for If-Match", body = serde_json::Value),
-        (status = 404, description = "No such incident", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/incidents/{id}", operation_id = "get_incident", tag = "incidents",
+    params(TenantParam, ("id" = String, Path)),
+    responses((status = 200, description = "The incident", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 404, description = "No such incident")))]
 pub(crate) async fn show(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -157,7 +119,7 @@ pub(crate) struct IncidentPatch {
     pub(crate) assignee: Option<String>,
     /// new, in_progress or closed
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<String>,
+    pub(crate) status: Option<IncidentStatus>,
     /// Such as true_positive, false_positive, benign
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) classification: Option<String>,
@@ -167,11 +129,16 @@ pub(crate) struct IncidentPatch {
 }
 
 /// Assign or close an incident
-#[utoipa::path(patch, path = "/api/v1/incidents/{id}", tag = "incidents", params(TenantParam, ("id" = String, Path)),
+#[utoipa::path(patch, path = "/api/v1/incidents/{id}", operation_id = "edit_incident", tag = "incidents",
+    params(TenantParam, ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "ETag of the version that the change is meant for")),
     request_body = IncidentPatch,
-    responses((status = 200, description = "The incident after the change", body = serde_json::Value),
-        (status = 404, description = "No such incident", body = Problem),
-        (status = 412, description = "It changed since the If-Match version", body = Problem)))]
+    responses((status = 200, description = "The incident after the change", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 400, description = "Nothing to change, or a status that only a merge gives"),
+        (status = 404, description = "No such incident"),
+        (status = 412, description = "It changed since the If-Match version"),
+        (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn patch(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -190,12 +157,17 @@ pub(crate) async fn patch(
 fn require_match(headers: &HeaderMap, incident: &Incident) -> Result<(), Problem> {
     let wanted = headers.get(header::IF_MATCH).and_then(|v| v.to_str().ok());
     match wanted {
-        Some(wanted) if wanted != "*" && wanted != etag(incident) => Err(Problem::new(
+        Some(wanted) if !names_version(wanted, &etag(incident)) => Err(Problem::new(
             StatusCode::PRECONDITION_FAILED,
             format!("the incident is at version {} now: read it again", incident.version),
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether an `If-Match` header (RFC 9110: `*`, or a list of tags) names this tag.
+fn names_version(header: &str, etag: &str) -> bool {
+    header.split(',').map(str::trim).any(|tag| tag == "*" || tag == etag)
 }
 
 fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Problem> {
@@ -211,8 +183,10 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
             classification: Some(classification).filter(|c| !c.is_empty()),
         });
     }
+    if patch.status == Some(IncidentStatus::Redirected) {
+        return Err(Problem::bad_request("an incident is redirected by merging it, not by a status"));
+    }
     if let Some(status) = patch.status {
-        let status = word("status", &status, status_from_name, "new, in_progress, closed")?;
         said.push(Said::SetStatus { incident: id(), status });
     }
     if said.is_empty() {
@@ -232,9 +206,10 @@ fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
 }
 
 /// The alerts of an incident, in event time
-#[utoipa::path(get, path = "/api/v1/incidents/{id}/alerts", tag = "incidents", params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "Its alerts: {items}", body = serde_json::Value),
-        (status = 404, description = "No such incident", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/alerts", operation_id = "list_alerts_of_incident", tag = "incidents",
+    params(TenantParam, ("id" = String, Path)),
+    responses((status = 200, description = "All its alerts", body = Paged<Alert>),
+        (status = 404, description = "No such incident")))]
 pub(crate) async fn alerts(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -246,9 +221,10 @@ pub(crate) async fn alerts(
 }
 
 /// The incident as a graph of alerts and entities
-#[utoipa::path(get, path = "/api/v1/incidents/{id}/graph", tag = "incidents", params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "Nodes and edges", body = serde_json::Value),
-        (status = 404, description = "No such incident", body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/graph", operation_id = "get_incident_graph", tag = "incidents",
+    params(TenantParam, ("id" = String, Path)),
+    responses((status = 200, description = "Nodes and edges", body = IncidentGraph),
+        (status = 404, description = "No such incident")))]
 pub(crate) async fn graph(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -271,7 +247,7 @@ pub(crate) struct ExplanationParams {
 }
 
 /// Why alerts belong together.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ExplanationResponse {
     /// The incident.
     pub(crate) incident: IncidentId,
@@ -280,10 +256,11 @@ pub(crate) struct ExplanationResponse {
 }
 
 /// Why two alerts are in one incident, or every join of it
-#[utoipa::path(get, path = "/api/v1/incidents/{id}/explanation", tag = "incidents",
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/explanation", operation_id = "explain_incident", tag = "incidents",
     params(TenantParam, ExplanationParams, ("id" = String, Path)),
-    responses((status = 200, description = "{incident, explanations}", body = serde_json::Value),
-        (status = 404, description = "No such incident or alert", body = Problem)))]
+    responses((status = 200, description = "The joins and their reasons", body = ExplanationResponse),
+        (status = 400, description = "One alert without the other"),
+        (status = 404, description = "No such incident")))]
 pub(crate) async fn explanation(
     State(api): State<ApiState>,
     Path(id): Path<String>,
@@ -305,25 +282,33 @@ pub(crate) async fn explanation(
 #[serde(deny_unknown_fields)]
 pub(crate) struct MergeRequest {
     /// The survivor
-    pub(crate) into: String,
+    pub(crate) into: IncidentId,
     /// Who
     #[serde(default)]
     pub(crate) by: Option<String>,
 }
 
 /// Merge this incident into another
-#[utoipa::path(post, path = "/api/v1/incidents/{id}/merge", tag = "incidents", params(TenantParam, ("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/merge", operation_id = "merge_incident", tag = "incidents",
+    params(TenantParam, ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "ETag of the version that the change is meant for")),
     request_body = MergeRequest,
-    responses((status = 200, description = "The survivor", body = serde_json::Value),
-        (status = 409, description = "They cannot be merged", body = Problem)))]
+    responses((status = 200, description = "The survivor", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 404, description = "No such incident"),
+        (status = 409, description = "They cannot be merged"),
+        (status = 412, description = "It changed since the If-Match version"),
+        (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn merge(
     State(api): State<ApiState>,
     Path(id): Path<String>,
     Query(tenant): Query<TenantParam>,
+    headers: HeaderMap,
     Json(request): Json<MergeRequest>,
 ) -> Result<Response, Problem> {
     let from = stored(&api, &tenant, &id).await?;
-    let into = stored(&api, &tenant, &request.into).await?;
+    require_match(&headers, &from)?;
+    let into = stored(&api, &tenant, request.into.as_str()).await?;
     let said = Said::Merge { into: into.id.clone(), from: from.id };
     api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
     show(State(api), Path(into.id.to_string()), Query(tenant)).await
@@ -334,26 +319,48 @@ pub(crate) async fn merge(
 #[serde(deny_unknown_fields)]
 pub(crate) struct SplitRequest {
     /// The alerts
-    pub(crate) alerts: Vec<String>,
+    pub(crate) alerts: Vec<AlertId>,
     /// Who
     #[serde(default)]
     pub(crate) by: Option<String>,
 }
 
 /// Take alerts out of an incident
-#[utoipa::path(post, path = "/api/v1/incidents/{id}/split", tag = "incidents", params(TenantParam, ("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/split", operation_id = "split_incident", tag = "incidents",
+    params(TenantParam, ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "ETag of the version that the change is meant for")),
     request_body = SplitRequest,
-    responses((status = 200, description = "The incident without them", body = serde_json::Value),
-        (status = 409, description = "It cannot be split so", body = Problem)))]
+    responses((status = 200, description = "The incident without them", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 404, description = "No such incident"),
+        (status = 409, description = "It cannot be split so"),
+        (status = 412, description = "It changed since the If-Match version"),
+        (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn split(
     State(api): State<ApiState>,
     Path(id): Path<String>,
     Query(tenant): Query<TenantParam>,
+    headers: HeaderMap,
     Json(request): Json<SplitRequest>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    let leaving = request.alerts.into_iter().map(AlertId::new).collect();
-    let said = Said::Split { incident: incident.id, leaving };
+    require_match(&headers, &incident)?;
+    let said = Said::Split { incident: incident.id, leaving: request.alerts };
     api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
     show(State(api), Path(id), Query(tenant)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_version;
+
+    #[test]
+    fn if_match_takes_a_star_or_a_list_of_tags() {
+        for header in ["*", "\"7\"", "\"6\", \"7\""] {
+            assert!(names_version(header, "\"7\""), "{header}");
+        }
+        for header in ["", "7", "\"6\"", "W/\"7\"", "\"77\""] {
+            assert!(!names_version(header, "\"7\""), "{header}");
+        }
+    }
 }

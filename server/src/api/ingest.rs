@@ -27,16 +27,18 @@ pub(crate) struct IngestResponse {
     accepted: usize,
     /// Topic they were written to
     topic: String,
-    /// Offset of the first record
+    /// Offset of the first record; null where there was none
+    #[schema(required = true)]
     first_offset: Option<i64>,
 }
 
 /// Write NDJSON records, gzip allowed; the source kind is `auto` or one of the mappings'
-#[utoipa::path(post, path = "/api/v1/ingest/{source_kind}", tag = "ingest", params(("source_kind" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/ingest/{source_kind}", operation_id = "ingest", tag = "ingest",
+    params(("source_kind" = String, Path)),
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = 200, description = "The records are durable; decoding follows, what cannot be decoded becomes a dead letter", body = IngestResponse),
-        (status = 404, description = "No such source kind", body = Problem),
-        (status = 413, description = "The body is too large: send less at once", body = Problem)))]
+        (status = 404, description = "No such source kind"),
+        (status = 413, description = "The body is too large: send less at once")))]
 pub(crate) async fn ingest(
     State(api): State<ApiState>,
     Path(kind): Path<String>,

@@ -1,9 +1,11 @@
 //! Pages and the parameters that every list shares.
 
-use event::TenantId;
-use serde::{Deserialize, Serialize};
+use event::{Domain, Severity, TenantId, Time};
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use storage::{Cursor, Page, StorageError};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 
@@ -13,12 +15,13 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 1_000;
 
 /// One page of a list.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Paged<T> {
     /// The rows.
     pub(crate) items: Vec<T>,
     /// Pass it as `cursor` for the next page; absent after the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) next: Option<String>,
 }
 
@@ -69,6 +72,40 @@ impl PageParams {
     }
 }
 
+/// What narrows a list of alerts or incidents.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SignalParams {
+    /// Lowest severity
+    #[param(inline)]
+    pub(crate) severity: Option<Severity>,
+    /// Telemetry domain it touches
+    #[param(inline)]
+    pub(crate) domain: Option<Domain>,
+    /// Text anywhere in it; case of ASCII letters does not matter
+    pub(crate) q: Option<String>,
+    /// Alerts that began, incidents that were active at or after this event time
+    #[param(inline)]
+    pub(crate) since: Option<Time>,
+    /// Alerts that began, incidents that were active before this event time
+    #[param(inline)]
+    pub(crate) until: Option<Time>,
+}
+
+/// The members of a comma-separated list.
+pub(crate) fn parse_list<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde::de::value::Error> {
+    let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    members.map(|member| T::deserialize(StrDeserializer::new(member))).collect()
+}
+
+/// A query parameter that takes a comma-separated list.
+pub(crate) fn comma_separated<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_list(&text).map_err(D::Error::custom)
+}
+
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match error {
@@ -84,16 +121,6 @@ impl From<StorageError> for Problem {
             other => Problem::internal(&other),
         }
     }
-}
-
-/// A parameter that must be one of a few words.
-pub(crate) fn word<T>(
-    name: &str,
-    value: &str,
-    parse: impl Fn(&str) -> Option<T>,
-    known: &str,
-) -> Result<T, Problem> {
-    parse(value).ok_or_else(|| Problem::bad_request(format!("{name}={value:?} is not one of {known}")))
 }
 
 /// Runs a blocking read of the state database off the async threads.

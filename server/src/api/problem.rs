@@ -8,6 +8,11 @@ use utoipa::ToSchema;
 
 use crate::engine::InputError;
 
+/// The media type of a problem document.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+/// Bytes of a message of the framework that a client gets to read.
+const DETAIL_BYTES_MAX: usize = 4_096;
+
 /// What went wrong, for programs and people.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -69,8 +74,40 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
-        let problem_json = HeaderValue::from_static("application/problem+json");
+        let problem_json = HeaderValue::from_static(PROBLEM_JSON);
         response.headers_mut().insert(header::CONTENT_TYPE, problem_json);
         response
+    }
+}
+
+/// Middleware: what the framework refuses on its own (parameters and bodies it cannot read, methods, limits, time) is
+/// told as a problem too.
+pub(super) async fn of_framework(response: Response) -> Response {
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    if !failed || response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v == PROBLEM_JSON) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let detail = match axum::body::to_bytes(body, DETAIL_BYTES_MAX).await {
+        Ok(text) if !text.is_empty() => String::from_utf8_lossy(&text).into_owned(),
+        _ => detail_of(status).to_owned(),
+    };
+    let mut problem = Problem::new(status, detail).into_response();
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    // Such as `Allow` of 405.
+    problem.headers_mut().extend(parts.headers);
+    problem
+}
+
+/// What a status means where the framework has no words for it.
+fn detail_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => "the path has no such method; the header Allow names those it has",
+        StatusCode::REQUEST_TIMEOUT => "the request took too long: ask for less at once",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is too large: send less at once",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "the body has an encoding or type that is not read here",
+        _ => "the request was refused",
     }
 }

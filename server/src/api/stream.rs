@@ -1,5 +1,6 @@
 //! The live stream: every change of the outbox as a server-sent event; `Last-Event-ID` resumes without a gap.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use event::TenantId;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use storage::OutboxRow;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::page::{TenantParam, blocking};
+use super::page::{TenantParam, blocking, comma_separated};
 use super::problem::Problem;
 
 /// Rows read at once: a slow client holds no more than this.
@@ -22,47 +23,81 @@ const ROWS: usize = 200;
 /// The outbox is looked at this often; a person does not see less.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// What a change is about.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ChangeKind {
+    /// An alert.
+    Alert,
+    /// An incident.
+    Incident,
+    /// An action.
+    Action,
+    /// An effect.
+    Effect,
+    /// An entry of the audit chain.
+    Audit,
+}
+
+impl ChangeKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            ChangeKind::Alert => "alert",
+            ChangeKind::Incident => "incident",
+            ChangeKind::Action => "action",
+            ChangeKind::Effect => "effect",
+            ChangeKind::Audit => "audit",
+        }
+    }
+}
+
 /// Which changes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StreamParams {
-    /// Kinds, comma separated: alert, incident, action, effect, audit
-    #[serde(default)]
-    types: Option<String>,
+    /// Kinds, comma separated; default: all
+    #[serde(default, deserialize_with = "comma_separated")]
+    #[param(inline, style = Form, explode = false)]
+    types: Vec<ChangeKind>,
     /// Begin after this sequence number; 0 is the oldest kept; default: what is new
-    #[serde(default)]
     after: Option<i64>,
 }
 
 struct Reader {
     api: ApiState,
     tenant: TenantId,
-    kinds: Option<Vec<String>>,
+    /// Empty: all.
+    kinds: Vec<ChangeKind>,
     after: i64,
-    waiting: std::collections::VecDeque<OutboxRow>,
+    waiting: VecDeque<OutboxRow>,
 }
 
 /// Changes as they happen
-#[utoipa::path(get, path = "/api/v1/stream", tag = "stream", params(TenantParam, StreamParams),
-    responses((status = 200, description = "Server-sent events; id is the sequence number, event is `kind.change`, data is JSON", content_type = "text/event-stream", body = String)))]
+///
+/// Of each event, `id` is the sequence number, `event` is `kind.change` (such as `incident.created`), and `data` the
+/// state after the change as JSON: Alert, Incident, Action, Effect or AuditEntry, by kind. A client that asks for
+/// changes that are not kept any more gets the event `gap` first: what it has is out of date, and is to be read again.
+#[utoipa::path(get, path = "/api/v1/stream", operation_id = "stream", tag = "stream",
+    params(TenantParam, StreamParams,
+        ("Last-Event-ID" = Option<i64>, Header, description = "Resume after this event; goes before `after`")),
+    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
+        (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn stream(
     State(api): State<ApiState>,
     Query(tenant): Query<TenantParam>,
     Query(params): Query<StreamParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let resumed = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    let after = match resumed.or(params.after) {
-        Some(after) => after,
-        None => {
-            let state = api.state.clone();
-            blocking(move || state.outbox_head()).await?
-        }
+    let begin = begin(&api, last_event_id(&headers)?.or(params.after)).await?;
+    let reader = Reader {
+        api,
+        tenant: tenant.id(),
+        kinds: params.types,
+        after: begin.after,
+        waiting: VecDeque::new(),
     };
-    let kinds = params.types.map(|t| t.split(',').map(|k| k.trim().to_owned()).collect());
-    let reader =
-        Reader { api, tenant: tenant.id(), kinds, after, waiting: std::collections::VecDeque::new() };
-    let events = futures::stream::unfold(reader, |mut reader| async move {
+    let gap = begin.gap.then(|| Ok(Event::default().id(begin.after.to_string()).event("gap").data("{}")));
+    let changes = futures::stream::unfold(reader, |mut reader| async move {
         let row = reader.next().await?;
         let event = Event::default()
             .id(row.seq.to_string())
@@ -70,7 +105,33 @@ pub(crate) async fn stream(
             .data(row.body);
         Some((Ok(event), reader))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(futures::stream::iter(gap).chain(changes)).keep_alive(KeepAlive::default()))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    id.map(Some).ok_or_else(|| Problem::bad_request("Last-Event-ID is no sequence number of this stream"))
+}
+
+/// Where a stream begins.
+struct Begin {
+    after: i64,
+    /// Changes that the client has not had are gone: trimmed, or of another data directory.
+    gap: bool,
+}
+
+async fn begin(api: &ApiState, after: Option<i64>) -> Result<Begin, Problem> {
+    let state = api.state.clone();
+    blocking(move || {
+        let head = state.outbox_head()?;
+        let Some(after) = after else { return Ok(Begin { after: head, gap: false }) };
+        // Over all tenants numbers have no holes, so the next one is missing only where it is gone.
+        let next = state.outbox(None, after, 1)?.first().map_or(head + 1, |row| row.seq);
+        let gap = after > head || (after > 0 && next > after + 1);
+        Ok(Begin { after: if gap { next - 1 } else { after }, gap })
+    })
+    .await
 }
 
 impl Reader {
@@ -79,7 +140,7 @@ impl Reader {
         loop {
             while let Some(row) = self.waiting.pop_front() {
                 self.after = row.seq;
-                if self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&row.kind)) {
+                if self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.as_str() == row.kind) {
                     return Some(row);
                 }
             }

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use event::{Alert, Explanation, Incident};
+use event::{Alert, AlertId, Explanation, Incident, IncidentId, IncidentStatus};
 use reqwest::Method;
 
 use super::client::{Client, segment};
 use super::reader::{IncidentQuery, Reader};
 use crate::api::{IncidentPatch, MergeRequest, SplitRequest};
-use crate::cli::{IncidentsArgs, IncidentsCommand, TargetArgs};
+use crate::cli::{EditArgs, IncidentsArgs, IncidentsCommand};
 use crate::output::{Lines, note, shorten, table};
 
 pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
@@ -35,23 +35,28 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             };
             explain(&Reader::open(&target)?.explain(&id, pair).await?, json)?;
         }
-        IncidentsCommand::Assign { target, id, to } => {
-            let patch = IncidentPatch { assignee: Some(to), ..IncidentPatch::default() };
-            change(&target, Method::PATCH, &id, "", &patch).await?;
+        IncidentsCommand::Assign { edit, id, to } => {
+            let by = Some(edit.by.clone());
+            let patch = IncidentPatch { assignee: Some(to), by, ..IncidentPatch::default() };
+            change(&edit, Method::PATCH, &id, "", &patch).await?;
         }
-        IncidentsCommand::Close { target, id, classification } => {
+        IncidentsCommand::Close { edit, id, classification } => {
             let patch = IncidentPatch {
-                status: Some("closed".to_owned()),
+                status: Some(IncidentStatus::Closed),
                 classification: Some(classification),
+                by: Some(edit.by.clone()),
                 ..IncidentPatch::default()
             };
-            change(&target, Method::PATCH, &id, "", &patch).await?;
+            change(&edit, Method::PATCH, &id, "", &patch).await?;
         }
-        IncidentsCommand::Merge { target, from, into } => {
-            change(&target, Method::POST, &from, "/merge", &MergeRequest { into, by: None }).await?;
+        IncidentsCommand::Merge { edit, from, into } => {
+            let request = MergeRequest { into: IncidentId::new(into), by: Some(edit.by.clone()) };
+            change(&edit, Method::POST, &from, "/merge", &request).await?;
         }
-        IncidentsCommand::Split { target, id, alerts } => {
-            change(&target, Method::POST, &id, "/split", &SplitRequest { alerts, by: None }).await?;
+        IncidentsCommand::Split { edit, id, alerts } => {
+            let alerts = alerts.into_iter().map(AlertId::new).collect();
+            let request = SplitRequest { alerts, by: Some(edit.by.clone()) };
+            change(&edit, Method::POST, &id, "/split", &request).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -59,18 +64,18 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
 
 /// Changes go through the engine, which owns incidents: they need a running server.
 async fn change(
-    target: &TargetArgs,
+    edit: &EditArgs,
     method: Method,
     id: &str,
     tail: &str,
     body: &impl serde::Serialize,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
-        target.data_dir.is_none(),
+        edit.target.data_dir.is_none(),
         "changes need the running server: use --server instead of --data-dir"
     );
     let path = format!("/api/v1/incidents/{}{tail}", segment(id));
-    let incident: Incident = Client::new(target)?.send_json(method, &path, body).await?;
+    let incident: Incident = Client::new(&edit.target)?.send_json(method, &path, body).await?;
     let assignee = incident.assignee.as_deref().unwrap_or("nobody");
     note(&format!("{} is {}, assigned to {assignee}", incident.id, incident.status.as_str()));
     Ok(())

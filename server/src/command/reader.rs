@@ -8,7 +8,7 @@ use event::{Action, ActionId, Alert, AlertId, Explanation, Incident, IncidentGra
 use storage::{ActionFilter, IncidentFilter, IncidentSort, StateDb};
 
 use super::client::{Client, segment};
-use crate::api::{ExplanationResponse, Paged};
+use crate::api::{ExplanationResponse, Paged, parse_list};
 use crate::cli::TargetArgs;
 
 /// A data directory or a running server.
@@ -116,9 +116,8 @@ impl Reader {
     ) -> anyhow::Result<Vec<Action>> {
         match self {
             Reader::Local { state, tenant } => {
-                let parse = |name: &str| serde_json::from_value(serde_json::Value::String(name.to_owned()));
-                let states = state_name.map(parse).transpose().context("--state")?;
-                let filter = ActionFilter { states: states.into_iter().collect(), ..ActionFilter::default() };
+                let states = parse_list(state_name.unwrap_or_default()).context("--state")?;
+                let filter = ActionFilter { states, ..ActionFilter::default() };
                 Ok(state.actions_page(tenant, &filter, None, limit.min(1_000))?.items)
             }
             Reader::Remote(client) => {
@@ -152,7 +151,7 @@ impl Reader {
                 }
                 Reader::Remote(client) => {
                     let page: Paged<serde_json::Value> =
-                        client.get("/api/v1/audit", &[("from", from.to_string())]).await?;
+                        client.get("/api/v1/audit", &[("cursor", from.to_string())]).await?;
                     (page.items, page.next.and_then(|n| n.parse().ok()))
                 }
             };
@@ -181,8 +180,7 @@ fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
 
 fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
     let text = |value: &str| serde_json::Value::String(value.to_owned());
-    let status =
-        query.status.as_deref().map(|v| serde_json::from_value(text(v))).transpose().context("--status")?;
+    let status = parse_list(query.status.as_deref().unwrap_or_default()).context("--status")?;
     let severity = query
         .severity
         .as_deref()
@@ -192,7 +190,7 @@ fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
     let domain =
         query.domains.first().map(|v| serde_json::from_value(text(v))).transpose().context("--domain")?;
     Ok(IncidentFilter {
-        status: status.into_iter().collect(),
+        status,
         severity_min: severity,
         domain,
         sort: IncidentSort::Score,

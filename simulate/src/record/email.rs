@@ -275,7 +275,8 @@ impl Recorder<'_> {
             report_id: &report,
             additional_fields: "",
         };
-        self.stream(Source::DefenderEmail, "EmailEvents", at, mail.to, &report, row);
+        let id = format!("{report}/{}", mail.to);
+        self.stream(Source::DefenderEmail, "EmailEvents", at, mail.to, &id, row);
         self.links(at, mail, &report);
         self.attachments(at, mail, &report);
     }
@@ -291,7 +292,7 @@ impl Recorder<'_> {
                 url_location: "Body",
                 report_id: &report,
             };
-            self.stream(Source::DefenderEmail, "EmailUrlInfo", at, mail.to, &report, row);
+            self.stream(Source::DefenderEmail, "EmailUrlInfo", at, mail.to, &format!("{report}/{url}"), row);
         }
     }
 
@@ -316,7 +317,8 @@ impl Recorder<'_> {
                 detection_methods: "",
                 report_id: &report,
             };
-            self.stream(Source::DefenderEmail, "EmailAttachmentInfo", at, mail.to, &report, row);
+            let id = format!("{report}/{}/{name}", mail.to);
+            self.stream(Source::DefenderEmail, "EmailAttachmentInfo", at, mail.to, &id, row);
         }
     }
 
@@ -339,7 +341,7 @@ impl Recorder<'_> {
             url_chain: &chain,
             report_id: &report,
         };
-        self.stream(Source::DefenderEmail, "UrlClickEvents", at, mail.to, &report, row);
+        self.stream(Source::DefenderEmail, "UrlClickEvents", at, mail.to, &format!("{report}/{url}"), row);
     }
 
     /// The filter changes its mind: zero-hour auto purge moves the mail to quarantine.
@@ -362,7 +364,8 @@ impl Recorder<'_> {
             detection_methods: "{\"Phish\":[\"URL detonation\"]}",
             report_id: &report,
         };
-        self.stream(Source::DefenderEmail, "EmailPostDeliveryEvents", at, mail.to, &report, row);
+        let id = format!("{report}/{}", mail.to);
+        self.stream(Source::DefenderEmail, "EmailPostDeliveryEvents", at, mail.to, &id, row);
     }
 
     /// A benign click some minutes after the mail.

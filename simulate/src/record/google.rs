@@ -131,6 +131,8 @@ impl Recorder<'_> {
             ip_address: ip,
             events: [event],
         };
-        self.push_json(Source::Google, at, &who.identity.upn, qualifier.clone(), &row);
+        // The activity, and the place of the event in it.
+        let uid = format!("{application}/{}/{qualifier}/0", Stamp::Millis(at));
+        self.push_json(Source::Google, at, &who.identity.upn, uid, &row);
     }
 }

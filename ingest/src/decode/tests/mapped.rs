@@ -73,6 +73,15 @@ fn events_of_an_envelope_have_its_fields_and_their_own_text() {
 }
 
 #[test]
+fn events_of_an_envelope_with_an_id_are_told_apart_by_their_place() {
+    let decoded = decode(&[
+        r#"{"sent":"2026-03-02T08:00:00Z","id":"s-1","doors":[{"action":"open"},{"action":"open"},{"action":"open","id":"x"}]}"#,
+    ]);
+    let uid = |row| decoded.batches[0].text("event_uid", row);
+    assert_eq!((uid(0), uid(1), uid(2)), (Some("s-1/0"), Some("s-1/1"), Some("x")));
+}
+
+#[test]
 fn roots_pairs_json_text_and_constants() {
     let batch = row(
         r##"{"kind":"door","xml":{"System":{"tick":86400,"who":{"#text":"ann"}},"Data":{"more":"\"{\\\"key\\\":{\\\"id\\\":8}}\""},

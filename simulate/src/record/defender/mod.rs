@@ -33,8 +33,8 @@ struct StreamRecord<'a, T> {
 }
 
 impl Recorder<'_> {
-    /// Wraps a row of `table` in the stream's envelope. `id` is its report number, after the device id where the
-    /// table has one: report numbers count per device.
+    /// Wraps a row of `table` in the stream's envelope. `id` is its report number with what the number alone leaves
+    /// open: the device that counts, or the link, recipient and file of a message.
     pub(in crate::record) fn stream(
         &mut self,
         source: Source,

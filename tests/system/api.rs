@@ -1,0 +1,336 @@
+//! The HTTP API as it answers, against the document that it publishes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{ALLOW, CONTENT_TYPE, ETAG, HOST, IF_MATCH};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{Running, asterism, free_port};
+use crate::schema::faults;
+
+/// A running server, and what it says of itself.
+struct Api {
+    base: String,
+    http: reqwest::Client,
+    document: Value,
+    /// Operations that were called.
+    called: BTreeSet<String>,
+}
+
+/// An answer that follows the document.
+struct Answer {
+    status: StatusCode,
+    etag: Option<String>,
+    body: Value,
+}
+
+impl Api {
+    async fn of(port: u16) -> Self {
+        let base = format!("http://127.0.0.1:{port}");
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let document = http.get(format!("{base}/api/v1/openapi.json")).send().await.unwrap();
+        let document = document.json().await.unwrap();
+        Self { base, http, document, called: BTreeSet::new() }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Calls `path`, an instance of the documented `template`.
+    async fn call(&mut self, method: Method, template: &str, path: &str, body: Option<Value>) -> Answer {
+        let request = self.request(method.clone(), path);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        self.send(method, template, request).await
+    }
+
+    async fn get(&mut self, template: &str, path: &str) -> Value {
+        let answer = self.call(Method::GET, template, path, None).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    /// Sends, and holds status, media type and body against the document.
+    async fn send(&mut self, method: Method, template: &str, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, etag) = (response.status(), header(&response, ETAG.as_str()));
+        let media = header(&response, CONTENT_TYPE.as_str()).unwrap_or_default();
+        let operation = &self.document["paths"][template][method.as_str().to_lowercase()];
+        self.called.insert(operation["operationId"].as_str().expect(template).to_owned());
+        let documented = &operation["responses"];
+        let documented = match &documented[status.as_str()] {
+            Value::Null if status.is_success() => panic!("{method} {template}: {status} is not documented"),
+            Value::Null => &documented["default"],
+            listed => listed,
+        };
+        let media = media.split(';').next().unwrap_or_default();
+        let schema = &documented["content"][media]["schema"];
+        assert!(schema.is_object(), "{method} {template} {status}: {media} is not documented");
+        let text = response.text().await.unwrap();
+        let body =
+            if media.ends_with("json") { serde_json::from_str(&text).unwrap() } else { Value::String(text) };
+        let faults = faults(&self.document, schema, &body);
+        assert!(faults.is_empty(), "{method} {template} {status}:\n{}\n{body}", faults.join("\n"));
+        if status.is_client_error() || status.is_server_error() {
+            assert_eq!(body["status"], status.as_u16(), "{body}");
+        }
+        Answer { status, etag, body }
+    }
+
+    /// A request that must fail with a problem document.
+    async fn refused(&self, what: &str, request: RequestBuilder, status: u16) -> Response {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{what}");
+        assert_eq!(
+            header(&response, CONTENT_TYPE.as_str()).as_deref(),
+            Some("application/problem+json"),
+            "{what}"
+        );
+        response
+    }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn first_id(page: &Value) -> String {
+    page["items"][0]["id"].as_str().unwrap_or_else(|| panic!("an item in {page}")).to_owned()
+}
+
+/// The demo, once it has isolated a host: then there is something of everything.
+async fn demo(dir: &std::path::Path) -> (Running, Api) {
+    let port = free_port();
+    let mut command = asterism();
+    command.args(["demo", "--fresh", "--port", &port.to_string(), "--data-dir"]).arg(dir.join("demo"));
+    let running = Running::start(&mut command, dir, "demo");
+    let begun = Instant::now();
+    let url = format!("http://127.0.0.1:{port}/api/v1/actions?state=succeeded,partial");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    loop {
+        if let Ok(response) = http.get(&url).send().await {
+            let page: Value = response.json().await.unwrap();
+            if page["items"].as_array().is_some_and(|items| !items.is_empty()) {
+                return (running, Api::of(port).await);
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(180), "no host is isolated: {}", running.text());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Guarantees: every operation answers as `/api/v1/openapi.json` says, field by field; every error is a problem
+/// document; pages do not overlap; an edit of an outdated version is refused; the stream resumes.
+#[tokio::test]
+async fn the_api_answers_as_its_document_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, mut api) = demo(dir.path()).await;
+    reads(&mut api).await;
+    pages(&mut api).await;
+    edits(&mut api).await;
+    decisions(&mut api).await;
+    health(&mut api).await;
+    errors(&api).await;
+    stream(&mut api).await;
+    let operations =
+        api.document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
+    let documented: BTreeSet<String> =
+        operations.map(|(_, operation)| operation["operationId"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(api.called, documented, "every operation was called");
+    running.stop();
+}
+
+async fn reads(api: &mut Api) {
+    let incidents =
+        api.get("/api/v1/incidents", "/api/v1/incidents?status=new,in_progress&sort=recent").await;
+    let incident = format!("/api/v1/incidents/{}", first_id(&incidents));
+    api.get("/api/v1/incidents/{id}", &incident).await;
+    api.get("/api/v1/incidents/{id}/alerts", &format!("{incident}/alerts")).await;
+    api.get("/api/v1/incidents/{id}/graph", &format!("{incident}/graph")).await;
+    api.get("/api/v1/incidents/{id}/explanation", &format!("{incident}/explanation")).await;
+    let query = "severity=high&domain=endpoint&since=2000-01-01T00:00:00Z&limit=200";
+    let alerts = api.get("/api/v1/alerts", &format!("/api/v1/alerts?{query}")).await;
+    api.get("/api/v1/alerts/{id}", &format!("/api/v1/alerts/{}", first_id(&alerts))).await;
+    let actions = api.get("/api/v1/actions", "/api/v1/actions").await;
+    api.get("/api/v1/actions/{id}", &format!("/api/v1/actions/{}", first_id(&actions))).await;
+    let effects = api.get("/api/v1/effects", "/api/v1/effects").await;
+    assert!(!effects["items"].as_array().unwrap().is_empty(), "the isolation is an effect");
+    api.get("/api/v1/audit", "/api/v1/audit").await;
+    let sql = json!({"sql": "SELECT id, title FROM alerts", "limit": 3});
+    let answer = api.call(Method::POST, "/api/v1/hunt", "/api/v1/hunt", Some(sql)).await;
+    assert_eq!(answer.body["rows"].as_array().unwrap().len(), 3, "{}", answer.body);
+}
+
+async fn pages(api: &mut Api) {
+    let mut seen = BTreeSet::new();
+    let mut path = "/api/v1/alerts?limit=3".to_owned();
+    for _ in 0..3 {
+        let page = api.get("/api/v1/alerts", &path).await;
+        for alert in page["items"].as_array().unwrap() {
+            assert!(seen.insert(alert["id"].as_str().unwrap().to_owned()), "{} twice", alert["id"]);
+        }
+        path = format!("/api/v1/alerts?limit=3&cursor={}", page["next"].as_str().unwrap());
+    }
+    assert_eq!(seen.len(), 9);
+}
+
+async fn edits(api: &mut Api) {
+    const ONE: &str = "/api/v1/incidents/{id}";
+    let incidents = api.get("/api/v1/incidents", "/api/v1/incidents").await;
+    let most =
+        incidents["items"].as_array().unwrap().iter().max_by_key(|i| i["alerts"].as_array().unwrap().len());
+    let incident = most.unwrap();
+    let path = format!("/api/v1/incidents/{}", incident["id"].as_str().unwrap());
+    let outdated = || "\"0\"".to_owned();
+    for (template, tail, method, body) in [
+        (ONE, "", Method::PATCH, json!({"assignee": "anna"})),
+        ("/api/v1/incidents/{id}/merge", "/merge", Method::POST, json!({"into": "i-0"})),
+        ("/api/v1/incidents/{id}/split", "/split", Method::POST, json!({"alerts": []})),
+    ] {
+        let request =
+            api.request(method.clone(), &format!("{path}{tail}")).header(IF_MATCH, outdated()).json(&body);
+        let answer = api.send(method, template, request).await;
+        assert_eq!(answer.status, 412, "{tail}: {}", answer.body);
+    }
+    let patched =
+        api.call(Method::PATCH, ONE, &path, Some(json!({"assignee": "anna", "status": "in_progress"}))).await;
+    assert_eq!(
+        (patched.status.as_u16(), &patched.body["assignee"]),
+        (200, &json!("anna")),
+        "{}",
+        patched.body
+    );
+    assert_eq!(patched.etag, Some(format!("\"{}\"", patched.body["version"])));
+    let only_by_merging = api.call(Method::PATCH, ONE, &path, Some(json!({"status": "redirected"}))).await;
+    assert_eq!(only_by_merging.status, 400);
+    let leaving = json!({"alerts": [incident["alerts"][0]]});
+    let split =
+        api.call(Method::POST, "/api/v1/incidents/{id}/split", &format!("{path}/split"), Some(leaving)).await;
+    assert_eq!(split.status, 200, "{}", split.body);
+    let alerts = api.get("/api/v1/incidents/{id}/alerts", &format!("{path}/alerts")).await;
+    let left = incident["alerts"].as_array().unwrap().len() - 1;
+    assert!(alerts["items"].as_array().unwrap().len() >= left.min(1), "{alerts}");
+    let others = api.get("/api/v1/incidents", "/api/v1/incidents?status=new").await;
+    let merge = json!({"into": split.body["id"], "by": "anna"});
+    let other = format!("/api/v1/incidents/{}/merge", first_id(&others));
+    let merged = api.call(Method::POST, "/api/v1/incidents/{id}/merge", &other, Some(merge)).await;
+    assert!(matches!(merged.status.as_u16(), 200 | 409), "{}", merged.body);
+}
+
+async fn decisions(api: &mut Api) {
+    let actions = api.get("/api/v1/actions", "/api/v1/actions?state=succeeded&verb=host.isolate").await;
+    let action = format!("/api/v1/actions/{}", first_id(&actions));
+    for (verdict, status) in [("approve", 409), ("reject", 409), ("cancel", 409), ("undo", 200)] {
+        let (template, path) = (format!("/api/v1/actions/{{id}}/{verdict}"), format!("{action}/{verdict}"));
+        let answer =
+            api.call(Method::POST, &template, &path, Some(json!({"by": "anna", "comment": "test"}))).await;
+        assert_eq!(answer.status, status, "{verdict}: {}", answer.body);
+    }
+}
+
+async fn health(api: &mut Api) {
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        api.get(path, path).await;
+    }
+    let request = api.request(Method::POST, "/api/v1/ingest/auto").body("{\"some\":\"record\"}\n");
+    let answer = api.send(Method::POST, "/api/v1/ingest/{source_kind}", request).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["accepted"]), (200, &json!(1)));
+    let nothing = api.request(Method::POST, "/api/v1/ingest/auto").body("\n");
+    let answer = api.send(Method::POST, "/api/v1/ingest/{source_kind}", nothing).await;
+    assert_eq!(answer.body["first_offset"], Value::Null);
+}
+
+async fn errors(api: &Api) {
+    let get = |path: &str| api.request(Method::GET, path);
+    for path in [
+        "/api/v1/incidents?limit=many",
+        "/api/v1/incidents?severity=urgent",
+        "/api/v1/incidents?status=new,open",
+        "/api/v1/incidents?sort=size",
+        "/api/v1/incidents?since=yesterday",
+        "/api/v1/incidents?cursor=here",
+        "/api/v1/alerts?domain=house",
+        "/api/v1/actions?state=undecided",
+        "/api/v1/audit?cursor=x",
+        "/api/v1/stream?types=rumour",
+    ] {
+        let problem: Value = api.refused(path, get(path), 400).await.json().await.unwrap();
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{path}: {problem}");
+    }
+    for path in
+        ["/nowhere", "/api/v1/nowhere", "/api/v1/incidents/i-0", "/api/v1/alerts/a-0", "/api/v1/actions/c-0"]
+    {
+        api.refused(path, get(path), 404).await;
+    }
+    let response = api.refused("method", api.request(Method::DELETE, "/api/v1/incidents"), 405).await;
+    assert!(header(&response, ALLOW.as_str()).is_some_and(|methods| methods.contains("GET")));
+    let hunt = || api.request(Method::POST, "/api/v1/hunt");
+    let as_json = |body: String| hunt().header(CONTENT_TYPE, "application/json").body(body);
+    api.refused("no JSON", as_json("{\"sql\":".into()), 400).await;
+    api.refused("no SQL", hunt().json(&json!({"sql": "SELEKT"})), 400).await;
+    api.refused("no media type", hunt().body("SELECT 1"), 415).await;
+    api.refused("a field too many", hunt().json(&json!({"sql": "SELECT 1", "speed": "high"})), 422).await;
+    api.refused("large", as_json(format!("{{\"sql\":\"{}\"}}", "x".repeat(1 << 20))), 413).await;
+    api.refused("foreign name", get("/api/v1/incidents").header(HOST, "evil.example"), 403).await;
+    api.refused("source kind", api.request(Method::POST, "/api/v1/ingest/none").body("{}"), 404).await;
+}
+
+async fn stream(api: &mut Api) {
+    api.called.insert("stream".to_owned());
+    let first = events(api.request(Method::GET, "/api/v1/stream?after=0&types=alert,incident")).await;
+    assert!(first.len() >= 2 && first.iter().all(|e| e.name.contains('.')), "{first:?}");
+    let resume = api.request(Method::GET, "/api/v1/stream?types=alert,incident");
+    let resumed = events(resume.header("last-event-id", first[0].id.to_string())).await;
+    assert_eq!(resumed[0].id, first[1].id, "nothing is left out");
+    let schema = |kind: &str| match kind.split('.').next() {
+        Some("alert") => json!({"$ref": "#/components/schemas/Alert"}),
+        _ => json!({"$ref": "#/components/schemas/Incident"}),
+    };
+    for event in first {
+        let faults = faults(&api.document, &schema(&event.name), &serde_json::from_str(&event.data).unwrap());
+        assert!(faults.is_empty(), "{}: {}", event.name, faults.join("\n"));
+    }
+    let beyond = api.request(Method::GET, "/api/v1/stream").header("last-event-id", "999999999999");
+    assert_eq!(events(beyond).await[0].name, "gap", "a client of other data is told to read again");
+    let bad = api.request(Method::GET, "/api/v1/stream").header("last-event-id", "x");
+    api.refused("no id", bad, 400).await;
+}
+
+#[derive(Debug)]
+struct StreamEvent {
+    id: u64,
+    name: String,
+    data: String,
+}
+
+/// The first events of a stream: those that come in its first chunks.
+async fn events(request: RequestBuilder) -> Vec<StreamEvent> {
+    let mut response = request.send().await.unwrap();
+    assert_eq!(header(&response, CONTENT_TYPE.as_str()).as_deref(), Some("text/event-stream"));
+    let mut bytes = Vec::new();
+    let ends = |bytes: &[u8]| bytes.windows(2).filter(|pair| pair == b"\n\n").count();
+    while ends(&bytes) < 3 {
+        let chunk = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await;
+        let Ok(Ok(Some(chunk))) = chunk else { break };
+        bytes.extend_from_slice(&chunk);
+    }
+    // A chunk may end within an event, or within a character.
+    let text = String::from_utf8_lossy(&bytes);
+    let end = text.rfind("\n\n").expect("an event");
+    text[..end].split("\n\n").filter_map(event_of).collect()
+}
+
+/// An event; comments that keep the connection alive are none.
+fn event_of(block: &str) -> Option<StreamEvent> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    Some(StreamEvent {
+        id: field("id")?.parse().unwrap(),
+        name: field("event")?.to_owned(),
+        data: field("data")?.to_owned(),
+    })
+}

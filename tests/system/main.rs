@@ -6,3 +6,4 @@ mod harness;
 mod house;
 mod kafka;
 mod real_data;
+mod scenario;

@@ -148,8 +148,12 @@ pub(crate) struct CorrelateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack
-    #[arg(long, required = true, value_name = "DIR")]
+    /// Configuration as of `run`: policy, response rules, limits, and per file name its source kind and tenant
+    /// (kafka.topics). Decides as the daemon would; nothing is executed
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack [default: those of --config]
+    #[arg(long, required_unless_present = "config", value_name = "DIR")]
     pub(crate) rules: Vec<PathBuf>,
     /// Data directory to fill; a file that is in it already, by name and content, changes nothing
     #[arg(long, value_name = "DIR")]

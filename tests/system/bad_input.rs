@@ -1,10 +1,18 @@
 //! What users get wrong, and what attackers send: a clear message, and everything else goes on.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
-use crate::harness::{Running, asterism, eventually, free_port, hunt, ok, stderr};
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::harness::{
+    Running, asterism, eventually, free_port, http, hunt, json_lines, lake_rows, metric, ok, stderr,
+};
 
 /// One good Sysmon record.
 pub const GOOD: &str = r#"{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Hostname":"ws-01.contoso.example","@timestamp":"2026-03-02T07:00:00Z","TimeCreated":"2026-03-02T07:00:00Z","UtcTime":"2026-03-02 07:00:00.123","Image":"C:\\Windows\\System32\\cmd.exe","CommandLine":"cmd /c whoami","ProcessGuid":"{11111111-2222-3333-4444-555555555555}","ProcessId":"42","SourceName":"Microsoft-Windows-Sysmon","Message":"m"}"#;
@@ -15,42 +23,163 @@ fn file(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-fn detect(file: &Path) -> std::process::Output {
+fn detect(file: &Path) -> Output {
     asterism().args(["detect", "--rules", "builtin"]).arg(file).output().unwrap()
 }
 
-/// Guarantees: each kind of broken record is counted under its reason with file and line; the good ones go through.
+/// Every kind of broken record between good ones: the record, the reason it is refused for, and what the message
+/// says. No reason: it is decoded.
+fn mixed() -> Vec<(Vec<u8>, Option<(&'static str, &'static str)>)> {
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let with = |from: &str, to: &str| GOOD.replace(from, to).into_bytes();
+    let untimed = r#"{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Hostname":"ws-01.contoso.example","SourceName":"Microsoft-Windows-Sysmon","Image":"C:\\a.exe","CommandLine":"a"}"#;
+    let broken = |code, says| Some((code, says));
+    vec![
+        (GOOD.into(), None),
+        (b"{\"EventID\": 1, \"Chan".to_vec(), broken("broken_json", "broken JSON at byte ")),
+        (b"[1,2,3]".to_vec(), broken("not_an_object", "expected a JSON object, found ")),
+        (deep.into_bytes(), broken("too_deep", "nested deeper than ")),
+        (
+            with("2026-03-02", "1601-01-01"),
+            broken("implausible_time", "1601-01-01T07:00:00Z is outside 1990..2100"),
+        ),
+        (with("2026-03-02", "2999-01-01"), broken("implausible_time", "outside 1990..2100")),
+        (untimed.into(), broken("no_time", "no event time; looked at ")),
+        (
+            b"{\"EventID\":1,\"Channel\":\"\xff\xfe\"}".to_vec(),
+            broken("invalid_utf8", "invalid UTF-8 at byte 24; the source must send UTF-8"),
+        ),
+        (
+            b"{\"some\":\"shape\",\"nobody\":\"knows\"}".to_vec(),
+            broken("unknown_shape", "name the source kind, or add a mapping"),
+        ),
+        // The types of the telling fields are wrong: nothing says what it is.
+        (
+            br#"{"EventID":{"a":[1]},"Channel":7,"Hostname":[],"TimeCreated":true}"#.to_vec(),
+            broken("unreadable_time", "no readable event time"),
+        ),
+        // The type of one value is wrong: the record is decoded without it.
+        (with(r#""ProcessId":"42""#, r#""ProcessId":"forty-two""#), None),
+        (GOOD.into(), None),
+    ]
+}
+
+fn mixed_file(dir: &Path) -> PathBuf {
+    let lines: Vec<Vec<u8>> = mixed().into_iter().map(|(line, _)| line).collect();
+    file(dir, "mixed.ndjson", &lines.join(&b'\n'))
+}
+
+/// How many records of [`mixed`] are refused, by reason.
+fn refused() -> BTreeMap<&'static str, i64> {
+    let mut refused = BTreeMap::new();
+    for (code, _) in mixed().into_iter().filter_map(|(_, broken)| broken) {
+        *refused.entry(code).or_default() += 1;
+    }
+    refused
+}
+
+/// Guarantees: each kind of broken record is counted under its reason with file, line and remedy; the good ones go
+/// through; the counts add up.
 #[test]
 fn broken_records_are_named_and_do_not_stop_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    let year = |y: &str| GOOD.replace("2026-03-02", &format!("{y}-01-01"));
-    let lines: Vec<Vec<u8>> = vec![
-        GOOD.into(),
-        b"{\"EventID\": 1, \"Chan".to_vec(),
-        b"[1,2,3]".to_vec(),
-        deep.into_bytes(),
-        year("1601").into_bytes(),
-        year("2999").into_bytes(),
-        b"{\"EventID\":1,\"Channel\":\"\xff\xfe\"}".to_vec(),
-        b"{\"some\":\"shape\",\"nobody\":\"knows\"}".to_vec(),
-        br#"{"EventID":{"a":[1]},"Channel":7,"Hostname":[],"TimeCreated":true}"#.to_vec(),
-        GOOD.into(),
-    ];
-    let path = file(dir.path(), "mixed.ndjson", &lines.join(&b'\n'));
-    let output = detect(&path);
+    let output = detect(&mixed_file(dir.path()));
     let text = stderr(&output);
-    assert!(output.status.success(), "bad records are no failure of the command: {text}");
-    assert!(text.contains("10 records read"), "{text}");
-    assert!(text.contains("mixed.ndjson line 2"), "file and line are named: {text}");
-    for code in
-        ["broken_json", "not_an_object", "too_deep", "implausible_time", "invalid_utf8", "unknown_shape"]
-    {
-        assert!(text.contains(code), "{code}: {text}");
+    assert_eq!(output.status.code(), Some(0), "bad records are no failure of the command: {text}");
+    let (records, events) = (mixed().len(), mixed().iter().filter(|(_, broken)| broken.is_none()).count());
+    assert!(text.contains(&format!("{records} records read, {events} events")), "{text}");
+    assert_eq!(
+        refused().values().sum::<i64>() as usize + events,
+        records,
+        "every record is one or the other"
+    );
+    for (code, count) in refused() {
+        let first = mixed().iter().position(|(_, b)| b.is_some_and(|(c, _)| c == code)).unwrap();
+        let says = mixed()[first].1.unwrap().1;
+        let begins = format!("  {count} not decoded ({code}), such as mixed.ndjson line {}: ", first + 1);
+        let line = text.lines().find(|line| line.starts_with(&begins));
+        assert!(line.is_some_and(|line| line.contains(says)), "{begins}{says}: {text}");
     }
+    assert!(text.contains("1 values do not fit their column"), "{text}");
 }
 
-/// Guarantees: a 100 MB line is one dead letter, and memory does not hold it.
+/// Guarantees: what was not decoded is a row with origin, reason and payload, once, also after a second replay.
+#[test]
+fn what_is_not_decoded_can_be_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mixed_file, data_dir) = (mixed_file(dir.path()), dir.path().join("case"));
+    let mut replay = asterism();
+    replay.args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg(&mixed_file);
+    ok(&mut replay);
+    let again = stderr(&ok(&mut replay));
+    let left_out = format!("{} lines of a file mixed.ndjson were read before", mixed().len());
+    assert!(again.contains(&left_out) && again.contains("0 records read"), "{again}");
+    let rows = hunt(&data_dir, "SELECT reason, message, topic, \"offset\", payload_bytes FROM dead_letters");
+    let mut by_reason = BTreeMap::new();
+    for row in &rows {
+        *by_reason.entry(row["reason"].as_str().unwrap()).or_default() += 1;
+        assert_eq!(row["topic"], "mixed.ndjson");
+        let line = usize::try_from(row["offset"].as_i64().unwrap()).unwrap();
+        let (record, broken) = &mixed()[line];
+        assert_eq!(broken.unwrap().0, row["reason"], "line {line}");
+        assert_eq!(row["payload_bytes"], record.len(), "line {line}: the record as received");
+        assert!(!row["message"].as_str().unwrap().is_empty());
+    }
+    assert_eq!(by_reason, refused());
+    let kept = hunt(&data_dir, "SELECT raw FROM process_activity WHERE raw LIKE '%forty-two%'");
+    assert_eq!(kept.len(), 1, "a value that fits no column stays in the record");
+}
+
+/// Guarantees: over HTTP, too, one bad record does not stop the others, and each is counted.
+#[test]
+fn bad_records_over_http_are_counted_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (api, data_dir) = (free_port(), dir.path().join("data"));
+    let config =
+        format!("data_dir = {data_dir:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[store]\ncheckpoint_s = 1\n");
+    let config = file(dir.path(), "asterism.toml", config.as_bytes());
+    let daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
+    let body = format!("{GOOD}\n{{\"EventID\": 1, \"Chan\n[1,2,3]\n{{\"some\":\"shape\"}}\n{GOOD}\n");
+    let url = format!("http://127.0.0.1:{api}/api/v1/ingest/auto");
+    let (status, answer) = eventually("the daemon answers", Duration::from_secs(60), || {
+        http(reqwest::Method::POST, &url, Some(body.clone()))
+    });
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("\"accepted\":5"), "{answer}");
+    eventually("good ones are stored, bad ones counted", Duration::from_secs(60), || {
+        let counted = metric(api, "asterism_dead_letters_total")?;
+        (lake_rows(api)? == 2 && counted == 3).then_some(())
+    });
+    let nobody = format!("http://127.0.0.1:{api}/api/v1/ingest/wndows_event");
+    let (status, answer) = http(reqwest::Method::POST, &nobody, Some(GOOD.to_owned())).unwrap();
+    assert!(status == 404 && answer.contains("wndows_event"), "{status} {answer}");
+    daemon.stop();
+    let sql = "SELECT reason, topic, \"offset\" FROM dead_letters ORDER BY \"offset\"";
+    let rows: Vec<String> = hunt(&data_dir, sql)
+        .iter()
+        .map(|r| {
+            format!("{}@{} {}", r["topic"].as_str().unwrap(), r["offset"], r["reason"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(rows, ["http.auto@1 broken_json", "http.auto@2 not_an_object", "http.auto@3 unknown_shape"]);
+}
+
+/// Peak of the memory of a process, in MiB, watched until it ends.
+fn peak_mib(mut child: std::process::Child) -> (u64, Output) {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak = peak.max(kib.unwrap_or_default() / 1_024);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    (peak, child.wait_with_output().unwrap())
+}
+
+/// Guarantees: a 100 MB line is one dead letter with its size and the setting that would let it in, and memory does
+/// not hold it: it takes hardly more than a file of one short line.
 #[test]
 fn an_endless_line_is_one_dead_letter() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,13 +191,24 @@ fn an_endless_line_is_one_dead_letter() {
     }
     writeln!(out, "\"}}\n{GOOD}").unwrap();
     out.into_inner().unwrap();
-    let output = detect(&path);
+    let short = file(dir.path(), "short.ndjson", GOOD.as_bytes());
+    let run = |path: &Path| {
+        let mut command = asterism();
+        command.args(["detect", "--rules", "builtin"]).arg(path);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        peak_mib(command.spawn().unwrap())
+    };
+    let (usual, _) = run(&short);
+    let (peak, output) = run(&path);
     let text = stderr(&output);
     assert!(output.status.success() && text.contains("2 records read, 1 events"), "{text}");
-    assert!(text.contains("too_large") && text.contains("long.ndjson line 1"), "{text}");
+    assert!(text.contains("1 not decoded (too_large), such as long.ndjson line 1: "), "{text}");
+    assert!(text.contains("104857608 bytes") && text.contains("raise ingest.record_bytes_max"), "{text}");
+    assert!(peak < usual + 64, "{peak} MiB for a line of 100 MiB, {usual} MiB for a short one");
 }
 
-/// Guarantees: what can be read of a truncated file is read; the command fails and names the file.
+/// Guarantees: what can be read of a truncated file is read; the command fails, and names the file, the line and the
+/// remedy.
 #[test]
 fn a_truncated_archive_is_read_as_far_as_it_goes() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,8 +218,13 @@ fn a_truncated_archive_is_read_as_far_as_it_goes() {
     let path = file(dir.path(), "cut.ndjson.zst", &whole[..whole.len() / 2]);
     let output = detect(&path);
     let text = stderr(&output);
-    assert!(!output.status.success(), "{text}");
-    assert!(text.contains("cut.ndjson.zst") && !text.contains("0 records read"), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let read: u64 =
+        text.split(" records read").next().unwrap().rsplit(['\n', ' ']).next().unwrap().parse().unwrap();
+    assert!((1..5_000).contains(&read), "{text}");
+    let place =
+        format!("error: {}:{}: the compressed data is cut short or damaged", path.display(), read + 1);
+    assert!(text.contains(&place) && text.contains("fetch the file again"), "{place}: {text}");
 }
 
 #[test]
@@ -115,8 +260,10 @@ fn a_broken_rule_does_not_keep_the_others_out() {
     let output = ok(asterism().args(["detect", "--rules"]).arg(&rules).arg(&good));
     let text = stderr(&output);
     assert!(text.contains("1 rules loaded, 2 rejected"), "{text}");
-    assert!(text.contains("broken.yml") && text.contains("sounds_like"), "{text}");
-    let alerts = crate::harness::json_lines(&output);
+    let of = |file: &str| text.lines().find(|line| line.contains(file)).unwrap_or_default();
+    assert!(of("broken.yml").contains("not valid YAML") && of("broken.yml").contains("line 2"), "{text}");
+    assert!(of("unknown.yml").contains("unknown modifier in `Image|sounds_like`"), "{text}");
+    let alerts = json_lines(&output);
     assert_eq!(alerts.len(), 1);
     assert_eq!((alerts[0]["author"].as_str(), alerts[0]["line"].as_i64()), (Some("someone"), Some(1)));
     let check = asterism().args(["rules", "check"]).arg(&rules).output().unwrap();
@@ -129,11 +276,28 @@ fn an_unknown_config_key_is_refused_with_its_place() {
     let config = file(dir.path(), "asterism.toml", b"[api]\nlissten = \"127.0.0.1:1\"\n");
     let output = asterism().args(["run", "-c"]).arg(&config).output().unwrap();
     let text = stderr(&output);
-    assert!(!output.status.success(), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        text.contains("asterism.toml") && text.contains("api.lissten") && text.contains("listen"),
+        text.contains("asterism.toml")
+            && text.contains("unknown key `api.lissten`; known here: ingest_body_bytes_max, listen, "),
         "{text}"
     );
+    for (wrong, says) in [
+        ("[api]\nlisten = 8080\n", "listen"),
+        ("[api\n", "line 1"),
+        ("[respond.policy]\nautomatoin = \"full\"\n", "automatoin"),
+        ("[respond.policy]\nautomation = \"fully\"\n", "approve_all"),
+        ("[kafka]\nbootstrap = \"b:9092\"\n", "name the topics to read"),
+    ] {
+        let config = file(dir.path(), "asterism.toml", wrong.as_bytes());
+        let output = asterism().args(["run", "--check", "-c"]).arg(&config).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{wrong}: {text}");
+        assert!(text.contains("asterism.toml") && text.contains(says), "{wrong}: {text}");
+    }
+    let nowhere = dir.path().join("nowhere.toml");
+    let text = stderr(&asterism().args(["run", "--check", "-c"]).arg(&nowhere).output().unwrap());
+    assert!(text.contains(&format!("cannot read {}", nowhere.display())), "{text}");
 }
 
 #[test]
@@ -145,10 +309,9 @@ fn a_busy_port_is_said_with_its_remedy() {
     let config = file(dir.path(), "asterism.toml", config.as_bytes());
     let output = asterism().args(["run", "-c"]).arg(&config).output().unwrap();
     let text = stderr(&output);
-    assert!(
-        !output.status.success() && text.contains(&port.to_string()) && text.contains("another port"),
-        "{text}"
-    );
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("another port"), "{text}");
+    assert!(!dir.path().join("data").exists(), "nothing was begun");
 }
 
 /// Guarantees: a topic that is in the journal is not read from Kafka as well, where its records have the same names.
@@ -211,6 +374,8 @@ fn a_missing_broker_is_named_and_waited_for() {
     eventually("the broker is named", Duration::from_secs(60), || {
         daemon.text().contains(&named).then_some(())
     });
+    let health = http(reqwest::Method::GET, &format!("http://127.0.0.1:{api}/healthz"), None);
+    assert_eq!(health.map(|(status, _)| status), Some(200), "it serves without its broker");
     assert!(daemon.is_running(), "{}", daemon.text());
     daemon.stop();
 }
@@ -255,6 +420,48 @@ fn a_file_is_replayed_once_and_its_namesake_too() {
     let refused = pipe();
     let text = stderr(&refused);
     assert!(!refused.status.success() && text.contains("stdin") && text.contains("as a file"), "{text}");
+}
+
+/// Guarantees: a broker that goes away is named and waited for; when it is back, reading goes on where it was, and
+/// nothing is lost or stored twice.
+#[test]
+fn a_broker_that_comes_back_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let (api, broker, data_dir) = (free_port(), cluster.bootstrap_servers(), dir.path().join("data"));
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
+    let produce = |count: usize| {
+        for _ in 0..count {
+            producer.send(BaseRecord::<(), str>::to("t").payload(GOOD)).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+    };
+    let config = format!(
+        "data_dir = {data_dir:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[store]\ncheckpoint_s = 1\n\
+         [kafka]\nbootstrap = {broker:?}\ndead_letter_topic = \"\"\ntopics = [{{ name = \"t\" }}]\n"
+    );
+    let config = file(dir.path(), "asterism.toml", config.as_bytes());
+    produce(30);
+    let mut daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
+    let rows_are = |rows: i64| {
+        eventually(&format!("{rows} rows are in the lake"), Duration::from_secs(90), || {
+            (lake_rows(api)? == rows).then_some(())
+        });
+    };
+    rows_are(30);
+    let said = daemon.text().len();
+    cluster.broker_down(1).unwrap();
+    eventually("the broker is named", Duration::from_secs(60), || {
+        daemon.text()[said..].contains(&broker).then_some(())
+    });
+    assert!(daemon.is_running() && lake_rows(api) == Some(30), "{}", daemon.text());
+    cluster.broker_up(1).unwrap();
+    produce(20);
+    rows_are(50);
+    daemon.stop();
+    let offsets = hunt(&data_dir, "SELECT count(DISTINCT \"offset\") AS n FROM process_activity");
+    assert_eq!(offsets[0]["n"], 50, "no record twice");
 }
 
 /// Guarantees: hunting reads only, and an unknown column is answered with what there is.
@@ -318,6 +525,7 @@ fn a_full_disk_is_said() {
     std::process::Command::new("umount").arg(&small).status().unwrap();
     let output = output.unwrap();
     let text = stderr(&output);
-    assert!(!output.status.success(), "{text}");
-    assert!(text.contains("space") && text.contains("small"), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no space left for ") && text.contains("free some, then retry"), "{text}");
+    assert!(text.contains(&small.display().to_string()), "the place is named: {text}");
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use event::Class;
+use serde_json::{Value, json};
 
 /// The binary under test.
 pub fn asterism() -> Command {
@@ -148,4 +149,88 @@ pub fn alerts_of(data_dir: &Path, incident: &Value) -> Vec<Value> {
     let shown =
         json_lines(&ok(asterism().args(["incidents", "show", "--json", "--data-dir"]).arg(data_dir).arg(id)));
     shown[0]["alerts"].as_array().expect("alerts").clone()
+}
+
+/// The simulated EDR as a process of its own, with its state and token in a folder.
+pub struct SimulatedEdr {
+    dir: PathBuf,
+    url: String,
+    /// Runs as long as this.
+    _process: Running,
+}
+
+impl SimulatedEdr {
+    pub fn start(dir: &Path) -> Self {
+        let address = dir.join("edr.address");
+        std::fs::write(dir.join("edr.token"), "simulated-edr\n").expect("the token is written");
+        let mut command = asterism();
+        command.args(["edr-simulator", "--address-file"]).arg(&address);
+        command.arg("--state").arg(dir.join("edr.json"));
+        let process = Running::start(&mut command, dir, "edr");
+        let url =
+            eventually("the EDR listens", Duration::from_secs(20), || std::fs::read_to_string(&address).ok());
+        Self { dir: dir.to_owned(), url: url.trim().to_owned(), _process: process }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn token_file(&self) -> PathBuf {
+        self.dir.join("edr.token")
+    }
+
+    /// The machines that it was asked to isolate, one entry a request it accepted, sorted.
+    pub fn isolations(&self) -> Vec<String> {
+        let state = std::fs::read_to_string(self.dir.join("edr.json")).unwrap_or_default();
+        let mut machines = Vec::new();
+        isolated(&serde_json::from_str(&state).unwrap_or_default(), &mut machines);
+        machines.sort();
+        machines
+    }
+}
+
+fn isolated(value: &Value, machines: &mut Vec<String>) {
+    match value {
+        Value::Object(map) if map.get("type").is_some_and(|t| t == "Isolate") => {
+            machines.push(map.get("machineId").unwrap_or(value).to_string());
+        }
+        Value::Object(map) => map.values().for_each(|v| isolated(v, machines)),
+        Value::Array(items) => items.iter().for_each(|v| isolated(v, machines)),
+        _ => {}
+    }
+}
+
+/// What a running daemon answers; `None` while it does not.
+pub fn http(method: reqwest::Method, url: &str, body: Option<String>) -> Option<(u16, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut request = client.request(method, url);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let answer = request.send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    })
+}
+
+/// Rows of every class, as a question.
+pub fn total_rows() -> String {
+    let tables: Vec<String> = Class::all().map(|c| format!("(SELECT count(*) FROM {})", c.name())).collect();
+    format!("SELECT {} AS n", tables.join(" + "))
+}
+
+/// Rows in the lake of a running daemon; `None` while it does not answer.
+pub fn lake_rows(api: u16) -> Option<i64> {
+    let url = format!("http://127.0.0.1:{api}/api/v1/hunt");
+    let (_, answer) = http(reqwest::Method::POST, &url, Some(json!({"sql": total_rows()}).to_string()))?;
+    serde_json::from_str::<Value>(&answer).ok()?["rows"][0]["n"].as_i64()
+}
+
+/// A metric of a running daemon; `None` while it does not answer or has not counted yet.
+pub fn metric(api: u16, name: &str) -> Option<i64> {
+    let (_, text) = http(reqwest::Method::GET, &format!("http://127.0.0.1:{api}/metrics"), None)?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
 }

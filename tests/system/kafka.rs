@@ -9,9 +9,11 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::harness::{Running, asterism, eventually, free_port, hunt, incidents, ok};
+use crate::harness::{
+    Running, SimulatedEdr, asterism, eventually, free_port, hunt, incidents, lake_rows, ok, total_rows,
+};
 
 /// The broker under test, or `None` with one line that says so.
 fn broker(test: &str) -> Option<String> {
@@ -77,20 +79,14 @@ async fn produce(config: &ClientConfig, prefix: &str, files: &[PathBuf]) -> Vec<
 struct Site {
     dir: PathBuf,
     api: u16,
-    /// Runs as long as the site.
-    _edr: Running,
+    edr: SimulatedEdr,
 }
 
 impl Site {
     fn new(root: &Path, name: &str, bootstrap: &str, topics: &[String]) -> Self {
         let dir = root.join(name);
         std::fs::create_dir(&dir).unwrap();
-        let address = dir.join("edr.address");
-        let mut edr = asterism();
-        edr.args(["edr-simulator", "--address-file"]).arg(&address).arg("--state").arg(dir.join("edr.json"));
-        let edr = Running::start(&mut edr, &dir, "edr");
-        let url =
-            eventually("the EDR listens", Duration::from_secs(20), || std::fs::read_to_string(&address).ok());
+        let edr = SimulatedEdr::start(&dir);
         let api = free_port();
         let topics: Vec<String> = topics.iter().map(|t| format!("{{ name = {t:?} }}")).collect();
         let config = format!(
@@ -99,12 +95,11 @@ impl Site {
              [respond.policy]\nautomation = \"full\"\n[respond.edr]\nurl = {:?}\ntoken_file = {:?}\n",
             dir.join("data"),
             topics.join(", "),
-            url.trim(),
-            dir.join("edr.token")
+            edr.url(),
+            edr.token_file()
         );
-        std::fs::write(dir.join("edr.token"), "simulated-edr\n").unwrap();
         std::fs::write(dir.join("asterism.toml"), config).unwrap();
-        Self { dir, api, _edr: edr }
+        Self { dir, api, edr }
     }
 
     fn start(&self) -> Running {
@@ -121,49 +116,8 @@ impl Site {
 
     /// Rows in the lake, once the daemon answers.
     fn rows(&self) -> Option<i64> {
-        rows(self.api)
+        lake_rows(self.api)
     }
-
-    /// The machines that the simulated EDR was asked to isolate, one entry a request it accepted, sorted.
-    fn isolations(&self) -> Vec<String> {
-        let state = std::fs::read_to_string(self.dir.join("edr.json")).unwrap_or_default();
-        let mut machines = Vec::new();
-        isolated(&serde_json::from_str(&state).unwrap_or_default(), &mut machines);
-        machines.sort();
-        machines
-    }
-}
-
-fn isolated(value: &Value, machines: &mut Vec<String>) {
-    match value {
-        Value::Object(map) if map.get("type").is_some_and(|t| t == "Isolate") => {
-            machines.push(map.get("machineId").unwrap_or(value).to_string());
-        }
-        Value::Object(map) => map.values().for_each(|v| isolated(v, machines)),
-        Value::Array(items) => items.iter().for_each(|v| isolated(v, machines)),
-        _ => {}
-    }
-}
-
-/// Asks a running daemon; `None` while it does not answer.
-fn ask(api: u16, sql: &str) -> Option<Value> {
-    let url = format!("http://127.0.0.1:{api}/api/v1/hunt");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client.post(url).json(&json!({"sql": sql})).send().await.ok()?;
-        answer.json::<Value>().await.ok()
-    })
-}
-
-/// Rows in the lake of a running daemon; `None` while it does not answer.
-fn rows(api: u16) -> Option<i64> {
-    ask(api, &total_rows())?["rows"][0]["n"].as_i64()
-}
-
-fn total_rows() -> String {
-    let tables: Vec<String> = Class::all().map(|c| format!("(SELECT count(*) FROM {})", c.name())).collect();
-    format!("SELECT {} AS n", tables.join(" + "))
 }
 
 /// Rows of every class, and how many distinct ones.
@@ -216,7 +170,7 @@ fn killed_in_the_middle_it_ends_the_same() {
         (calm.rows() == Some(expected)).then_some(())
     });
     eventually("the host is isolated", Duration::from_secs(30), || {
-        (!calm.isolations().is_empty()).then_some(())
+        (!calm.edr.isolations().is_empty()).then_some(())
     });
     daemon.stop();
 
@@ -232,7 +186,7 @@ fn killed_in_the_middle_it_ends_the_same() {
         (rough.rows() == Some(expected)).then_some(())
     });
     eventually("the host is isolated", Duration::from_secs(30), || {
-        (!rough.isolations().is_empty()).then_some(())
+        (!rough.edr.isolations().is_empty()).then_some(())
     });
     daemon.stop();
 
@@ -242,7 +196,7 @@ fn killed_in_the_middle_it_ends_the_same() {
     assert_eq!(stories(&calm.data()), stories(&rough.data()), "the same incidents");
     let spans = |i: &Value| i["domains"].as_array().map_or(0, Vec::len);
     assert!(stories(&calm.data()).iter().map(spans).max() >= Some(3), "one incident spans three domains");
-    let (mut once, again) = (rough.isolations(), rough.isolations().len());
+    let (mut once, again) = (rough.edr.isolations(), rough.edr.isolations().len());
     once.dedup();
     assert_eq!(once.len(), again, "no host is isolated twice, also after the kills: {once:?}");
     ok(asterism().args(["audit", "verify", "--data-dir"]).arg(rough.data()));
@@ -302,7 +256,7 @@ fn a_secured_broker_is_read_with_the_password_of_a_file() {
     assert!(!daemon.text().contains("correct-horse"), "{}", daemon.text());
     daemon.stop();
     let daemon = start("let-in", &password);
-    eventually("the record is in the lake", Duration::from_secs(60), || (rows(api) == Some(1)).then_some(()));
+    eventually("the record is in the lake", Duration::from_secs(60), || (lake_rows(api) == Some(1)).then_some(()));
     assert!(!daemon.text().contains(&password), "{}", daemon.text());
     daemon.stop();
 }

@@ -7,4 +7,5 @@ mod harness;
 mod house;
 mod kafka;
 mod real_data;
+mod scenario;
 mod schema;

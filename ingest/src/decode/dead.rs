@@ -36,7 +36,7 @@ pub enum DeadReason {
     NotAnObject(&'static str),
     /// Longer than the limit.
     #[error(
-        "the record has {bytes} bytes, more than the limit of {bytes_max}; raise limits.record_bytes_max if it is sound"
+        "the record has {bytes} bytes, more than the limit of {bytes_max}; raise ingest.record_bytes_max if it is sound"
     )]
     TooLarge {
         /// Its size.

@@ -96,6 +96,8 @@ pub(crate) struct Tally {
     pub(crate) records: u64,
     rows: u64,
     alerts: u64,
+    /// Values of decoded records that do not fit their column.
+    misfits: u64,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
     faults: Vec<String>,
@@ -106,6 +108,7 @@ impl Tally {
         self.records += detected.counts.records;
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
+        self.misfits += detected.counts.misfits;
         for (_, letter) in &detected.dead {
             let example =
                 || format!("{} line {}: {}", letter.record.topic, letter.record.offset + 1, letter.reason);
@@ -122,6 +125,12 @@ impl Tally {
         output::note(&format!("{} records read, {} events, {} alerts", self.records, self.rows, self.alerts));
         for (code, (count, example)) in &self.dead {
             output::note(&format!("  {count} not decoded ({code}), such as {example}"));
+        }
+        if self.misfits > 0 {
+            output::note(&format!(
+                "  {} values do not fit their column, which stays empty; `raw` has them",
+                self.misfits
+            ));
         }
         for fault in &self.faults {
             output::note(&format!("error: {fault}"));

@@ -2,48 +2,48 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use correlate::Parameters;
 use event::{TenantId, Time, Watermark};
-use ingest::{DecodeLimits, FileOptions, FilePartition, FileSource, Positions, Source, TopicPartition};
-use respond::Policy;
+use ingest::{FileOptions, FilePartition, FileSource, PollBudget, Positions, Source, TopicPartition};
 
-use super::detect::{FILE_BUDGET, Tally};
-use super::{load_mappings, note_rules, now, source_hint};
+use super::detect::Tally;
+use super::run::{Content, detector, pipeline_options};
+use super::{now, source_hint};
 use crate::cli::ReplayArgs;
+use crate::config::{self, Config};
 use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
 use crate::output;
-use crate::rule_loading;
 
-/// What is buffered between checkpoints: large lake files, little memory.
+/// What is buffered between checkpoints at most: large lake files, little memory.
 const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 64 << 20 };
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let mappings = load_mappings(&args.input.mappings)?;
-    let hint = source_hint(&args.input.source, &[], &mappings)?;
-    let (rules, report) = rule_loading::load(&args.rules)?;
-    note_rules(&report);
-    let (response_rules, _) = rule_loading::load_response(true, &[])?;
-    let topics = Topics::all(hint, TenantId::new(args.tenant.as_str()));
-    let detector = Detector::new(mappings, Arc::new(rules), topics, DecodeLimits::default());
+    let config = settings(&args)?;
+    let content = Content::load(&config)?;
+    let tenant = TenantId::new(args.tenant.as_str());
+    let hint = source_hint(&args.input.source, &[], content.mappings())?;
+    let topics = Topics::configured_or(&config.kafka.topics, hint, tenant.clone());
+    let detector = detector(&config, &content, topics);
     // Positions outlive the command: a file must be known again, and another of its name must not be taken for it.
     let options = FileOptions { partition: FilePartition::Content, ..FileOptions::default() };
     let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
     let options = PipelineOptions {
-        parameters: Parameters::builtin()?,
-        response_rules,
-        // Offline nothing is executed: what would be done is recorded, waiting for a person.
-        policy: Policy::default(),
-        checkpoint: CHECKPOINT,
+        checkpoint: CheckpointLimits {
+            rows_max: config.store.checkpoint_rows_max.min(CHECKPOINT.rows_max),
+            bytes_max: config.store.checkpoint_bytes_max.min(CHECKPOINT.bytes_max),
+        },
+        // Offline nothing is executed: what would be done is recorded, and waits.
         executes: false,
+        ..pipeline_options(&config, content)
     };
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
-    let tally = feed(source, detector, &mut pipeline).await?;
+    let tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     pipeline.checkpoint(now()).await?;
     pipeline.settle().await?;
-    let counts = stores.state.incident_counts(&TenantId::new(args.tenant.as_str()))?;
+    let counts = stores.state.incident_counts(&tenant)?;
     let incidents: u64 = counts.by_status.values().sum();
     let code = tally.report();
     output::note(&format!("{incidents} incidents in {}", args.data_dir.display()));
@@ -62,10 +62,29 @@ fn known((name, partition): &TopicPartition, positions: &Positions) -> Option<St
     })
 }
 
+/// The configuration, with what the command line says instead.
+fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
+    let mut config = Config::load(args.config.as_deref())?;
+    config.mappings.extend(args.input.mappings.iter().cloned());
+    if !args.rules.is_empty() {
+        config.rules = config::Rules { builtin: false, dirs: args.rules.clone() };
+    }
+    Ok(config)
+}
+
+fn budget(config: &Config) -> PollBudget {
+    PollBudget {
+        records_max: config.ingest.poll_records_max,
+        bytes_max: config.ingest.poll_bytes_max,
+        wait: Duration::from_secs(1),
+    }
+}
+
 /// Reading and detecting run beside correlating and storing, a bounded number of portions apart.
 async fn feed(
     mut source: FileSource,
     mut detector: Detector,
+    budget: PollBudget,
     pipeline: &mut Pipeline,
 ) -> anyhow::Result<Tally> {
     source.seek(pipeline.positions()).await?;
@@ -77,7 +96,7 @@ async fn feed(
         let mut tally = Tally::default();
         let progress = output::progress("replay");
         loop {
-            let polled = source.poll(FILE_BUDGET).await?;
+            let polled = source.poll(budget).await?;
             for fault in &polled.faults {
                 tally.fault(fault);
             }

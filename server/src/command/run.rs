@@ -58,6 +58,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// The mappings, shipped ones and others.
+    pub(crate) fn mappings(&self) -> &MappingSet {
+        &self.mappings
+    }
+
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
         let builtin = config.rules.builtin.then(|| PathBuf::from("builtin"));
         let rule_paths: Vec<PathBuf> = builtin.into_iter().chain(config.rules.dirs.iter().cloned()).collect();
@@ -158,9 +163,9 @@ impl Daemon {
     }
 }
 
-fn detector(config: &Config, content: &Content) -> Detector {
+/// What decodes the records of these topics and evaluates rules on them.
+pub(crate) fn detector(config: &Config, content: &Content, topics: Topics) -> Detector {
     let limits = DecodeLimits { record_bytes_max: config.ingest.record_bytes_max, ..DecodeLimits::default() };
-    let topics = Topics::configured(&config.kafka.topics);
     Detector::new(Arc::clone(&content.mappings), Arc::clone(&content.rules), topics, limits)
 }
 
@@ -170,9 +175,10 @@ async fn sources(
     content: &Content,
     journal: &Journal,
 ) -> anyhow::Result<Vec<SourceWithDetector>> {
+    let detector = || detector(config, content, Topics::configured(&config.kafka.topics));
     let mut sources = vec![SourceWithDetector {
         source: Box::new(JournalSource::open(journal.clone(), Vec::new())),
-        detector: detector(config, content),
+        detector: detector(),
         dead_letters: None,
     }];
     if !config.kafka.bootstrap.is_empty() {
@@ -196,7 +202,7 @@ async fn sources(
             None => None,
         };
         let source = Box::new(KafkaSource::open(options).await?);
-        sources.push(SourceWithDetector { source, detector: detector(config, content), dead_letters });
+        sources.push(SourceWithDetector { source, detector: detector(), dead_letters });
     }
     Ok(sources)
 }
@@ -217,7 +223,8 @@ fn refuse_shared_topic(kafka: &[Topic], journal: &Journal) -> anyhow::Result<()>
     }
 }
 
-fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
+/// How the stateful half works under this configuration.
+pub(crate) fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
     PipelineOptions {
         parameters: content.parameters,
         response_rules: content.response_rules,

@@ -30,9 +30,14 @@ impl Topics {
 
     /// The configured topics; others (records over HTTP) are recognised by shape, for the default tenant.
     pub(crate) fn configured(topics: &[Topic]) -> Self {
+        Self::configured_or(topics, SourceKindHint::Auto, TenantId::default())
+    }
+
+    /// The configured topics; others are read in one way.
+    pub(crate) fn configured_or(topics: &[Topic], other: SourceKindHint, tenant: TenantId) -> Self {
         let route = |t: &Topic| Route { hint: hint(&t.source), tenant: TenantId::new(t.tenant.as_str()) };
         let routes = topics.iter().map(|t| (Arc::from(t.name.as_str()), route(t))).collect();
-        Self { routes, ..Self::all(SourceKindHint::Auto, TenantId::default()) }
+        Self { routes, ..Self::all(other, tenant) }
     }
 
     pub(crate) fn route(&self, topic: &str) -> &Route {

@@ -1,0 +1,54 @@
+//! Scenarios: small stories in, golden incidents and actions out, whatever way the records take.
+//!
+//! A case is a folder of `tests/scenario/cases`; tests/scenario/README.md says what is in one, and how to add one.
+
+mod case;
+mod golden;
+mod way;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use case::Case;
+use golden::Outcome;
+use way::Way;
+
+/// Cases at once: each starts the binary again and again, and mostly waits for the disk.
+const CASES_AT_ONCE: usize = 3;
+
+/// Guarantees: each case gives its golden, byte for byte, in one go, in other batches, over several partitions, out
+/// of order within the allowed lateness, and through a daemon that is killed twice.
+#[test]
+fn every_case_gives_its_golden_whatever_way_the_records_take() {
+    let cases = Case::all();
+    assert!(cases.len() >= 6, "the cases are found: {}", cases.len());
+    let waiting = Mutex::new(VecDeque::from(cases));
+    let failures = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    std::thread::scope(|scope| {
+        for _ in 0..CASES_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = next() {
+                    if catch_unwind(AssertUnwindSafe(|| check(&case))).is_err() {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(case.name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert!(failed.is_empty(), "these cases failed, each with its reason above: {failed:?}");
+}
+
+fn check(case: &Case) {
+    let golden = Outcome::golden(case);
+    for way in Way::ALL {
+        let outcome = way.run(case);
+        if way == Way::AtOnce && golden::is_update() {
+            outcome.write(case);
+        }
+        let expected = if golden::is_update() { Outcome::golden(case) } else { golden.clone() };
+        outcome.expect(&expected, &format!("{}, {way:?}", case.name));
+    }
+}

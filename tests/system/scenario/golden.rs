@@ -1,0 +1,128 @@
+//! What came out, in the form that goldens have.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::case::Case;
+use crate::harness::{asterism, json_lines, ok};
+
+/// Sealed incidents with their stories, and actions as they were decided.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outcome {
+    incidents: String,
+    actions: String,
+}
+
+/// Goldens are rewritten, as snapshots are.
+pub fn is_update() -> bool {
+    std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always")
+}
+
+fn path(case: &Case, what: &str) -> PathBuf {
+    case.dir.join(format!("{what}.golden.json"))
+}
+
+impl Outcome {
+    /// What a data directory holds.
+    pub fn of(case: &Case, data_dir: &Path) -> Outcome {
+        let (mut incidents, mut actions) = (Vec::new(), Vec::new());
+        for tenant in case.tenants() {
+            let ask = |words: &[&str]| {
+                json_lines(&ok(asterism().args(words).args(["--tenant", tenant, "--data-dir"]).arg(data_dir)))
+            };
+            let all = ask(&["incidents", "list", "--json", "--limit", "1000"]);
+            // A redirect tells by which detours an incident came about, not what it is.
+            for incident in all.into_iter().filter(|i| i["status"] != "redirected") {
+                let id = incident["id"].as_str().unwrap();
+                let shown = ask(&["incidents", "show", "--json", id]);
+                incidents.push(json!({"story": story(&shown[0]), "incident": incident}));
+            }
+            actions.extend(ask(&["actions", "list", "--json", "--limit", "1000"]).into_iter().map(decided));
+        }
+        incidents.sort_by_cached_key(|i| {
+            let incident = &i["incident"];
+            [&incident["tenant"], &incident["first_time"], &incident["id"]].map(Value::to_string)
+        });
+        actions.sort_by_cached_key(|a| [&a["tenant"], &a["incident"], &a["id"]].map(Value::to_string));
+        Outcome { incidents: pretty(&incidents), actions: pretty(&actions) }
+    }
+
+    /// The golden; empty where there is none yet.
+    pub fn golden(case: &Case) -> Outcome {
+        let read = |what| std::fs::read_to_string(path(case, what)).unwrap_or_default();
+        Outcome { incidents: read("incidents"), actions: read("actions") }
+    }
+
+    /// How many actions the policy lets run by themselves.
+    pub fn executed(&self) -> usize {
+        self.actions.matches("\"outcome\": \"execute\"").count()
+    }
+
+    pub fn write(&self, case: &Case) {
+        std::fs::write(path(case, "incidents"), &self.incidents).unwrap();
+        std::fs::write(path(case, "actions"), &self.actions).unwrap();
+    }
+
+    /// Panics where the two differ, with the first difference.
+    pub fn expect(&self, golden: &Outcome, of: &str) {
+        assert_eq!(self.incidents.matches("\"sealed\": false").count(), 0, "{of}: every incident is sealed");
+        for (what, own, expected) in
+            [("incidents", &self.incidents, &golden.incidents), ("actions", &self.actions, &golden.actions)]
+        {
+            let update = "INSTA_UPDATE=always takes what came out as the golden";
+            assert!(
+                own == expected,
+                "{of}: {what} differ from the golden\n{}\n{update}",
+                difference(expected, own)
+            );
+        }
+    }
+}
+
+/// One line an alert: time, severity, rule, id. For those who read a golden.
+fn story(shown: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = shown["alerts"].as_array().unwrap();
+    let line = |a: &Value| [&a["time"], &a["severity"], &a["rule"]["title"], &a["id"]].map(text).join("  ");
+    alerts.iter().map(line).collect()
+}
+
+/// The action as it was decided: what an executor did since, and when (by the clock of the machine), is left out.
+fn decided(mut action: Value) -> Value {
+    const DECIDED: [&str; 4] = ["queued", "awaiting_approval", "suppressed", "simulated"];
+    let fields = action.as_object_mut().unwrap();
+    for passing in ["created_at", "expires_at", "attempts", "provider_ref"] {
+        fields.remove(passing);
+    }
+    let history = fields["history"].as_array_mut().unwrap();
+    let is_decision = |t: &Value| DECIDED.contains(&t["to"].as_str().unwrap_or_default());
+    let end = history.iter().position(is_decision).map_or(history.len(), |decided| decided + 1);
+    history.truncate(end);
+    let state = history.last().map(|t| t["to"].clone());
+    history.iter_mut().for_each(|t| drop(t.as_object_mut().unwrap().remove("at")));
+    fields["state"] = state.unwrap_or_default();
+    if let Some(undo) = fields.get_mut("undo").and_then(Value::as_object_mut) {
+        undo.remove("pre_image");
+    }
+    action
+}
+
+fn pretty(values: &[Value]) -> String {
+    let mut text = serde_json::to_string_pretty(values).unwrap();
+    text.push('\n');
+    text
+}
+
+/// The first lines that differ, with some before.
+fn difference(expected: &str, own: &str) -> String {
+    let (expected, own): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), own.lines().collect());
+    let first = expected.iter().zip(&own).take_while(|(a, b)| a == b).count();
+    let from = first.saturating_sub(6);
+    let part = |sign: &str, lines: &[&str]| {
+        let some = lines.iter().skip(first).take(12);
+        some.map(|line| format!("{sign} {line}\n")).collect::<String>()
+    };
+    let before: String = expected[from..first].iter().map(|line| format!("  {line}\n")).collect();
+    format!("line {}:\n{before}{}{}", first + 1, part("-", &expected), part("+", &own))
+}

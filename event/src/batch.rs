@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray,
-    new_null_array,
+    UInt32Array, new_null_array,
 };
-use arrow::compute::concat;
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
@@ -268,47 +269,34 @@ fn entity_fields() -> Fields {
     ["type", "role", "value"].into_iter().map(|name| Field::new(name, DataType::Utf8View, false)).collect()
 }
 
-/// Builds the `entities` column row by row.
+/// Builds the `entities` column row by row. Its texts are kept once and taken by number: rows repeat them.
 #[derive(Debug, Default)]
 pub(crate) struct EntityColumn {
-    types: arrow::array::StringViewBuilder,
-    roles: arrow::array::StringViewBuilder,
-    values: arrow::array::StringViewBuilder,
-    offsets: Vec<i32>,
+    types: Vec<u32>,
+    roles: Vec<u32>,
+    values: Vec<u32>,
+    lengths: Vec<usize>,
 }
 
 impl EntityColumn {
-    pub(crate) fn push_row<'a>(&mut self, entities: impl IntoIterator<Item = (EntityType, Role, &'a str)>) {
-        if self.offsets.is_empty() {
-            self.offsets.push(0);
-        }
-        for (entity_type, role, value) in entities {
-            self.types.append_value(entity_type.as_str());
-            self.roles.append_value(role.as_str());
-            self.values.append_value(value);
-        }
-        self.offsets.push(i32::try_from(self.values_len()).unwrap_or(i32::MAX));
+    /// Adds the entities of a row; the value is a number in the list that [`EntityColumn::finish`] gets.
+    pub(crate) fn push_row(&mut self, entities: &[(EntityType, Role, u32)]) {
+        self.types.extend(entities.iter().map(|(entity_type, _, _)| *entity_type as u32));
+        self.roles.extend(entities.iter().map(|(_, role, _)| *role as u32));
+        self.values.extend(entities.iter().map(|(_, _, value)| *value));
+        self.lengths.push(entities.len());
     }
 
-    fn values_len(&self) -> usize {
-        arrow::array::ArrayBuilder::len(&self.values)
-    }
-
-    pub(crate) fn finish(mut self) -> ArrayRef {
-        if self.offsets.is_empty() {
-            self.offsets.push(0);
-        }
-        let members = StructArray::new(
-            entity_fields(),
-            vec![
-                Arc::new(self.types.finish()),
-                Arc::new(self.roles.finish()),
-                Arc::new(self.values.finish()),
-            ],
-            None,
-        );
+    pub(crate) fn finish(self, values: &[Arc<str>]) -> Result<ArrayRef, ArrowError> {
+        let texts = |numbers: Vec<u32>, names: StringViewArray| take(&names, &UInt32Array::from(numbers), None);
+        let columns = vec![
+            texts(self.types, StringViewArray::from_iter_values(EntityType::ALL.iter().map(|t| t.as_str())))?,
+            texts(self.roles, StringViewArray::from_iter_values(Role::ALL.iter().map(|r| r.as_str())))?,
+            texts(self.values, StringViewArray::from_iter_values(values))?,
+        ];
+        let members = StructArray::new(entity_fields(), columns, None);
         let item = Arc::new(Field::new("item", DataType::Struct(entity_fields()), false));
-        let offsets = arrow::buffer::OffsetBuffer::new(self.offsets.into());
-        Arc::new(ListArray::new(item, offsets, Arc::new(members), None))
+        let offsets = OffsetBuffer::from_lengths(self.lengths);
+        Ok(Arc::new(ListArray::new(item, offsets, Arc::new(members), None)))
     }
 }

@@ -1,17 +1,18 @@
-//! Builds batches column by column; entities are derived from the columns that name them.
+//! Builds batches row by row; entities are derived from the columns that name them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, ListArray, ListBuilder,
-    RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayRef, AsArray, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array,
 };
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use crate::batch::{EntityColumn, EventBatch, NativeFields, RowMeta};
-use crate::class::{Class, ClassSchema, Column, ColumnType, ENVELOPE_LEN};
+use crate::class::{Class, ClassSchema, Column, ENVELOPE_LEN};
+use crate::column::ColumnBuilder;
 use crate::entity::{Entity, EntityType, Role};
 use crate::time::Time;
 
@@ -23,71 +24,24 @@ use crate::time::Time;
 pub struct BatchBuilder {
     schema: &'static ClassSchema,
     meta: Arc<RowMeta>,
-    columns: Vec<Option<ColumnBuilder>>,
+    columns: Vec<Slot>,
     rows: usize,
 }
 
+/// What a column of the batch has so far.
 #[derive(Debug)]
-enum ColumnBuilder {
-    String(StringViewBuilder),
-    Strings(ListBuilder<StringViewBuilder>),
-    Int(Int64Builder),
-    Bool(BooleanBuilder),
-    Time(TimestampMicrosecondBuilder),
-    Float(Float64Builder),
+enum Slot {
+    Empty,
+    Rows(ColumnBuilder),
+    /// The value of every row, as a column of one row.
+    Same(ArrayRef),
 }
-
-macro_rules! each {
-    ($builder:expr, $b:ident => $do:expr) => {
-        match $builder {
-            ColumnBuilder::String($b) => $do,
-            ColumnBuilder::Strings($b) => $do,
-            ColumnBuilder::Int($b) => $do,
-            ColumnBuilder::Bool($b) => $do,
-            ColumnBuilder::Time($b) => $do,
-            ColumnBuilder::Float($b) => $do,
-        }
-    };
-}
-
-impl ColumnBuilder {
-    fn new(column_type: ColumnType) -> Self {
-        match column_type {
-            ColumnType::String | ColumnType::Json => {
-                ColumnBuilder::String(StringViewBuilder::new().with_fixed_block_size(STRING_BLOCK_BYTES))
-            }
-            ColumnType::Strings => ColumnBuilder::Strings(ListBuilder::new(StringViewBuilder::new())),
-            ColumnType::Int => ColumnBuilder::Int(Int64Builder::new()),
-            ColumnType::Bool => ColumnBuilder::Bool(BooleanBuilder::new()),
-            ColumnType::Time => ColumnBuilder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            ColumnType::Float => ColumnBuilder::Float(Float64Builder::new()),
-        }
-    }
-
-    fn len(&self) -> usize {
-        use arrow::array::ArrayBuilder;
-        each!(self, b => b.len())
-    }
-
-    fn pad_to(&mut self, rows: usize) {
-        for _ in self.len()..rows {
-            each!(self, b => b.append_null());
-        }
-    }
-
-    fn finish(mut self) -> ArrayRef {
-        each!(&mut self, b => Arc::new(b.finish()) as ArrayRef)
-    }
-}
-
-/// String blocks start at their final size: growing ones are copied, and a block keeps its views alive.
-const STRING_BLOCK_BYTES: u32 = 256 * 1024;
 
 impl BatchBuilder {
     /// An empty batch of a class.
     pub fn new(class: Class, meta: Arc<RowMeta>) -> Self {
         let schema = ClassSchema::of(class);
-        Self { schema, meta, columns: schema.columns.iter().map(|_| None).collect(), rows: 0 }
+        Self { schema, meta, columns: schema.columns.iter().map(|_| Slot::Empty).collect(), rows: 0 }
     }
 
     /// Rows so far.
@@ -105,60 +59,67 @@ impl BatchBuilder {
         self.schema
     }
 
-    fn builder(&mut self, index: usize) -> Option<&mut ColumnBuilder> {
-        let rows = self.rows;
-        let column_type = self.schema.columns[index].column_type;
-        let builder = self.columns[index].get_or_insert_with(|| ColumnBuilder::new(column_type));
-        // The first value of a row wins: a second one would shift every later row.
-        if builder.len() > rows {
-            return None;
+    /// The builder of a column, unless every row has the same value there.
+    #[inline]
+    fn column(&mut self, index: usize) -> Option<&mut ColumnBuilder> {
+        let slot = &mut self.columns[index];
+        if matches!(slot, Slot::Empty) {
+            *slot = Slot::Rows(ColumnBuilder::new(self.schema.columns[index].column_type));
         }
-        builder.pad_to(rows);
-        Some(builder)
+        match slot {
+            Slot::Rows(column) => Some(column),
+            _ => None,
+        }
     }
 
     /// Sets a `string` or `json` column of the current row.
+    #[inline]
     pub fn set_text(&mut self, index: usize, value: &str) {
-        if let Some(ColumnBuilder::String(b)) = self.builder(index) {
-            b.append_value(value);
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_text(row, value);
         }
     }
 
     /// Sets a `strings` column of the current row.
     pub fn set_texts<'a>(&mut self, index: usize, values: impl IntoIterator<Item = &'a str>) {
-        if let Some(ColumnBuilder::Strings(b)) = self.builder(index) {
-            for value in values {
-                b.values().append_value(value);
-            }
-            b.append(true);
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_texts(row, values);
         }
     }
 
     /// Sets an `int` column of the current row.
+    #[inline]
     pub fn set_int(&mut self, index: usize, value: i64) {
-        if let Some(ColumnBuilder::Int(b)) = self.builder(index) {
-            b.append_value(value);
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_int(row, value);
         }
     }
 
     /// Sets a `bool` column of the current row.
     pub fn set_bool(&mut self, index: usize, value: bool) {
-        if let Some(ColumnBuilder::Bool(b)) = self.builder(index) {
-            b.append_value(value);
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_bool(row, value);
         }
     }
 
     /// Sets a `time` column of the current row.
+    #[inline]
     pub fn set_time(&mut self, index: usize, value: Time) {
-        if let Some(ColumnBuilder::Time(b)) = self.builder(index) {
-            b.append_value(value.micros());
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_time(row, value);
         }
     }
 
     /// Sets a `float` column of the current row.
     pub fn set_float(&mut self, index: usize, value: f64) {
-        if let Some(ColumnBuilder::Float(b)) = self.builder(index) {
-            b.append_value(value);
+        let row = self.rows;
+        if let Some(column) = self.column(index) {
+            column.set_float(row, value);
         }
     }
 
@@ -166,31 +127,34 @@ impl BatchBuilder {
     ///
     /// Integers may be decimal or `0x` hexadecimal; booleans `true|false|1|0|yes|no`; `strings` takes one member.
     pub fn set_from_text(&mut self, index: usize, value: &str) -> bool {
-        match self.schema.columns[index].column_type {
-            ColumnType::String | ColumnType::Json => self.set_text(index, value),
-            ColumnType::Strings => self.set_texts(index, [value]),
-            ColumnType::Int => match parse_int(value) {
-                Some(n) => self.set_int(index, n),
-                None => return false,
-            },
-            ColumnType::Bool => match value.to_ascii_lowercase().as_str() {
-                "true" | "1" | "yes" => self.set_bool(index, true),
-                "false" | "0" | "no" => self.set_bool(index, false),
-                _ => return false,
-            },
-            ColumnType::Time => match Time::parse(value) {
-                Ok(t) => self.set_time(index, t),
-                Err(_) => return false,
-            },
-            ColumnType::Float => match value.parse() {
-                Ok(f) => self.set_float(index, f),
-                Err(_) => return false,
-            },
-        }
-        true
+        let row = self.rows;
+        self.column(index).is_none_or(|column| column.set_from_text(row, value))
+    }
+
+    /// Gives every row, earlier and later ones, the same text in a `string` or `json` column. It is kept once; what
+    /// a row sets in that column has no effect.
+    pub fn fill_text(&mut self, index: usize, value: &str) {
+        self.fill(index, |column| column.set_text(0, value));
+    }
+
+    /// Gives every row the same number in an `int` column; see [`BatchBuilder::fill_text`].
+    pub fn fill_int(&mut self, index: usize, value: i64) {
+        self.fill(index, |column| column.set_int(0, value));
+    }
+
+    /// Gives every row the same time in a `time` column; see [`BatchBuilder::fill_text`].
+    pub fn fill_time(&mut self, index: usize, value: Time) {
+        self.fill(index, |column| column.set_time(0, value));
+    }
+
+    fn fill(&mut self, index: usize, set: impl FnOnce(&mut ColumnBuilder)) {
+        let mut column = ColumnBuilder::new(self.schema.columns[index].column_type);
+        set(&mut column);
+        self.columns[index] = Slot::Same(column.finish(1));
     }
 
     /// Ends the current row.
+    #[inline]
     pub fn end_row(&mut self) {
         self.rows += 1;
     }
@@ -205,27 +169,21 @@ impl BatchBuilder {
         let mut arrays: Vec<ArrayRef> = columns
             .into_iter()
             .zip(&schema.columns)
-            .map(|(builder, column)| match builder {
-                Some(mut b) => {
-                    b.pad_to(rows);
-                    b.finish()
-                }
-                None => new_null_array(&column.column_type.arrow(), rows),
-            })
-            .collect();
-        arrays.insert(ENVELOPE_LEN, entities_of(schema, &arrays, rows, extra));
+            .map(|(slot, column)| slot.finish(column, rows))
+            .collect::<Result<_, _>>()?;
+        arrays.insert(ENVELOPE_LEN, entities_of(schema, &arrays, rows, extra)?);
         let columns = RecordBatch::try_new(Arc::clone(&schema.arrow), arrays)?;
         Ok(EventBatch { class: schema.class, meta, columns, native })
     }
 }
 
-fn parse_int(value: &str) -> Option<i64> {
-    let value = value.trim();
-    match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16).ok().map(|n| n as i64),
-        None => value.parse().ok().or_else(|| {
-            value.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64)
-        }),
+impl Slot {
+    fn finish(self, column: &Column, rows: usize) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Slot::Empty => Ok(new_null_array(&column.column_type.arrow(), rows)),
+            Slot::Rows(column) => Ok(column.finish(rows)),
+            Slot::Same(value) => take(&value, &UInt32Array::from(vec![0; rows]), None),
+        }
     }
 }
 
@@ -235,7 +193,7 @@ struct Naming<'a> {
     role: Role,
     values: Names<'a>,
     /// The value of an earlier row and what it names: neighbours mostly share device and user.
-    last: Option<(&'a str, Option<Arc<str>>)>,
+    last: Option<(&'a str, Option<u32>)>,
 }
 
 enum Names<'a> {
@@ -243,8 +201,34 @@ enum Names<'a> {
     Many(&'a ListArray, &'a StringViewArray),
 }
 
-/// Canonical values of a batch, by type and raw value.
-type Canonical<'a> = HashMap<(EntityType, &'a str), Option<Arc<str>>, foldhash::fast::FixedState>;
+/// The canonical values of a batch, each kept once and known by its number.
+#[derive(Default)]
+struct Canonical<'a> {
+    by_raw: HashMap<(EntityType, &'a str), Option<u32>, foldhash::fast::FixedState>,
+    by_value: HashMap<Arc<str>, u32, foldhash::fast::FixedState>,
+    values: Vec<Arc<str>>,
+}
+
+impl<'a> Canonical<'a> {
+    /// The number of what a raw value names, if it names anything.
+    fn of_raw(&mut self, entity_type: EntityType, raw: &'a str) -> Option<u32> {
+        if let Some(number) = self.by_raw.get(&(entity_type, raw)) {
+            return *number;
+        }
+        let number = Entity::canonical(entity_type, raw).map(|value| self.number(&value));
+        self.by_raw.insert((entity_type, raw), number);
+        number
+    }
+
+    fn number(&mut self, value: &Arc<str>) -> u32 {
+        let next = self.values.len() as u32;
+        let number = *self.by_value.entry(Arc::clone(value)).or_insert(next);
+        if number == next {
+            self.values.push(Arc::clone(value));
+        }
+        number
+    }
+}
 
 /// The entity columns of a batch. Columns without a value are left out.
 fn naming_columns<'a>(schema: &ClassSchema, arrays: &'a [ArrayRef], rows: usize) -> Vec<Naming<'a>> {
@@ -263,12 +247,7 @@ fn naming_columns<'a>(schema: &ClassSchema, arrays: &'a [ArrayRef], rows: usize)
 }
 
 impl<'a> Naming<'a> {
-    fn each(
-        &mut self,
-        row: usize,
-        canonical: &mut Canonical<'a>,
-        out: &mut Vec<(EntityType, Role, Arc<str>)>,
-    ) {
+    fn each(&mut self, row: usize, canonical: &mut Canonical<'a>, out: &mut Vec<(EntityType, Role, u32)>) {
         match self.values {
             Names::One(array) if array.is_valid(row) => self.name(array.value(row), canonical, out),
             Names::Many(list, members) if list.is_valid(row) => {
@@ -282,18 +261,12 @@ impl<'a> Naming<'a> {
         }
     }
 
-    fn name(
-        &mut self,
-        raw: &'a str,
-        canonical: &mut Canonical<'a>,
-        out: &mut Vec<(EntityType, Role, Arc<str>)>,
-    ) {
-        let value = match &self.last {
-            Some((last, value)) if *last == raw => value.clone(),
+    fn name(&mut self, raw: &'a str, canonical: &mut Canonical<'a>, out: &mut Vec<(EntityType, Role, u32)>) {
+        let value = match self.last {
+            Some((last, value)) if last == raw => value,
             _ => {
-                let make = || Entity::canonical(self.entity_type, raw);
-                let value = canonical.entry((self.entity_type, raw)).or_insert_with(make).clone();
-                self.last = Some((raw, value.clone()));
+                let value = canonical.of_raw(self.entity_type, raw);
+                self.last = Some((raw, value));
                 value
             }
         };
@@ -302,23 +275,28 @@ impl<'a> Naming<'a> {
     }
 }
 
-fn entities_of(schema: &ClassSchema, arrays: &[ArrayRef], rows: usize, extra: &[Vec<Entity>]) -> ArrayRef {
+fn entities_of(
+    schema: &ClassSchema,
+    arrays: &[ArrayRef],
+    rows: usize,
+    extra: &[Vec<Entity>],
+) -> Result<ArrayRef, ArrowError> {
     let mut naming = naming_columns(schema, arrays, rows);
     let mut column = EntityColumn::default();
     let mut canonical = Canonical::default();
-    let mut entities: Vec<(EntityType, Role, Arc<str>)> = Vec::new();
+    let mut entities: Vec<(EntityType, Role, u32)> = Vec::new();
     for row in 0..rows {
         entities.clear();
         for names in &mut naming {
             names.each(row, &mut canonical, &mut entities);
         }
         for entity in extra.get(row).into_iter().flatten() {
-            let entity = (entity.entity_type, entity.role, Arc::clone(&entity.value));
+            let entity = (entity.entity_type, entity.role, canonical.number(&entity.value));
             if !entities.contains(&entity) {
                 entities.push(entity);
             }
         }
-        column.push_row(entities.iter().map(|(t, r, v)| (*t, *r, v.as_ref())));
+        column.push_row(&entities);
     }
-    column.finish()
+    column.finish(&canonical.values)
 }

@@ -26,6 +26,7 @@ mod alert;
 mod batch;
 mod builder;
 mod class;
+mod column;
 mod entity;
 mod ids;
 mod incident;

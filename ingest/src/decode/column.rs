@@ -20,6 +20,20 @@ pub(crate) fn set(
             builder.set_text(index, text);
             true
         }
+        (_, out) => set_by_type(builder, index, column_type, out, event, scratch),
+    }
+}
+
+/// What is not text for a text column.
+fn set_by_type(
+    builder: &mut BatchBuilder,
+    index: usize,
+    column_type: ColumnType,
+    out: Out<'_>,
+    event: &Event<'_>,
+    scratch: &mut String,
+) -> bool {
+    match (column_type, out) {
         (ColumnType::Int, Out::Json(json)) if matches!(json.kind(), Kind::Int(_)) => {
             if let Kind::Int(n) = json.kind() {
                 builder.set_int(index, n);

@@ -44,7 +44,11 @@ impl<'a> Event<'a> {
         expr.ways.iter().find_map(|way| self.way(way, scratch))
     }
 
+    #[inline]
     fn way(&self, way: &'a Way, scratch: &mut String) -> Option<Out<'a>> {
+        if let Some(text) = self.plain_text(&way.base) {
+            return self.steps_on_text(text, &way.steps, scratch);
+        }
         let out = match &way.base {
             Base::Fields(fields) => fields.iter().find_map(|field| self.field(*field))?,
             Base::Const(text) => Out::Text(text),
@@ -54,9 +58,24 @@ impl<'a> Event<'a> {
         if way.steps.is_empty() { Some(out) } else { self.steps(out, &way.steps, scratch) }
     }
 
+    /// The first of the fields that the record has, where that is plain text and not empty.
+    #[inline]
+    fn plain_text(&self, base: &Base) -> Option<&'a str> {
+        let Base::Fields(fields) = base else { return None };
+        let first = fields.iter().find(|field| self.values.has(**field))?;
+        self.values.plain_text(*first).filter(|text| !is_empty(text))
+    }
+
     /// The value of a field unless it is empty or a placeholder.
     #[inline]
     pub(crate) fn field(&self, field: FieldId) -> Option<Out<'a>> {
+        match self.values.plain_text(field) {
+            Some(text) => (!is_empty(text)).then_some(Out::Text(text)),
+            None => self.field_of_any_form(field),
+        }
+    }
+
+    fn field_of_any_form(&self, field: FieldId) -> Option<Out<'a>> {
         let json = self.values.get(field)?.unwrapped();
         if self.values.is_listed(field) {
             return self.values.listed(field).any(has_value).then_some(Out::Listed(field));
@@ -68,17 +87,17 @@ impl<'a> Event<'a> {
     }
 
     fn template(&self, pieces: &[Piece], scratch: &mut String) -> Option<Out<'a>> {
-        let mut text = String::with_capacity(64);
+        let mut value = String::new();
+        scratch.clear();
         for piece in pieces {
             match piece {
-                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Literal(literal) => scratch.push_str(literal),
                 Piece::Field(field) => {
                     let out = self.field(*field)?;
-                    text.push_str(self.text(out, scratch)?);
+                    scratch.push_str(self.text(out, &mut value)?);
                 }
             }
         }
-        *scratch = text;
         Some(Out::Scratch)
     }
 
@@ -124,26 +143,32 @@ impl<'a> Event<'a> {
     }
 
     fn steps(&self, out: Out<'a>, steps: &'a [Step], scratch: &mut String) -> Option<Out<'a>> {
-        if let [Step::Split(separator)] = steps {
-            return Some(match out {
-                Out::Text(text) => Out::Split(text, separator),
-                other => other,
-            });
-        }
-        // Text of the record keeps its place; text in the scratch buffer is taken out first.
         if let Out::Text(text) = out {
-            return match apply(text, steps)? {
+            return self.steps_on_text(text, steps, scratch);
+        }
+        if let [Step::Split(_)] = steps {
+            return Some(out);
+        }
+        // Text in the scratch buffer is taken out first.
+        let text = self.text(out, scratch)?.to_owned();
+        let result = apply(&text, steps)?.into_owned();
+        *scratch = result;
+        Some(Out::Scratch)
+    }
+
+    /// Text of the record keeps its place as long as the steps only cut it.
+    fn steps_on_text(&self, text: &'a str, steps: &'a [Step], scratch: &mut String) -> Option<Out<'a>> {
+        match steps {
+            [] => Some(Out::Text(text)),
+            [Step::Split(separator)] => Some(Out::Split(text, separator)),
+            steps => match apply(text, steps)? {
                 Cow::Borrowed(text) => Some(Out::Text(text)),
                 Cow::Owned(text) => {
                     *scratch = text;
                     Some(Out::Scratch)
                 }
-            };
+            },
         }
-        let text = self.text(out, scratch)?.to_owned();
-        let result = apply(&text, steps)?.into_owned();
-        *scratch = result;
-        Some(Out::Scratch)
     }
 
     /// A value as one text: of several values the first, of an object or list its JSON.

@@ -31,6 +31,7 @@ pub(crate) enum Kind<'a> {
 }
 
 impl<'a> Json<'a> {
+    #[inline]
     pub(crate) fn kind(self) -> Kind<'a> {
         match self {
             Json::Tape(tape, at) => match tape.get(at) {
@@ -53,6 +54,7 @@ impl<'a> Json<'a> {
     }
 
     /// Members of an object, in the order of the document.
+    #[inline]
     pub(crate) fn entries(self) -> Entries<'a> {
         match self {
             Json::Tape(tape, at) => match tape.get(at) {
@@ -107,6 +109,7 @@ impl<'a> Json<'a> {
     }
 
     /// XML made JSON: an object with `#text` counts as that text.
+    #[inline]
     pub(crate) fn unwrapped(self) -> Json<'a> {
         match self.kind() {
             Kind::Object => self.get("#text").unwrap_or(self),
@@ -115,6 +118,7 @@ impl<'a> Json<'a> {
     }
 
     /// The text of a scalar in its JSON form without quotes; numbers are written to `scratch`.
+    #[inline]
     pub(crate) fn scalar<'b>(self, scratch: &'b mut String) -> Option<&'b str>
     where
         'a: 'b,
@@ -252,6 +256,7 @@ fn write_text(text: &str, out: &mut String) {
 }
 
 /// The index of the node after the value at `at`.
+#[inline]
 fn after(tape: &[Node<'_>], at: usize) -> usize {
     match tape.get(at) {
         Some(Node::Object { count, .. } | Node::Array { count, .. }) => at + count + 1,

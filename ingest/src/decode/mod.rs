@@ -4,14 +4,16 @@
 //! payload -- parse --> tape -- recognise --> shape -- trie walk --> slots -- when --> variant -- eval --> columns
 //! ```
 //!
-//! A record costs one parse and two walks over its members: one notes which of all shapes' paths exist, the other
-//! takes the values that the shape's source kind and the loaded rules want. What nobody wants is skipped whole.
+//! A record costs one parse, and one pass that numbers its members. By number, two walks are cheap: one notes which of
+//! all shapes' paths exist, the other takes the values that the shape's source kind and the loaded rules want. What
+//! nobody wants is skipped whole.
 
 mod column;
 mod dead;
 mod eval;
 mod json;
 mod limits;
+mod names;
 mod native;
 mod parse;
 mod plan;
@@ -38,6 +40,7 @@ pub(crate) use plan::KindPlan;
 
 use crate::mapping::{MappingSet, SourceKind};
 use crate::record::Record;
+use names::Names;
 use parse::Parser;
 use plan::Wanted;
 use recognise::Recogniser;
@@ -117,6 +120,13 @@ pub struct Decoder {
     wanted: Wanted,
     limits: DecodeLimits,
     parser: Parser,
+    buffers: Buffers,
+}
+
+/// What is filled anew with every record.
+#[derive(Debug, Default)]
+struct Buffers {
+    names: Names,
     slots: Slots,
     envelope: Slots,
 }
@@ -137,8 +147,7 @@ impl Decoder {
             wanted,
             limits,
             parser: Parser::new(limits),
-            slots: Slots::default(),
-            envelope: Slots::default(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -155,17 +164,17 @@ impl Decoder {
         let choice = self.choice(hint);
         let mut run = Run::new(&self.kinds, &self.wanted, self.limits, tenant, ingest_time, hint);
         for record in records {
-            let shape = |tape: &[simd_json::Node<'_>]| match &choice {
+            let shape = |tape: &[simd_json::Node<'_>], names: &Names| match &choice {
                 Choice::Shape(shape) => Ok(*shape),
                 Choice::Any(kind) => {
                     let unknown = || DeadReason::UnknownShape {
                         kind: kind.map(|k| self.kinds[k].kind.name.to_string()),
                     };
-                    self.recogniser.shape(tape, *kind).ok_or_else(unknown)
+                    self.recogniser.shape(tape, names, *kind).ok_or_else(unknown)
                 }
                 Choice::None(name) => Err(DeadReason::UnknownKind(name.to_string())),
             };
-            run.record(record, &mut self.parser, shape, &mut self.slots, &mut self.envelope);
+            run.record(record, &mut self.parser, shape, &mut self.buffers);
         }
         run.finish()
     }

@@ -19,6 +19,8 @@ pub(crate) struct NativeBuilder {
 
 #[derive(Debug)]
 struct Column {
+    /// Length of `values`.
+    rows: usize,
     values: StringViewBuilder,
     /// Rows whose key is present without a scalar: null, object, list.
     valueless: Vec<u32>,
@@ -71,6 +73,7 @@ impl NativeBuilder {
         }
     }
 
+    #[inline]
     fn column(&mut self, id: WantedId) -> &mut Column {
         let id = usize::from(id);
         if self.columns.len() <= id {
@@ -78,6 +81,7 @@ impl NativeBuilder {
         }
         self.columns[id].get_or_insert_with(|| {
             Box::new(Column {
+                rows: 0,
                 values: StringViewBuilder::new().with_fixed_block_size(BLOCK_BYTES),
                 valueless: Vec::new(),
                 multi: BTreeMap::new(),
@@ -97,21 +101,31 @@ impl NativeBuilder {
 }
 
 impl Column {
-    #[inline]
     fn pad(&mut self, row: usize) {
-        use arrow::array::ArrayBuilder as _;
-        for _ in self.values.len()..row {
+        for _ in self.rows..row {
             self.values.append_null();
         }
+        self.rows = self.rows.max(row);
     }
 
     #[inline]
     fn push(&mut self, row: usize, text: &str) {
-        self.pad(row);
+        if self.rows < row {
+            self.pad(row);
+        }
         self.values.append_value(text);
+        self.rows += 1;
     }
 
+    #[inline]
     fn push_field(&mut self, row: usize, field: FieldId, event: &Event<'_>, scratch: &mut String) {
+        match event.values.plain_text(field) {
+            Some(text) => self.push(row, text),
+            None => self.push_any_form(row, field, event, scratch),
+        }
+    }
+
+    fn push_any_form(&mut self, row: usize, field: FieldId, event: &Event<'_>, scratch: &mut String) {
         if event.values.is_listed(field) {
             return self.push_members(row, event.values.listed(field), scratch);
         }

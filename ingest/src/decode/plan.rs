@@ -193,9 +193,17 @@ fn steps(path: &Path) -> impl Iterator<Item = &str> {
 struct VariantIndex {
     key: Option<FieldId>,
     /// By text of the key field, in lower case: variants that may hold, in order.
-    by_text: HashMap<Box<str>, SmallVec<[u16; 4]>, foldhash::fast::FixedState>,
+    by_text: HashMap<Box<str>, SmallVec<[Candidate; 4]>, foldhash::fast::FixedState>,
     /// Variants that do not compare the key field.
-    others: Vec<u16>,
+    others: Vec<Candidate>,
+}
+
+/// A variant that may hold.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    variant: u16,
+    /// A condition that the look-up has proved already.
+    proved: Option<FieldId>,
 }
 
 impl VariantIndex {
@@ -214,18 +222,22 @@ impl VariantIndex {
             index.by_text.entry(text.into()).or_default();
         }
         for i in 0..kind.variants.len() {
+            let variant = i as u16;
             match texts_of(i) {
                 Some(texts) => {
+                    // Of several alternatives each has its own texts.
+                    let proved = key.filter(|_| kind.variants[i].when.alternatives.len() == 1);
                     for text in texts {
                         let list = index.by_text.entry(text.into()).or_default();
-                        if list.last() != Some(&(i as u16)) {
-                            list.push(i as u16);
+                        if list.last().is_none_or(|last| last.variant != variant) {
+                            list.push(Candidate { variant, proved });
                         }
                     }
                 }
                 None => {
-                    index.others.push(i as u16);
-                    index.by_text.values_mut().for_each(|list| list.push(i as u16));
+                    let candidate = Candidate { variant, proved: None };
+                    index.others.push(candidate);
+                    index.by_text.values_mut().for_each(|list| list.push(candidate));
                 }
             }
         }
@@ -233,11 +245,13 @@ impl VariantIndex {
     }
 
     fn find(&self, kind: &SourceKind, values: &Values<'_>, scratch: &mut String) -> Option<usize> {
-        let holds = |i: &u16| when::holds(&kind.variants[usize::from(*i)].when, values);
+        let holds = |candidate: &&Candidate| {
+            when::holds(&kind.variants[usize::from(candidate.variant)].when, candidate.proved, values)
+        };
         // A field with several values may equal several texts: then the order of the variants decides.
         let key = match self.key {
             Some(key) if values.is_listed(key) || values.get(key).is_some_and(when::is_list) => {
-                return (0..kind.variants.len() as u16).find(|i| holds(i)).map(usize::from);
+                return kind.variants.iter().position(|variant| when::holds(&variant.when, None, values));
             }
             Some(key) => values.get(key),
             None => None,
@@ -248,7 +262,7 @@ impl VariantIndex {
         candidates
             .map_or(self.others.as_slice(), SmallVec::as_slice)
             .iter()
-            .find(|i| holds(i))
-            .map(|i| usize::from(*i))
+            .find(holds)
+            .map(|candidate| usize::from(candidate.variant))
     }
 }

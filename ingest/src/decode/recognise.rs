@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use simd_json::Node;
 use smallvec::SmallVec;
 
+use super::names::Names;
 use super::slots::{Slots, Values};
 use super::trie::Trie;
 use super::when;
@@ -77,10 +78,15 @@ impl Recogniser {
         Self { trie: paths.trie, conditions, checks, slots: Slots::default(), bits, seen: HashMap::default() }
     }
 
-    /// The shape of the record whose tape this is; `kind` limits the choice to one source kind.
-    pub(crate) fn shape(&mut self, tape: &[Node<'_>], kind: Option<usize>) -> Option<ShapeRef> {
+    /// The shape of the record whose tape and members these are; `kind` limits the choice to one source kind.
+    pub(crate) fn shape(
+        &mut self,
+        tape: &[Node<'_>],
+        names: &Names,
+        kind: Option<usize>,
+    ) -> Option<ShapeRef> {
         self.slots.reset(self.conditions);
-        self.trie.walk(tape, 0, &mut self.slots);
+        self.trie.walk_record(tape, names, &mut self.slots);
         self.bits.fill(0);
         for id in self.slots.present() {
             self.bits[usize::from(*id) / 64] |= 1 << (id % 64);

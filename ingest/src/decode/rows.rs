@@ -1,16 +1,16 @@
 //! Rows of one variant and class, on their way to a batch.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use event::{BatchBuilder, Class, ColumnType, EventBatch, RowMeta, TenantId, Time};
+use event::{BatchBuilder, Class, ColumnType, EventBatch, RowMeta, Time};
 
 use super::column;
 use super::dead::DeadReason;
 use super::eval::Event;
 use super::native::NativeBuilder;
-use super::plan::{KindPlan, Wanted};
-use crate::mapping::{Expr, Form, Number, Variant};
+use super::plan::{KindPlan, Wanted, WantedId};
+use super::when::with_int;
+use crate::mapping::{Expr, FieldId, Form, Number, Variant};
 use crate::product_alert::{self, Draft};
 use crate::record::Record;
 
@@ -38,44 +38,88 @@ pub(crate) struct Origin<'a> {
     pub(crate) raw: &'a str,
     /// Position in the envelope, if the record is one.
     pub(crate) index: Option<usize>,
-    pub(crate) tenant: &'a TenantId,
-    pub(crate) ingest_time: Time,
 }
 
 /// Rows of one variant and class.
-pub(crate) struct Group {
-    pub(crate) kind: usize,
-    pub(crate) variant: usize,
-    pub(crate) class: Class,
+pub(crate) struct Group<'a> {
+    plan: &'a KindPlan,
+    pub(crate) variant: &'a Variant,
+    /// Native fields that the variant replaces or hides.
+    replaced: &'a [(WantedId, Option<Expr>)],
+    class: Class,
     builder: BatchBuilder,
     native: NativeBuilder,
     /// One a row, where rows are product alerts.
     drafts: Vec<Draft>,
-    /// The product column, where the variant leaves it to us.
-    product: Option<usize>,
-    types: Vec<ColumnType>,
+    fills: Vec<Fill<'a>>,
 }
 
-impl Group {
+/// How a row gets the value of a column.
+struct Fill<'a> {
+    index: usize,
+    column_type: ColumnType,
+    take: Take<'a>,
+}
+
+/// Most columns are one field as it is, which needs no evaluation.
+enum Take<'a> {
+    Field(FieldId),
+    Expr(&'a Expr),
+}
+
+impl<'a> Group<'a> {
     pub(crate) fn new(
-        kind: usize,
+        plan: &'a KindPlan,
         variant: usize,
         class: Class,
         meta: Arc<RowMeta>,
-        columns: &[(usize, Expr)],
+        ingest_time: Time,
     ) -> Self {
-        let builder = BatchBuilder::new(class, meta);
-        let schema = builder.schema();
-        let product = schema.columns.iter().position(|c| c.name == "product");
-        Self {
-            kind,
-            variant,
+        let mut group = Self {
+            plan,
+            variant: &plan.kind.variants[variant],
+            replaced: &plan.replaced[variant],
             class,
-            types: schema.columns.iter().map(|c| c.column_type).collect(),
-            product: product.filter(|index| columns.iter().all(|(other, _)| other != index)),
-            builder,
+            builder: BatchBuilder::new(class, Arc::clone(&meta)),
             native: NativeBuilder::default(),
             drafts: Vec::new(),
+            fills: Vec::new(),
+        };
+        group.fill_origin(&meta, ingest_time);
+        if matches!(plan.kind.form, Form::Columns) {
+            group.plan_columns();
+        }
+        group
+    }
+
+    /// What all rows of a call share is set once.
+    fn fill_origin(&mut self, meta: &RowMeta, ingest_time: Time) {
+        self.builder.fill_time(envelope::INGEST_TIME, ingest_time);
+        self.builder.fill_text(envelope::TENANT, meta.tenant.as_str());
+        self.builder.fill_int(envelope::CLASS_UID, i64::from(self.class.uid()));
+        self.builder.fill_text(envelope::SOURCE, &meta.source);
+    }
+
+    /// Sets what the variant fixes for all rows, and notes how a row gets the rest.
+    fn plan_columns(&mut self) {
+        let (schema, variant) = (self.builder.schema(), self.variant);
+        if let Number::Fixed(id) = variant.activity_id {
+            self.builder.fill_int(envelope::ACTIVITY_ID, id);
+        }
+        if let Number::Fixed(id) = variant.severity_id {
+            self.builder.fill_int(envelope::SEVERITY_ID, id);
+        }
+        let product = schema.columns.iter().position(|c| c.name == "product");
+        if let Some(index) = product.filter(|index| variant.columns.iter().all(|(other, _)| other != index)) {
+            self.builder.fill_text(index, &variant.product);
+        }
+        for (index, expr) in &variant.columns {
+            let (index, column_type) = (*index, schema.columns[*index].column_type);
+            match (expr.constant(), expr.one_field()) {
+                (Some(text), _) if column_type == ColumnType::String => self.builder.fill_text(index, text),
+                (_, Some(field)) => self.fills.push(Fill { index, column_type, take: Take::Field(field) }),
+                _ => self.fills.push(Fill { index, column_type, take: Take::Expr(expr) }),
+            }
         }
     }
 
@@ -84,26 +128,26 @@ impl Group {
     }
 
     /// Adds a row; returns how many values did not fit their column.
-    pub(crate) fn push<'a>(
+    pub(crate) fn push<'e>(
         &mut self,
-        event: &Event<'a>,
-        plan: &'a KindPlan,
-        variant: &'a Variant,
+        event: &Event<'e>,
         time: Time,
         origin: &Origin<'_>,
         scratch: &mut String,
-    ) -> u64 {
+    ) -> u64
+    where
+        'a: 'e,
+    {
         let row = self.builder.len();
         self.set_origin(time, origin);
-        self.builder.set_text(envelope::SOURCE, &plan.kind.name);
-        let misfits = match plan.kind.form {
-            Form::Columns => self.set_columns(event, plan, variant, origin, scratch),
+        let misfits = match self.plan.kind.form {
+            Form::Columns => self.set_columns(event, origin, scratch),
             Form::Ocsf => self.set_ocsf(origin),
         };
-        self.native.push_row(row, event, &plan.wanted, &plan.replaced[self.variant], scratch);
-        self.native.push_replaced(row, event, &plan.replaced[self.variant], scratch);
+        self.native.push_row(row, event, &self.plan.wanted, self.replaced, scratch);
+        self.native.push_replaced(row, event, self.replaced, scratch);
         if self.class == Class::DETECTION_FINDING {
-            self.drafts.push(product_alert::draft(event, plan, origin.raw));
+            self.drafts.push(product_alert::draft(event, self.plan, origin.raw));
         }
         self.builder.end_row();
         misfits
@@ -112,43 +156,55 @@ impl Group {
     fn set_origin(&mut self, time: Time, origin: &Origin<'_>) {
         let builder = &mut self.builder;
         builder.set_time(envelope::TIME, time);
-        builder.set_time(envelope::INGEST_TIME, origin.ingest_time);
-        builder.set_text(envelope::TENANT, origin.tenant.as_str());
-        builder.set_int(envelope::CLASS_UID, i64::from(self.class.uid()));
         builder.set_text(envelope::TOPIC, &origin.record.topic);
         builder.set_int(envelope::PARTITION, i64::from(origin.record.partition));
         builder.set_int(envelope::OFFSET, origin.record.offset);
         builder.set_text(envelope::RAW, origin.raw);
     }
 
-    fn set_columns<'a>(
-        &mut self,
-        event: &Event<'a>,
-        plan: &'a KindPlan,
-        variant: &'a Variant,
-        origin: &Origin<'_>,
-        scratch: &mut String,
-    ) -> u64 {
-        let mut misfits = 0;
-        let (activity, activity_fits) = number(event, &variant.activity_id, scratch);
-        let (severity, severity_fits) = number(event, &variant.severity_id, scratch);
-        misfits += u64::from(!activity_fits) + u64::from(!severity_fits);
-        self.builder.set_int(envelope::ACTIVITY_ID, activity);
-        self.builder.set_int(envelope::SEVERITY_ID, severity);
-        match plan.kind.event_uid.as_ref().and_then(|expr| event.eval_text(expr, scratch)) {
+    fn set_columns<'e>(&mut self, event: &Event<'e>, origin: &Origin<'_>, scratch: &mut String) -> u64
+    where
+        'a: 'e,
+    {
+        let variant = self.variant;
+        let mut misfits = self.set_number(envelope::ACTIVITY_ID, &variant.activity_id, event, scratch)
+            + self.set_number(envelope::SEVERITY_ID, &variant.severity_id, event, scratch);
+        let uid = self.plan.kind.event_uid.as_ref().and_then(|expr| event.eval_text(expr, scratch));
+        match uid {
             Some(uid) => self.builder.set_text(envelope::EVENT_UID, uid),
             None => self.builder.set_text(envelope::EVENT_UID, derived_uid(origin, scratch)),
         }
-        for (index, expr) in &variant.columns {
-            if let Some(out) = event.eval(expr, scratch) {
-                let fits = column::set(&mut self.builder, *index, self.types[*index], out, event, scratch);
+        for Fill { index, column_type, take } in &self.fills {
+            let out = match take {
+                Take::Field(field) => event.field(*field),
+                Take::Expr(expr) => event.eval(expr, scratch),
+            };
+            if let Some(out) = out {
+                let fits = column::set(&mut self.builder, *index, *column_type, out, event, scratch);
                 misfits += u64::from(!fits);
             }
         }
-        if let Some(product) = self.product {
-            self.builder.set_text(product, &variant.product);
-        }
         misfits
+    }
+
+    /// Sets an OCSF id that the source's value decides; returns 1 where that value is no number.
+    fn set_number<'e>(
+        &mut self,
+        index: usize,
+        number: &'a Number,
+        event: &Event<'e>,
+        scratch: &mut String,
+    ) -> u64
+    where
+        'a: 'e,
+    {
+        let Number::Mapped(expr, default) = number else { return 0 };
+        let id = match event.eval_text(expr, scratch) {
+            None => Ok(*default),
+            Some(text) => text.trim().parse(),
+        };
+        self.builder.set_int(index, *id.as_ref().unwrap_or(default));
+        u64::from(id.is_err())
     }
 
     fn set_ocsf(&mut self, origin: &Origin<'_>) -> u64 {
@@ -177,23 +233,18 @@ impl Group {
     }
 }
 
-/// An OCSF id and whether the source's value fitted.
-fn number<'a>(event: &Event<'a>, number: &'a Number, scratch: &mut String) -> (i64, bool) {
-    match number {
-        Number::Fixed(n) => (*n, true),
-        Number::Mapped(expr, default) => match event.eval_text(expr, scratch) {
-            None => (*default, true),
-            Some(text) => text.trim().parse().map_or((*default, false), |n| (n, true)),
-        },
-    }
-}
-
+/// `topic/partition@offset`, and the position in an envelope.
 fn derived_uid<'s>(origin: &Origin<'_>, scratch: &'s mut String) -> &'s str {
-    scratch.clear();
     let record = origin.record;
-    let _infallible = write!(scratch, "{}/{}@{}", record.topic, record.partition, record.offset);
+    scratch.clear();
+    scratch.push_str(&record.topic);
+    scratch.push('/');
+    with_int(i64::from(record.partition), |digits| scratch.push_str(digits));
+    scratch.push('@');
+    with_int(record.offset, |digits| scratch.push_str(digits));
     if let Some(index) = origin.index {
-        let _infallible = write!(scratch, "#{index}");
+        scratch.push('#');
+        with_int(index as i64, |digits| scratch.push_str(digits));
     }
     scratch
 }

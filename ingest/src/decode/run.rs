@@ -11,13 +11,14 @@ use super::dead::{DeadLetter, DeadReason};
 use super::eval::Event;
 use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
+use super::names::Names;
 use super::parse::Parser;
 use super::plan::{KindPlan, ShapePlan, Wanted};
 use super::recognise::ShapeRef;
 use super::rows::{Group, Origin};
 use super::slots::{Slots, Values};
 use super::time::event_time;
-use super::{DecodeCounts, Decoded, SourceKindHint};
+use super::{Buffers, DecodeCounts, Decoded, SourceKindHint};
 use crate::mapping::{Form, Variant, domain_of};
 use crate::product_alert;
 use crate::record::Record;
@@ -32,7 +33,7 @@ pub(super) struct Run<'a> {
     tenant: &'a TenantId,
     ingest_time: Time,
     hint: &'a SourceKindHint,
-    groups: Vec<Group>,
+    groups: Vec<Group<'a>>,
     by_key: HashMap<GroupKey, usize, foldhash::fast::FixedState>,
     dead: Vec<DeadLetter>,
     counts: DecodeCounts,
@@ -68,19 +69,20 @@ impl<'a> Run<'a> {
         &mut self,
         record: &Record,
         parser: &mut Parser,
-        shape: impl FnOnce(&[Node<'_>]) -> Result<ShapeRef, DeadReason>,
-        slots: &mut Slots,
-        envelope: &mut Slots,
+        shape: impl FnOnce(&[Node<'_>], &Names) -> Result<ShapeRef, DeadReason>,
+        buffers: &mut Buffers,
     ) {
         self.counts.records += 1;
         self.counts.bytes += record.payload.len() as u64;
         let outcome = parser.with_tape(record, |raw, tape| {
-            let found = shape(&tape.0)?;
+            let Buffers { names, slots, envelope } = buffers;
+            names.read(&tape.0);
+            let found = shape(&tape.0, names)?;
             let plan = &self.kinds[found.kind];
             let shape = plan.shape(found.shape);
             let parsed = Parsed { record, raw, tape: &tape.0, plan, kind: found.kind, shape };
             match &shape.explode {
-                None => self.single(&parsed, slots),
+                None => self.single(&parsed, names, slots),
                 Some(_) => self.explode(&parsed, slots, envelope),
             }
         });
@@ -89,22 +91,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn single(&mut self, parsed: &Parsed<'_>, slots: &mut Slots) -> Result<(), DeadReason> {
+    fn single(
+        &mut self,
+        parsed: &Parsed<'_, 'a>,
+        names: &Names,
+        slots: &mut Slots,
+    ) -> Result<(), DeadReason> {
         slots.reset(parsed.plan.fields.len());
-        parsed.shape.event.walk(parsed.tape, 0, slots);
-        let origin = Origin {
-            record: parsed.record,
-            raw: parsed.raw,
-            index: None,
-            tenant: self.tenant,
-            ingest_time: self.ingest_time,
-        };
-        self.event(parsed, slots, &origin)
+        parsed.shape.event.walk_record(parsed.tape, names, slots);
+        self.event(parsed, slots, &Origin { record: parsed.record, raw: parsed.raw, index: None })
     }
 
     fn explode(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &Parsed<'_, 'a>,
         slots: &mut Slots,
         envelope: &mut Slots,
     ) -> Result<(), DeadReason> {
@@ -137,7 +137,7 @@ impl<'a> Run<'a> {
 
     fn member(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &Parsed<'_, 'a>,
         member: Json<'_>,
         raw: &str,
         index: usize,
@@ -153,19 +153,12 @@ impl<'a> Run<'a> {
         if let Some(field) = parsed.shape.number {
             slots.set_number(field, index);
         }
-        let origin = Origin {
-            record: parsed.record,
-            raw,
-            index: Some(index),
-            tenant: self.tenant,
-            ingest_time: self.ingest_time,
-        };
-        self.event(parsed, slots, &origin)
+        self.event(parsed, slots, &Origin { record: parsed.record, raw, index: Some(index) })
     }
 
     fn event(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &Parsed<'_, 'a>,
         slots: &mut Slots,
         origin: &Origin<'_>,
     ) -> Result<(), DeadReason> {
@@ -187,21 +180,21 @@ impl<'a> Run<'a> {
             Form::Columns => variant.class,
             Form::Ocsf => ocsf_class(parsed, &values).unwrap_or(Class::BASE_EVENT),
         };
-        let group = self.group((parsed.kind, index, class), variant);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.counts.misfits += self.groups[group].push(&event, plan, variant, time, origin, &mut scratch);
-        self.scratch = scratch;
+        let group = self.group((parsed.kind, index, class));
+        self.counts.misfits += self.groups[group].push(&event, time, origin, &mut self.scratch);
         Ok(())
     }
 
-    fn group(&mut self, key: GroupKey, variant: &Variant) -> usize {
+    fn group(&mut self, key: GroupKey) -> usize {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
         let (kind, index, class) = key;
+        let plan = &self.kinds[kind];
+        let variant = &plan.kind.variants[index];
         let mut meta = RowMeta {
             tenant: self.tenant.clone(),
-            source: Arc::clone(&self.kinds[kind].kind.name),
+            source: Arc::clone(&plan.kind.name),
             variant: Arc::clone(&variant.name),
             domain: variant.domain,
             product: Arc::clone(&variant.product),
@@ -211,7 +204,7 @@ impl<'a> Run<'a> {
             meta.domain = domain_of(logsources);
             meta.logsources = Arc::clone(logsources);
         }
-        self.groups.push(Group::new(kind, index, class, Arc::new(meta), &variant.columns));
+        self.groups.push(Group::new(plan, index, class, Arc::new(meta), self.ingest_time));
         self.by_key.insert(key, self.groups.len() - 1);
         self.groups.len() - 1
     }
@@ -233,16 +226,13 @@ impl<'a> Run<'a> {
         let mut batches: Vec<EventBatch> = Vec::new();
         let mut alerts: Vec<Alert> = Vec::new();
         for group in std::mem::take(&mut self.groups) {
-            let (kind, variant, rows) = (group.kind, group.variant, group.len());
+            let (variant, rows) = (group.variant, group.len());
             match group.finish(self.wanted, self.limits.alert_entities_max) {
                 Ok((batch, found)) => {
                     batches.push(batch);
                     alerts.extend(found);
                 }
-                Err(reason) => {
-                    let name = &self.kinds[kind].kind.variants[variant].name;
-                    self.bury_group(name, rows, &reason);
-                }
+                Err(reason) => self.bury_group(&variant.name, rows, &reason),
             }
         }
         let alerts = product_alert::merged(alerts);
@@ -268,13 +258,13 @@ impl<'a> Run<'a> {
 }
 
 /// A parsed record of known shape.
-struct Parsed<'r> {
+struct Parsed<'r, 'a> {
     record: &'r Record,
     raw: &'r str,
     tape: &'r [Node<'r>],
-    plan: &'r KindPlan,
+    plan: &'a KindPlan,
     kind: usize,
-    shape: &'r ShapePlan,
+    shape: &'a ShapePlan,
 }
 
 fn present<'a>(event: &Event<'a>, variant: &'a Variant, scratch: &mut String) -> Result<(), DeadReason> {
@@ -292,7 +282,7 @@ fn present<'a>(event: &Event<'a>, variant: &'a Variant, scratch: &mut String) ->
 }
 
 /// The class of an OCSF event, by its own `class_uid`.
-fn ocsf_class(parsed: &Parsed<'_>, values: &Values<'_>) -> Option<Class> {
+fn ocsf_class(parsed: &Parsed<'_, '_>, values: &Values<'_>) -> Option<Class> {
     let own = parsed.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
     match own.kind() {
         Kind::Int(uid) => Class::from_uid(u32::try_from(uid).ok()?),

@@ -1,11 +1,14 @@
 //! The wanted paths of a shape as a trie, walked once in the order of the document. What no path names is skipped
 //! whole, since the tape knows where a value ends.
 
+use std::cell::RefCell;
+
 use hashbrown::HashMap;
 use simd_json::Node;
 use smallvec::SmallVec;
 
 use super::json::{Json, Kind, parse_text};
+use super::names::{Member, Names};
 use super::slots::Slots;
 use crate::mapping::{FieldId, Path, strip_spaces};
 
@@ -17,6 +20,15 @@ type Children = HashMap<Box<str>, NodeId, foldhash::fast::FixedState>;
 pub(crate) struct Trie {
     nodes: Vec<TrieNode>,
     pairs: Vec<PairTable>,
+    /// By number of a name: the child of the top that it leads to, once it was looked up.
+    top: RefCell<Vec<Child>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Child {
+    Unknown,
+    Nothing,
+    Node(NodeId),
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +54,7 @@ pub(crate) struct PairTable {
 
 impl Trie {
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![TrieNode::default()], pairs: Vec::new() }
+        Self { nodes: vec![TrieNode::default()], pairs: Vec::new(), top: RefCell::default() }
     }
 
     /// Whether no path was added.
@@ -93,6 +105,39 @@ impl Trie {
     pub(crate) fn add_pairs(&mut self, node: NodeId, table: PairTable) {
         self.nodes[node].pairs.push(self.pairs.len());
         self.pairs.push(table);
+    }
+
+    /// Takes every wanted value of a record into `slots`; its members have been read into `names`.
+    pub(crate) fn walk_record(&self, tape: &[Node<'_>], names: &Names, slots: &mut Slots) {
+        if !self.nodes[0].has_names_alone() {
+            return self.walk(tape, 0, slots);
+        }
+        let mut top = self.top.borrow_mut();
+        for member in names.members() {
+            if let Some(child) = self.child_of_top(&mut top, *member, tape) {
+                self.visit(child, Json::Tape(tape, member.at), false, slots);
+            }
+        }
+    }
+
+    #[inline]
+    fn child_of_top(&self, top: &mut Vec<Child>, member: Member, tape: &[Node<'_>]) -> Option<NodeId> {
+        let known = member.name.and_then(|name| top.get(usize::from(name)).copied());
+        match known {
+            Some(Child::Node(child)) => Some(child),
+            Some(Child::Nothing) => None,
+            Some(Child::Unknown) | None => self.look_up(top, member, tape),
+        }
+    }
+
+    fn look_up(&self, top: &mut Vec<Child>, member: Member, tape: &[Node<'_>]) -> Option<NodeId> {
+        let Some(Node::String(key)) = tape.get(member.at.checked_sub(1)?) else { return None };
+        let child = self.nodes[0].child(key);
+        if let Some(name) = member.name.map(usize::from) {
+            top.resize(top.len().max(name + 1), Child::Unknown);
+            top[name] = child.map_or(Child::Nothing, Child::Node);
+        }
+        child
     }
 
     /// Takes every wanted value of the event at `at` into `slots`.
@@ -162,6 +207,11 @@ impl Trie {
 }
 
 impl TrieNode {
+    /// Whether nothing but the names of members leads on from here.
+    fn has_names_alone(&self) -> bool {
+        self.fields.is_empty() && self.pairs.is_empty() && self.any_object.is_none() && !self.json_text
+    }
+
     #[inline]
     fn child(&self, key: &str) -> Option<NodeId> {
         match self.children.get(key) {

@@ -4,10 +4,10 @@ use super::json::{Json, Kind};
 use super::slots::Values;
 use crate::mapping::{Condition, FieldId, Test, When};
 
-/// Whether an alternative holds; no alternative at all always holds.
-pub(crate) fn holds(when: &When, values: &Values<'_>) -> bool {
+/// Whether an alternative holds; no alternative at all always holds. The condition on the field `proved` is known to.
+pub(crate) fn holds(when: &When, proved: Option<FieldId>, values: &Values<'_>) -> bool {
     let all = |alternative: &Vec<(FieldId, Condition)>| {
-        alternative.iter().all(|(f, c)| condition_holds(*f, c, values))
+        alternative.iter().all(|(f, c)| proved == Some(*f) || condition_holds(*f, c, values))
     };
     when.alternatives.is_empty() || when.alternatives.iter().any(all)
 }
@@ -15,8 +15,11 @@ pub(crate) fn holds(when: &When, values: &Values<'_>) -> bool {
 fn condition_holds(field: FieldId, condition: &Condition, values: &Values<'_>) -> bool {
     match condition {
         Condition::Exists(wanted) => values.get(field).is_some() == *wanted,
-        Condition::Any(tests) if values.is_listed(field) => values.listed(field).any(|json| any(tests, json)),
-        Condition::Any(tests) => values.get(field).is_some_and(|json| any(tests, json)),
+        Condition::Any(tests) => match values.plain_text(field) {
+            Some(text) => any_text(tests, text),
+            None if values.is_listed(field) => values.listed(field).any(|json| any(tests, json)),
+            None => values.get(field).is_some_and(|json| any(tests, json)),
+        },
     }
 }
 
@@ -29,14 +32,18 @@ fn any(tests: &[Test], json: Json<'_>) -> bool {
     if is_list(json) {
         return json.members().any(|member| any(tests, member));
     }
-    let passes = |text: &str| tests.iter().any(|test| passes(test, text.trim()));
     match json.kind() {
-        Kind::Int(n) => with_int(n, passes),
-        _ => json.scalar(&mut String::new()).is_some_and(passes),
+        Kind::Int(n) => with_int(n, |digits| any_text(tests, digits)),
+        _ => json.scalar(&mut String::new()).is_some_and(|text| any_text(tests, text)),
     }
 }
 
-/// Calls `f` with the digits of a number, written on the stack: event ids are compared several times a record.
+fn any_text(tests: &[Test], text: &str) -> bool {
+    let text = text.trim();
+    tests.iter().any(|test| passes(test, text))
+}
+
+/// Calls `f` with the digits of a number, written on the stack: event ids are compared in every record.
 pub(crate) fn with_int<R>(n: i64, f: impl FnOnce(&str) -> R) -> R {
     // An i64 has at most 19 digits and a sign.
     let mut digits = [0_u8; 20];

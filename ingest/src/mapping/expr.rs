@@ -120,6 +120,27 @@ pub(crate) struct Expr {
     pub(crate) ways: Vec<Way>,
 }
 
+impl Expr {
+    /// The text that the expression has for every event.
+    pub(crate) fn constant(&self) -> Option<&str> {
+        match self.ways.as_slice() {
+            [Way { base: Base::Const(text), steps }, ..] if steps.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The field whose value the expression is, where nothing else is to it.
+    pub(crate) fn one_field(&self) -> Option<FieldId> {
+        match self.ways.as_slice() {
+            [Way { base: Base::Fields(fields), steps }] if steps.is_empty() => match fields.as_slice() {
+                [field] => Some(*field),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Value maps by name. Keys are lower case.
 pub(crate) type Maps = HashMap<String, Arc<HashMap<String, String>>>;
 

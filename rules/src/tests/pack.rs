@@ -63,7 +63,8 @@ fn activity(record: &Value) -> Option<Value> {
     fields["eventType"] = event["type"].clone();
     fields["application"] = record["id"]["applicationName"].clone();
     for parameter in event["parameters"].as_array().into_iter().flatten() {
-        let value = ["value", "intValue", "boolValue", "multiValue"].iter().find_map(|key| parameter.get(key));
+        let value =
+            ["value", "intValue", "boolValue", "multiValue"].iter().find_map(|key| parameter.get(key));
         fields[parameter["name"].as_str()?] = value.cloned().unwrap_or_default();
     }
     Some(fields)

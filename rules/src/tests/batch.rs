@@ -40,7 +40,7 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
     }
     let mut native = NativeFields::default();
     for name in wanted {
-        let found: Vec<Option<&Value>> = events.iter().map(|e| lookup(e, name)).collect();
+        let found: Vec<Option<Value>> = events.iter().map(|e| lookup(e, name)).collect();
         if found.iter().any(Option::is_some) {
             native.insert(Arc::clone(name), native_column(&found));
         }
@@ -48,23 +48,39 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
     builder.finish(native, &[]).unwrap()
 }
 
-/// A literal key, with or without spaces in it, else a dotted path.
-fn lookup<'a>(event: &'a Value, name: &str) -> Option<&'a Value> {
-    let object = event.as_object()?;
-    let squeezed = || object.iter().find(|(key, _)| key.replace(' ', "") == name).map(|(_, v)| v);
-    object.get(name).or_else(squeezed).or_else(|| {
-        let (head, rest) = name.split_once('.')?;
-        lookup(object.get(head)?, rest)
-    })
+/// A literal key, with or without spaces in it, else a dotted path; below a list, of any member.
+fn lookup(event: &Value, name: &str) -> Option<Value> {
+    match event {
+        Value::Array(members) => {
+            let below = members.iter().filter_map(|member| lookup(member, name));
+            let found: Vec<Value> = below.flat_map(members_of).collect();
+            (!found.is_empty()).then(|| Value::Array(found))
+        }
+        Value::Object(object) => {
+            let squeezed = || object.iter().find(|(key, _)| key.replace(' ', "") == name).map(|(_, v)| v);
+            object.get(name).or_else(squeezed).cloned().or_else(|| {
+                let (head, rest) = name.split_once('.')?;
+                lookup(object.get(head)?, rest)
+            })
+        }
+        _ => None,
+    }
 }
 
-fn native_column(found: &[Option<&Value>]) -> NativeColumn {
+fn members_of(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(members) => members,
+        other => vec![other],
+    }
+}
+
+fn native_column(found: &[Option<Value>]) -> NativeColumn {
     let multi = found.iter().enumerate().filter_map(|(row, value)| {
-        let members = value.and_then(Value::as_array)?;
+        let members = value.as_ref()?.as_array()?;
         Some((row as u32, members.iter().filter_map(text).collect()))
     });
     NativeColumn {
-        values: found.iter().map(|value| value.and_then(text)).collect::<StringViewArray>(),
+        values: found.iter().map(|value| value.as_ref().and_then(text)).collect::<StringViewArray>(),
         present: Some(found.iter().map(|value| Some(value.is_some())).collect::<BooleanArray>()),
         multi: multi.collect::<BTreeMap<u32, Vec<String>>>(),
     }

@@ -26,10 +26,12 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     note_rules(&report);
     let (response_rules, _) = rule_loading::load_response(true, &[])?;
     let topics = Topics::all(hint, TenantId::new(args.tenant.as_str()));
-    let detector = Detector::new(mappings, Arc::new(rules), topics, DecodeLimits::default());
+    let rules = Arc::new(rules);
+    let detector = Detector::new(mappings, Arc::clone(&rules), topics, DecodeLimits::default());
     let source = FileSource::open(&args.input.files, FileOptions::default())?;
     let stores = Stores::open(&args.data_dir).await?;
     let options = PipelineOptions {
+        rules,
         parameters: Parameters::builtin()?,
         response_rules,
         // Offline nothing is executed: what would be done is recorded, waiting for a person.

@@ -202,6 +202,7 @@ async fn sources(
 
 fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
     PipelineOptions {
+        rules: content.rules,
         parameters: content.parameters,
         response_rules: content.response_rules,
         policy: content.policy,

@@ -19,7 +19,8 @@ fn portions(events: u64) -> Vec<(Vec<EventBatch>, Vec<Alert>)> {
     let time = Time::from_secs(1_800_000_000);
     let portion = |chunk| {
         let decoded = decoder.decode(chunk, &SourceKindHint::Auto, &TenantId::default(), time);
-        let alerts = decoded.batches.iter().flat_map(|b| rules.evaluate(b)).chain(decoded.alerts).collect();
+        let alerts =
+            decoded.batches.iter().flat_map(|b| rules.evaluate(b).alerts).chain(decoded.alerts).collect();
         (decoded.batches, alerts)
     };
     corpus.records.chunks(4_096).map(portion).collect()

@@ -58,6 +58,13 @@ impl Correlator {
         }
     }
 
+    /// Takes an alert back that its source found not to stand; `in_place` stands instead. What is sealed stays.
+    /// The incident loses the alert at the next [`Correlator::advance`]; one that loses its last leads on to the
+    /// incident of `in_place`, else it is closed.
+    pub fn withdraw(&mut self, tenant: &TenantId, alert: &AlertId, in_place: Option<AlertId>) {
+        self.shard(tenant).withdraw(alert, in_place);
+    }
+
     /// Moves event time on, and says what is new since the last call. Alerts after the watermark count too, but
     /// their incidents are not sealed: what still arrives may change them.
     pub fn advance(&mut self, watermark: Watermark) -> Vec<IncidentDelta> {

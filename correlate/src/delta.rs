@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use event::{AlertId, Incident, IncidentDelta, IncidentId};
+use event::{AlertId, Incident, IncidentDelta, IncidentId, IncidentStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::sorted;
@@ -19,6 +19,9 @@ pub(crate) struct Ledger {
     redirects: BTreeMap<IncidentId, (AlertId, IncidentId)>,
     #[serde(with = "sorted")]
     redirected_root: HashMap<AlertId, IncidentId>,
+    /// Incidents that lost a withdrawn alert since the last telling, and the alert that stands in its place.
+    #[serde(default)]
+    withdrawn: BTreeMap<IncidentId, Option<AlertId>>,
 }
 
 impl Ledger {
@@ -40,11 +43,20 @@ impl Ledger {
         self.incidents.len()
     }
 
+    /// An alert is no longer; `in_place` stands instead.
+    pub(crate) fn withdraw(&mut self, alert: &AlertId, in_place: Option<AlertId>) {
+        if let Some(home) = self.home.remove(alert) {
+            self.withdrawn.insert(home, in_place);
+        }
+    }
+
     /// Takes in the present state of some incidents, complete in the sense that every alert of an incident they
     /// changed is in one of them, and says what is new.
     pub(crate) fn tell(&mut self, present: Vec<Incident>) -> Vec<IncidentDelta> {
-        let former: BTreeSet<IncidentId> =
+        let mut former: BTreeSet<IncidentId> =
             present.iter().flat_map(|i| i.alerts.iter().filter_map(|a| self.home.get(a).cloned())).collect();
+        let withdrawn = std::mem::take(&mut self.withdrawn);
+        former.extend(withdrawn.keys().cloned());
         let living: BTreeSet<IncidentId> = present.iter().map(|i| i.id.clone()).collect();
         let mut deltas = Vec::new();
         let mut told: HashMap<IncidentId, Arc<Incident>> = HashMap::new();
@@ -56,7 +68,8 @@ impl Ledger {
             }
         }
         for gone in former.difference(&living) {
-            deltas.extend(self.redirect(gone));
+            let in_place = withdrawn.get(gone).and_then(Option::as_ref);
+            deltas.extend(self.redirect(gone, in_place).or_else(|| self.close_empty(gone)));
         }
         deltas.extend(self.move_redirects(&told));
         deltas
@@ -102,14 +115,34 @@ impl Ledger {
         is_split.then(|| first.clone())
     }
 
-    fn redirect(&mut self, gone: &IncidentId) -> Option<IncidentDelta> {
-        let before = self.incidents.remove(gone)?;
-        let root = before.alerts.first()?.clone();
+    /// Leads from an incident that is no longer to the one that has its first alert that still is, or what stands in
+    /// the place of those withdrawn.
+    fn redirect(&mut self, gone: &IncidentId, in_place: Option<&AlertId>) -> Option<IncidentDelta> {
+        let alerts = self.incidents.get(gone)?.alerts.iter().chain(in_place);
+        let moved = |alert: &&AlertId| self.home.get(*alert).is_some_and(|home| home != gone);
+        let root = alerts.into_iter().find(moved)?.clone();
         let survivor = self.home.get(&root)?.clone();
         let incident = Arc::clone(self.incidents.get(&survivor)?);
+        self.incidents.remove(gone);
         self.redirects.insert(gone.clone(), (root.clone(), survivor));
         self.redirected_root.insert(root, gone.clone());
         Some(IncidentDelta::Merged { from: gone.clone(), incident })
+    }
+
+    /// An incident whose every alert was withdrawn, with nothing in their place: it stays, closed and empty.
+    fn close_empty(&mut self, gone: &IncidentId) -> Option<IncidentDelta> {
+        let before = self.incidents.remove(gone)?;
+        let incident = Incident {
+            version: before.version + 1,
+            status: IncidentStatus::Closed,
+            summary: "Every alert of this incident was withdrawn: earlier events that came later changed what fired."
+                .to_owned(),
+            alerts: Vec::new(),
+            joins: Vec::new(),
+            sealed: true,
+            ..Incident::clone(&before)
+        };
+        Some(IncidentDelta::Updated { incident: Arc::new(incident), added: Vec::new() })
     }
 
     /// Redirects stay one hop: when the survivor moved on, so do they.

@@ -121,6 +121,17 @@ impl Shard {
         self.take_in(alert, file);
     }
 
+    pub(crate) fn withdraw(&mut self, alert: &AlertId, in_place: Option<AlertId>) {
+        let Some(time) = self.known.get(alert).copied().filter(|time| *time > self.watermark) else { return };
+        if let Some(node) = self.nodes.get(alert).copied() {
+            self.take_back_to(node);
+        }
+        self.waiting.remove(&(time, alert.clone()));
+        self.known.remove(alert);
+        self.counts.alerts_withdrawn_total += 1;
+        self.ledger.withdraw(alert, in_place);
+    }
+
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
     pub(crate) fn advance(&mut self, watermark: Watermark, file: &File) -> Vec<IncidentDelta> {
         self.watermark = self.watermark.max(watermark.0);
@@ -323,6 +334,7 @@ impl Shard {
         stats.alerts_duplicate_total += counts.alerts_duplicate_total;
         stats.alerts_revised_total += counts.alerts_revised_total;
         stats.alerts_late_total += counts.alerts_late_total;
+        stats.alerts_withdrawn_total += counts.alerts_withdrawn_total;
         stats.alerts_folded_total += board.counts.folded;
         stats.alerts_retired_early_total += counts.alerts_retired_early_total;
         stats.entities_dropped_total += board.counts.entities_dropped;

@@ -13,6 +13,9 @@ pub struct Stats {
     pub alerts_revised_total: u64,
     /// Alerts older than the watermark when they came: correlated, but outside the promise of one result.
     pub alerts_late_total: u64,
+    /// Alerts taken back by their source before they were sealed.
+    #[serde(default)]
+    pub alerts_withdrawn_total: u64,
     /// Alerts that repeat a rule on the same device and user within the episode gap.
     pub alerts_folded_total: u64,
     /// Alerts that left memory before their horizon because of the limit.

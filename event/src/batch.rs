@@ -288,7 +288,8 @@ impl EntityColumn {
     }
 
     pub(crate) fn finish(self, values: &[Arc<str>]) -> Result<ArrayRef, ArrowError> {
-        let texts = |numbers: Vec<u32>, names: StringViewArray| take(&names, &UInt32Array::from(numbers), None);
+        let texts =
+            |numbers: Vec<u32>, names: StringViewArray| take(&names, &UInt32Array::from(numbers), None);
         let columns = vec![
             texts(self.types, StringViewArray::from_iter_values(EntityType::ALL.iter().map(|t| t.as_str())))?,
             texts(self.roles, StringViewArray::from_iter_values(Role::ALL.iter().map(|r| r.as_str())))?,

@@ -29,7 +29,10 @@ pub struct BatchBuilder {
 }
 
 /// What a column of the batch has so far.
-#[allow(clippy::large_enum_variant, reason = "a slot is written once a row: a box would be one step more each time")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a slot is written once a row: a box would be one step more each time"
+)]
 #[derive(Debug)]
 enum Slot {
     Empty,

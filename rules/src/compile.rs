@@ -98,7 +98,7 @@ fn selector(
 }
 
 /// Identifiers that begin with `_` are hidden from `them`, and from patterns that do not begin with `_`.
-fn is_selected(pattern: &SelectorPattern, name: &str) -> bool {
+pub(crate) fn is_selected(pattern: &SelectorPattern, name: &str) -> bool {
     match pattern {
         SelectorPattern::Them => !name.starts_with('_'),
         SelectorPattern::Pattern(p) => {

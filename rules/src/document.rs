@@ -6,9 +6,11 @@
 //! - a value that is a map or a list within a list is refused: the parser would turn it into its debug text;
 //! - keys that are no text are refused: the parser would read them as keywords;
 //! - condition operators in upper case are lowered: the grammar of the parser knows only lower case;
-//! - kinds that are not evaluated (correlations, filters) are reported as such.
+//! - keys of correlations and filters that nobody reads are refused: a typing mistake there would widen the rule.
 
-use rsigma_parser::{SigmaParserError, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{
+    CorrelationRule, FilterRule, SigmaCollection, SigmaParserError, SigmaRule, parse_sigma_yaml,
+};
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::error::RuleError;
@@ -25,6 +27,8 @@ pub(crate) struct Document {
 #[derive(Default)]
 pub(crate) struct Parsed {
     pub(crate) rules: Vec<SigmaRule>,
+    pub(crate) correlations: Vec<CorrelationRule>,
+    pub(crate) filters: Vec<FilterRule>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -92,27 +96,27 @@ fn name_of(map: &Mapping) -> String {
 }
 
 fn read_map(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
-    if map.contains_key("correlation") {
-        return Err(RuleError::NotYetSupported("correlation rules"));
+    if let Some(correlation) = map.get("correlation") {
+        return read_correlation(text, correlation);
     }
-    if map.contains_key("filter") {
-        return Err(RuleError::NotYetSupported("filters"));
-    }
+    let is_filter = map.contains_key("filter");
     if !map.contains_key("logsource") {
         return Err(RuleError::Document("required key `logsource` is missing".to_owned()));
     }
-    let detection = map.get("detection").and_then(Value::as_mapping);
+    let section = if is_filter { "filter" } else { "detection" };
+    let detection = map.get(section).and_then(Value::as_mapping);
     let detection =
-        detection.ok_or_else(|| RuleError::Document("required map `detection` is missing".to_owned()))?;
+        detection.ok_or_else(|| RuleError::Document(format!("required map `{section}` is missing")))?;
     for (key, value) in detection {
         match key.as_str() {
             Some("condition") => check_condition(value)?,
             Some("timeframe") => {}
+            Some("rules") if is_filter => check_names("filter: `rules`", value)?,
             Some(_) => check_detection(value, Level::Detection)?,
             None => return Err(RuleError::Document(format!("detection key {key:?} is no text"))),
         }
     }
-    let parsed = match lower_operators(map) {
+    let parsed = match lower_operators(map, section) {
         Some(lowered) => {
             parse(&serde_yaml_ng::to_string(&lowered).map_err(|e| RuleError::Yaml(e.to_string()))?)
         }
@@ -125,6 +129,58 @@ fn read_map(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
         }
         other => other,
     })
+}
+
+/// Keys of `correlation`.
+const CORRELATION_KEYS: [&str; 9] =
+    ["type", "rules", "group-by", "timespan", "timeframe", "condition", "aliases", "generate", "window"];
+
+/// Keys of the map `condition` of a correlation.
+const COMPARISON_KEYS: [&str; 8] = ["gt", "gte", "lt", "lte", "eq", "neq", "field", "percentile"];
+
+fn read_correlation(text: &str, correlation: &Value) -> Result<Parsed, RuleError> {
+    let problem = |what: String| Err(RuleError::Document(format!("correlation: {what}")));
+    let Some(map) = correlation.as_mapping() else { return problem("is no map".to_owned()) };
+    known_keys("correlation", map, &CORRELATION_KEYS)?;
+    for name in ["rules", "group-by"] {
+        map.get(name).map_or(Ok(()), |value| check_names(&format!("correlation: `{name}`"), value))?;
+    }
+    match map.get("condition") {
+        Some(Value::Mapping(condition)) => known_keys("correlation condition", condition, &COMPARISON_KEYS)?,
+        Some(condition) => check_condition(condition)?,
+        None => {}
+    }
+    for (alias, fields) in map.get("aliases").and_then(Value::as_mapping).into_iter().flatten() {
+        let is_sound = |fields: &Mapping| fields.iter().all(|(k, v)| k.is_string() && v.is_string());
+        if !alias.is_string() || !fields.as_mapping().is_some_and(is_sound) {
+            return problem(format!("alias {alias:?} is no map of rule names to field names"));
+        }
+    }
+    parse(text)
+}
+
+fn known_keys(place: &str, map: &Mapping, known: &[&str]) -> Result<(), RuleError> {
+    match map.keys().find(|key| !key.as_str().is_some_and(|key| known.contains(&key))) {
+        Some(key) => {
+            let key = key.as_str().map_or_else(|| format!("{key:?}"), str::to_owned);
+            Err(RuleError::Document(format!("{place}: unknown key `{key}` (known: {})", known.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A name or a list of names; the parser would skip what is no text.
+fn check_names(place: &str, value: &Value) -> Result<(), RuleError> {
+    let sound = match value {
+        Value::String(_) => true,
+        Value::Sequence(members) => members.iter().all(Value::is_string),
+        _ => false,
+    };
+    if sound {
+        Ok(())
+    } else {
+        Err(RuleError::Document(format!("{place} must be a name or a list of names")))
+    }
 }
 
 /// The key of a detection that has this modifier, which the parser's error does not tell.
@@ -197,10 +253,10 @@ fn check_detection(value: &Value, level: Level) -> Result<(), RuleError> {
 }
 
 /// The document with the operators of its conditions in lower case; `None` where they are so already.
-fn lower_operators(map: &Mapping) -> Option<Mapping> {
-    let names: Vec<&str> = map.get("detection")?.as_mapping()?.keys().filter_map(Value::as_str).collect();
+fn lower_operators(map: &Mapping, section: &str) -> Option<Mapping> {
+    let names: Vec<&str> = map.get(section)?.as_mapping()?.keys().filter_map(Value::as_str).collect();
     let mut lowered = map.clone();
-    let condition = lowered.get_mut("detection")?.get_mut("condition")?;
+    let condition = lowered.get_mut(section)?.get_mut("condition")?;
     let texts = match condition {
         Value::Sequence(list) => list.as_mut_slice(),
         single => std::slice::from_mut(single),
@@ -238,10 +294,11 @@ fn with_lower_operators(text: &str, names: &[&str]) -> Option<String> {
 
 fn parse(text: &str) -> Result<Parsed, RuleError> {
     let collection = parse_sigma_yaml(text).map_err(|e| parser_error(&e))?;
-    if collection.rules.is_empty() {
+    if collection.is_empty() {
         return Err(message_error(collection.errors.into_iter().next()));
     }
-    Ok(Parsed { rules: collection.rules, warnings: collection.errors })
+    let SigmaCollection { rules, correlations, filters, errors } = collection;
+    Ok(Parsed { rules, correlations, filters, warnings: errors })
 }
 
 /// A file with actions: its parts cannot be told apart, so what it rejects it rejects as a whole.
@@ -253,9 +310,9 @@ fn parse_whole(text: &str) -> Result<Parsed, RuleError> {
         }
     }
     let parsed = parse(text)?;
-    match parsed.warnings.into_iter().next() {
-        Some(first) => Err(message_error(Some(first))),
-        None => Ok(Parsed { rules: parsed.rules, warnings: Vec::new() }),
+    match parsed.warnings.first() {
+        Some(first) => Err(message_error(Some(first.clone()))),
+        None => Ok(parsed),
     }
 }
 

@@ -39,7 +39,9 @@
 //! - **fieldref**: both fields must have a value; without case unless `cased`.
 //! - **Keywords** search every string, number and boolean of the raw record, not its keys; each value by itself, so that `'|all'` may be satisfied by different ones.
 //! - **Conditions**: operators also in upper case; `N of` means at least N; a selector that selects nothing is an error.
-//! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3, correlations and filters (not yet supported).
+//! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3.
+//! - **Filters**: the rule's condition and the filter's must hold; a filter applies to rules that it names and whose logsource has all keys of its own, never to correlations.
+//! - **Correlations**: see the module `correlation`.
 //! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context.
 //! - Two rules of one id: the first is kept.
 
@@ -47,11 +49,13 @@ mod alert;
 mod atom;
 mod column;
 mod compile;
+mod correlation;
 mod document;
 mod error;
 mod evaluate;
 mod explain;
 mod field;
+mod filter;
 mod fold;
 mod item;
 mod keywords;
@@ -73,8 +77,9 @@ mod time_part;
 #[cfg(test)]
 mod tests;
 
+pub use correlation::{CorrelationChange, GROUPS_MAX, Observation, SnapshotError, WindowCounts, Windows};
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use report::{LoadReport, Rejected};
 pub use rule::RuleInfo;
-pub use set::{RuleIndex, RuleSet};
+pub use set::{Evaluated, RuleIndex, RuleSet};

@@ -8,8 +8,10 @@ use crate::error::RuleError;
 /// The outcome of loading: every document is counted here, loaded or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Rules that were loaded.
+    /// Detection and correlation rules that were loaded.
     pub loaded: usize,
+    /// Filters that were loaded.
+    pub filters: usize,
     /// Documents that were not, in the order of the files.
     pub rejected: Vec<Rejected>,
     /// Oddities of loaded rules, which do not change what they match: file, rule, what is odd.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use event::{AttackTag, Logsource, RuleRef, Severity};
-use rsigma_parser::{LogSource, SigmaRule, Status};
+use rsigma_parser::{CorrelationRule, Level, LogSource, SigmaRule, Status};
 
 use crate::atom::{AtomId, Atoms};
 use crate::compile;
 use crate::error::RuleError;
+use crate::filter::Filter;
 use crate::node::Node;
 
 /// What a loaded rule says about itself.
@@ -46,61 +47,89 @@ pub(crate) struct CompiledRule {
 }
 
 impl CompiledRule {
-    /// Compiles a parsed rule, which will be known by `id`.
+    /// Compiles a parsed rule, with the filters that apply to it.
     ///
     /// # Errors
     /// Why it must be rejected.
     pub(crate) fn new(
-        id: Arc<str>,
-        file: &str,
+        info: RuleInfo,
         rule: &SigmaRule,
+        filters: &[Filter],
         atoms: &mut Atoms,
     ) -> Result<Self, RuleError> {
-        let tree = compile::compile(&rule.detection, atoms)?;
+        let mut parts = vec![compile::compile(&rule.detection, atoms)?];
+        parts.extend(filters.iter().filter(|f| f.applies_to(&info, rule)).map(Filter::part));
+        let tree = Node::and(parts);
         let program = tree.optimised(atoms);
         let triggers = program.triggers(atoms);
-        Ok(Self { info: info(id, file, rule), tree, program, triggers })
+        Ok(Self { info, tree, program, triggers })
     }
 }
 
 /// The id of a rule: its own, else one derived from file, title and `ordinal` (how many rules of that title
 /// stand before it in the file), which stays as long as these do.
-pub(crate) fn id_of(file: &str, ordinal: usize, rule: &SigmaRule) -> Arc<str> {
-    match rule.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+pub(crate) fn id_of(file: &str, ordinal: usize, id: Option<&str>, title: &str) -> Arc<str> {
+    match id.map(str::trim).filter(|id| !id.is_empty()) {
         Some(id) => id.to_ascii_lowercase().into(),
         None => {
             let mut hasher = blake3::Hasher::new();
             hasher.update(&(file.len() as u64).to_le_bytes());
             hasher.update(&(ordinal as u64).to_le_bytes());
-            hasher.update(file.as_bytes()).update(rule.title.as_bytes());
+            hasher.update(file.as_bytes()).update(title.as_bytes());
             format!("r-{}", &hasher.finalize().to_hex()[..24]).into()
         }
     }
 }
 
-fn info(id: Arc<str>, file: &str, rule: &SigmaRule) -> RuleInfo {
-    let mut attack: Vec<AttackTag> =
-        rule.tags.iter().filter(|t| t.starts_with("attack.")).filter_map(|t| AttackTag::parse(t)).collect();
-    attack.sort_unstable();
-    attack.dedup();
-    RuleInfo {
-        reference: RuleRef {
-            id,
-            title: rule.title.as_str().into(),
-            author: rule.author.as_deref().map(Into::into),
-        },
-        file: file.into(),
-        severity: rule.level.and_then(|l| Severity::from_name(l.as_str())).unwrap_or(Severity::Medium),
-        logsource: logsource(&rule.logsource),
-        attack,
-        status: rule.status.map(status_name),
-        description: rule.description.as_deref().map(|d| d.trim().into()),
-        references: rule.references.clone(),
-        falsepositives: rule.falsepositives.clone(),
+impl RuleInfo {
+    /// What a detection rule says about itself; it will be known by `id`.
+    pub(crate) fn of_rule(id: Arc<str>, file: &str, rule: &SigmaRule) -> Self {
+        Self {
+            reference: reference(id, &rule.title, rule.author.as_deref()),
+            file: file.into(),
+            severity: severity(rule.level),
+            logsource: logsource(&rule.logsource),
+            attack: attack(&rule.tags),
+            status: rule.status.map(status_name),
+            description: rule.description.as_deref().map(|d| d.trim().into()),
+            references: rule.references.clone(),
+            falsepositives: rule.falsepositives.clone(),
+        }
+    }
+
+    /// What a correlation rule says about itself.
+    pub(crate) fn of_correlation(id: Arc<str>, file: &str, rule: &CorrelationRule) -> Self {
+        Self {
+            reference: reference(id, &rule.title, rule.author.as_deref()),
+            file: file.into(),
+            severity: severity(rule.level),
+            logsource: Logsource::default(),
+            attack: attack(&rule.tags),
+            status: rule.status.map(status_name),
+            description: rule.description.as_deref().map(|d| d.trim().into()),
+            references: rule.references.clone(),
+            falsepositives: rule.falsepositives.clone(),
+        }
     }
 }
 
-fn logsource(source: &LogSource) -> Logsource {
+fn reference(id: Arc<str>, title: &str, author: Option<&str>) -> RuleRef {
+    RuleRef { id, title: title.into(), author: author.map(Into::into) }
+}
+
+fn severity(level: Option<Level>) -> Severity {
+    level.and_then(|l| Severity::from_name(l.as_str())).unwrap_or(Severity::Medium)
+}
+
+fn attack(tags: &[String]) -> Vec<AttackTag> {
+    let mut attack: Vec<AttackTag> =
+        tags.iter().filter(|t| t.starts_with("attack.")).filter_map(|t| AttackTag::parse(t)).collect();
+    attack.sort_unstable();
+    attack.dedup();
+    attack
+}
+
+pub(crate) fn logsource(source: &LogSource) -> Logsource {
     let key = |value: &Option<String>| value.as_deref().map(|v| v.trim().to_ascii_lowercase().into());
     Logsource {
         product: key(&source.product),

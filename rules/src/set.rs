@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{Alert, EventBatch, Logsource};
 use hashbrown::HashMap;
-use rsigma_parser::SigmaRule;
+use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
 use crate::alert;
 use crate::atom::{Atoms, Field, FieldId};
+use crate::correlation::{Correlations, Names, Observation, Observer, Pending, Source, resolve};
 use crate::document;
 use crate::error::RuleError;
 use crate::evaluate;
+use crate::filter::Filter;
 use crate::plan::Plan;
 use crate::predicate::Predicate;
 use crate::report::{LoadReport, Rejected};
@@ -26,6 +28,7 @@ pub struct RuleIndex(pub(crate) u32);
 pub struct RuleSet {
     pub(crate) rules: Vec<CompiledRule>,
     pub(crate) atoms: Atoms,
+    pub(crate) correlations: Correlations,
     version: String,
     /// Plans by set of logsources, each made when the first batch with it comes. The sets are those of the
     /// mapping variants, a few dozen; the lock is held for a lookup, or for the making of one plan.
@@ -50,8 +53,8 @@ impl RuleSet {
             }
         }
         let version = version_of(hashes);
-        let Loader { rules, atoms, report, .. } = loader;
-        (RuleSet { rules, atoms, version, plans: Mutex::default() }, report)
+        let (rules, atoms, correlations, report) = loader.finish();
+        (RuleSet { rules, atoms, correlations, version, plans: Mutex::default() }, report)
     }
 
     /// The packs that are part of the program: `rules/packs/`.
@@ -91,6 +94,11 @@ impl RuleSet {
                 }
             });
         }
+        for member in self.correlations.definitions.iter().flat_map(|d| &d.members) {
+            if let Source::Rule(_) = member.source {
+                member.keys.iter().chain(&member.values).for_each(|field| add(*field));
+            }
+        }
         names
     }
 
@@ -106,10 +114,22 @@ impl RuleSet {
         found.into_iter().map(|(rule, row)| (RuleIndex(rule), row)).collect()
     }
 
-    /// An alert for each match, in the order of [`RuleSet::matches`].
-    pub fn evaluate(&self, batch: &EventBatch) -> Vec<Alert> {
-        let matches = self.matches(batch);
-        matches.into_iter().map(|(rule, row)| alert::build(self, rule, batch, row)).collect()
+    /// An alert for each match, in the order of [`RuleSet::matches`], and what correlations are told of the matches.
+    pub fn evaluate(&self, batch: &EventBatch) -> Evaluated {
+        let mut evaluated = Evaluated::default();
+        let mut observer = Observer::new(self, batch);
+        for (rule, row) in self.matches(batch) {
+            observer.observe(rule.0, row, &mut evaluated.observations);
+            if !self.correlations.is_silent(Source::Rule(rule.0)) {
+                evaluated.alerts.push(alert::build(self, rule, batch, row));
+            }
+        }
+        evaluated
+    }
+
+    /// Every correlation rule, each after those that it watches.
+    pub fn correlations(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
+        self.correlations.definitions.iter().map(|definition| &definition.info)
     }
 
     fn plan(&self, logsources: &Arc<[Logsource]>) -> Arc<Plan> {
@@ -124,6 +144,15 @@ impl RuleSet {
     }
 }
 
+/// What a batch gave.
+#[derive(Debug, Default)]
+pub struct Evaluated {
+    /// Alerts of detection rules.
+    pub alerts: Vec<Alert>,
+    /// For [`Windows::observe`](crate::Windows::observe).
+    pub observations: Vec<Observation>,
+}
+
 /// SigmaHQ has 7 MB. The automata of a set stay within their state numbers (see [`crate::scan`]).
 const SET_BYTES_MAX: usize = 64 << 20;
 
@@ -133,12 +162,14 @@ fn version_of(mut hashes: Vec<[u8; 32]>) -> String {
     hash.to_hex()[..16].to_owned()
 }
 
-/// A rule set under construction.
+/// A rule set under construction: documents are read first, since filters and correlations may stand anywhere.
 #[derive(Default)]
 struct Loader {
-    rules: Vec<CompiledRule>,
-    atoms: Atoms,
-    ids: HashMap<Arc<str>, usize>,
+    rules: Vec<(RuleInfo, SigmaRule)>,
+    filters: Vec<(String, FilterRule)>,
+    correlations: Vec<Pending>,
+    /// The file of each id taken.
+    ids: HashMap<Arc<str>, Arc<str>>,
     report: LoadReport,
     bytes: usize,
 }
@@ -151,33 +182,99 @@ impl Loader {
                 Ok(parsed) => {
                     let warn = |w: String| (file.to_owned(), document.name.clone(), w);
                     self.report.warnings.extend(parsed.warnings.into_iter().map(warn));
-                    for rule in &parsed.rules {
-                        let ordinal = titles.entry(rule.title.clone()).or_default();
-                        self.load_rule(file, id_of(file, *ordinal, rule), rule);
-                        *ordinal += 1;
-                    }
+                    self.take(file, &mut titles, parsed.rules, parsed.correlations);
+                    self.filters.extend(parsed.filters.into_iter().map(|f| (file.to_owned(), f)));
                 }
                 Err(reason) => self.reject(file, document.name, reason),
             }
         }
     }
 
-    fn load_rule(&mut self, file: &str, id: Arc<str>, rule: &SigmaRule) {
-        let loaded = match self.ids.get(&id) {
-            Some(first) => {
-                let first = self.rules[*first].info.file.to_string();
-                Err(RuleError::DuplicateId { id: id.to_string(), first })
-            }
-            None => CompiledRule::new(Arc::clone(&id), file, rule, &mut self.atoms),
+    fn take(
+        &mut self,
+        file: &str,
+        titles: &mut HashMap<String, usize>,
+        rules: Vec<SigmaRule>,
+        correlations: Vec<CorrelationRule>,
+    ) {
+        let mut id = |id: Option<&str>, title: &str| {
+            let ordinal = titles.entry(title.to_owned()).or_default();
+            *ordinal += 1;
+            id_of(file, *ordinal - 1, id, title)
         };
-        match loaded {
-            Ok(compiled) => {
-                self.ids.insert(id, self.rules.len());
-                self.rules.push(compiled);
-                self.report.loaded += 1;
+        for rule in rules {
+            let info = RuleInfo::of_rule(id(rule.id.as_deref(), &rule.title), file, &rule);
+            if self.is_new(&info) {
+                self.rules.push((info, rule));
             }
-            Err(reason) => self.reject(file, rule.title.clone(), reason),
         }
+        for rule in correlations {
+            let info = RuleInfo::of_correlation(id(rule.id.as_deref(), &rule.title), file, &rule);
+            if self.is_new(&info) {
+                self.correlations.push(Pending { info, rule });
+            }
+        }
+    }
+
+    /// Of several documents with one id the first is taken.
+    fn is_new(&mut self, info: &RuleInfo) -> bool {
+        let id = &info.reference.id;
+        if let Some(first) = self.ids.get(id) {
+            let reason = RuleError::DuplicateId { id: id.to_string(), first: first.to_string() };
+            self.reject_rule(info, reason);
+            return false;
+        }
+        self.ids.insert(Arc::clone(id), Arc::clone(&info.file));
+        true
+    }
+
+    fn finish(mut self) -> (Vec<CompiledRule>, Atoms, Correlations, LoadReport) {
+        let mut atoms = Atoms::default();
+        let filters = self.compile_filters(&mut atoms);
+        let (mut rules, mut names) = (Vec::new(), Names::new());
+        for (info, rule) in std::mem::take(&mut self.rules) {
+            match CompiledRule::new(info.clone(), &rule, &filters, &mut atoms) {
+                Ok(compiled) => {
+                    let index = rules.len() as u32;
+                    names.insert(info.reference.id.to_string(), index);
+                    if let Some(name) = &rule.name {
+                        names.entry(name.clone()).or_insert(index);
+                    }
+                    rules.push(compiled);
+                }
+                Err(reason) => self.reject_rule(&info, reason),
+            }
+        }
+        self.note_unknown_targets(&filters, &names);
+        let (correlations, rejected) = resolve(std::mem::take(&mut self.correlations), &names, &mut atoms);
+        rejected.into_iter().for_each(|(info, reason)| self.reject_rule(&info, reason));
+        self.report.loaded = rules.len() + correlations.definitions.len();
+        self.report.filters = filters.len();
+        (rules, atoms, correlations, self.report)
+    }
+
+    fn compile_filters(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
+        let mut filters = Vec::new();
+        for (file, filter) in std::mem::take(&mut self.filters) {
+            match Filter::new(&filter, atoms) {
+                Ok(compiled) => filters.push(compiled),
+                Err(reason) => self.reject(&file, filter.title, reason),
+            }
+        }
+        filters
+    }
+
+    fn note_unknown_targets(&mut self, filters: &[Filter], names: &Names) {
+        for filter in filters {
+            for name in filter.unknown(|name| names.contains_key(name)) {
+                let odd = format!("there is no rule `{name}`");
+                self.report.warnings.push((String::new(), filter.name().to_owned(), odd));
+            }
+        }
+    }
+
+    fn reject_rule(&mut self, info: &RuleInfo, reason: RuleError) {
+        self.reject(&info.file, info.reference.title.to_string(), reason);
     }
 
     fn reject(&mut self, file: &str, rule: String, reason: RuleError) {

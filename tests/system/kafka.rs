@@ -256,7 +256,9 @@ fn a_secured_broker_is_read_with_the_password_of_a_file() {
     assert!(!daemon.text().contains("correct-horse"), "{}", daemon.text());
     daemon.stop();
     let daemon = start("let-in", &password);
-    eventually("the record is in the lake", Duration::from_secs(60), || (lake_rows(api) == Some(1)).then_some(()));
+    eventually("the record is in the lake", Duration::from_secs(60), || {
+        (lake_rows(api) == Some(1)).then_some(())
+    });
     assert!(!daemon.text().contains(&password), "{}", daemon.text());
     daemon.stop();
 }

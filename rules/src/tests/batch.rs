@@ -10,7 +10,8 @@ use event::{
 };
 use serde_json::Value;
 
-/// A batch of the generic class with the native fields that `wanted` names.
+/// A batch of the generic class with the native fields that `wanted` names. `@t` (seconds) and `@uid` of an event
+/// give its time and id; without them all events have one time, and ids by row.
 pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Logsource]) -> EventBatch {
     let meta = RowMeta {
         tenant: TenantId::default(),
@@ -24,12 +25,14 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
     let at = |name: &str| schema.columns.iter().position(|c| c.name == name).unwrap();
     let mut builder = BatchBuilder::new(Class::BASE_EVENT, Arc::new(meta));
     for (row, event) in events.iter().enumerate() {
-        builder.set_time(at("time"), Time::from_secs(1_700_000_000));
+        let seconds = event.get("@t").and_then(Value::as_i64).unwrap_or_default();
+        builder.set_time(at("time"), Time::from_secs(1_700_000_000 + seconds));
         builder.set_time(at("ingest_time"), Time::from_secs(1_700_000_000));
         for (column, value) in [("tenant", "default"), ("source", "json"), ("topic", "test")] {
             builder.set_text(at(column), value);
         }
-        builder.set_text(at("event_uid"), &format!("test/0@{row}"));
+        let uid = event.get("@uid").and_then(Value::as_str).map(str::to_owned);
+        builder.set_text(at("event_uid"), &uid.unwrap_or_else(|| format!("test/0@{row}")));
         builder.set_text(at("raw"), &event.to_string());
         for (column, value) in
             [("class_uid", 0), ("activity_id", 0), ("partition", 0), ("offset", row as i64)]

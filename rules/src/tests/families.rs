@@ -151,7 +151,7 @@ fn an_alert_carries_rule_evidence_and_origin() {
                 logsource: {product: p}\ndetection: {s: {Image|endswith: '\\tool.exe'}, condition: s}\n";
     let (set, _) = RuleSet::load([("t.yml".to_owned(), text.to_owned())]);
     let events = [json!({"Image": "C:\\x.exe"}), json!({"Image": "C:\\TOOL.exe"})];
-    let alerts = set.evaluate(&batch::of(&events, &set.native_fields(), &[]));
+    let alerts = set.evaluate(&batch::of(&events, &set.native_fields(), &[])).alerts;
     insta::assert_json_snapshot!(alerts);
 }
 
@@ -198,6 +198,6 @@ fn taxonomy_stands_in_for_native_fields() {
     builder.end_row();
     let events = builder.finish(event::NativeFields::default(), &[]).unwrap();
     assert_eq!(set.matches(&events).len(), 1);
-    let mut alerts = set.evaluate(&events);
+    let mut alerts = set.evaluate(&events).alerts;
     assert!(alerts.remove(0).evidence.iter().any(|(name, _)| name.as_ref() == "process_file_path"));
 }

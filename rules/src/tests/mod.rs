@@ -1,6 +1,6 @@
 //! Tests of the whole crate: vectors, corpus, oracle, pack.
 
-mod batch;
+pub(crate) mod batch;
 mod corpus;
 mod families;
 mod oracle;

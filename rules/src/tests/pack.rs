@@ -133,7 +133,10 @@ fn from_disk() -> Vec<(String, String)> {
         let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
         for path in std::fs::read_dir(&pack).unwrap().map(|e| e.unwrap().path()) {
             if path.extension().is_some_and(|e| e == "yml") {
-                all.push((format!("{name}/{}", path.file_name().unwrap().to_str().unwrap()), std::fs::read_to_string(&path).unwrap()));
+                all.push((
+                    format!("{name}/{}", path.file_name().unwrap().to_str().unwrap()),
+                    std::fs::read_to_string(&path).unwrap(),
+                ));
             }
         }
     }
@@ -147,14 +150,25 @@ fn tmp_all() {
     println!("loaded {} rejected {:?} warnings {:?}", report.loaded, report.rejected, report.warnings);
     for (index, rule) in set.rules() {
         let stem = rule.file.as_ref().trim_end_matches(".yml");
-        let text = match std::fs::read_to_string(examples(stem)) { Ok(t) => t, Err(e) => { println!("{stem}: {e}"); continue } };
+        let text = match std::fs::read_to_string(examples(stem)) {
+            Ok(t) => t,
+            Err(e) => {
+                println!("{stem}: {e}");
+                continue;
+            }
+        };
         let examples: Vec<Example> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let events: Vec<_> = examples.iter().map(|e| e.event.clone()).collect();
         let batch = batch::of(&events, &set.native_fields(), std::slice::from_ref(&rule.logsource));
         let matches = set.matches(&batch);
         for (row, example) in examples.iter().enumerate() {
             if matches.contains(&(index, row)) != example.matches {
-                println!("XX {stem}, line {} wanted {}:\n{}", row + 1, example.matches, explain(&set, &batch, row, index));
+                println!(
+                    "XX {stem}, line {} wanted {}:\n{}",
+                    row + 1,
+                    example.matches,
+                    explain(&set, &batch, row, index)
+                );
             }
         }
     }

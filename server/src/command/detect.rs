@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Alert, AttackTag, TenantId};
+use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
 use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source};
+use rules::{CorrelationChange, Windows};
 use serde_json::{Value, json};
 
 use super::{load_mappings, note_rules, now, source_hint};
@@ -26,18 +27,48 @@ pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
     let (rules, report) = rule_loading::load(&args.rules)?;
     note_rules(&report);
     let topics = Topics::all(hint, TenantId::default());
-    let mut detector = Detector::new(mappings, Arc::new(rules), topics, DecodeLimits::default());
+    let rules = Arc::new(rules);
+    let mut detector = Detector::new(mappings, Arc::clone(&rules), topics, DecodeLimits::default());
     let mut source = FileSource::open(&args.input.files, FileOptions::default())?;
     let mut tally = Tally::default();
     let mut lines = Lines::stdout();
+    let mut completed = Completed::default();
     let progress = output::progress("detect");
     each_portion(&mut source, &mut detector, &mut tally, &progress, |detected| {
+        let told = completed.windows.observe(&rules, detected.observations);
+        completed.apply(told);
         detected.alerts.iter().try_for_each(|alert| lines.json(&line(alert)))
     })
     .await?;
+    let told = completed.windows.advance(&rules, Watermark::END);
+    completed.apply(told);
+    tally.alerts += completed.alerts.len() as u64;
+    completed.alerts.values().try_for_each(|alert| lines.json(&line(alert)))?;
     lines.flush()?;
     progress.finish_and_clear();
     Ok(tally.report())
+}
+
+/// Alerts of correlation rules. What fires may be taken back until all files are read, so they come last.
+#[derive(Default)]
+struct Completed {
+    windows: Windows,
+    alerts: BTreeMap<(Time, AlertId), Alert>,
+}
+
+impl Completed {
+    fn apply(&mut self, changes: Vec<CorrelationChange>) {
+        for change in changes {
+            match change {
+                CorrelationChange::Fired(alert) => {
+                    self.alerts.insert((alert.time, alert.id.clone()), alert);
+                }
+                CorrelationChange::Retracted { alert, time, .. } => {
+                    self.alerts.remove(&(time, alert));
+                }
+            }
+        }
+    }
 }
 
 /// Reads files to their end, a portion at a time, the file furthest behind in event time first.
@@ -71,7 +102,12 @@ pub(crate) async fn each_portion(
 /// An OCSF Detection Finding with the flat fields that scripts rely on.
 fn line(alert: &Alert) -> Value {
     let mut finding = event::ocsf::finding(alert);
-    let record = alert.records.first();
+    // The event that completed a correlation is the last one.
+    let record = alert.records.last();
+    let place = |record: &RecordRef| json!({"file": record.topic, "line": record.offset + 1});
+    if alert.records.len() > 1 {
+        finding["lines"] = alert.records.iter().map(place).collect();
+    }
     finding["rule_id"] = json!(alert.rule.id);
     finding["rule_title"] = json!(alert.rule.title);
     finding["author"] = json!(alert.rule.author);

@@ -226,6 +226,7 @@ fn refuse_shared_topic(kafka: &[Topic], journal: &Journal) -> anyhow::Result<()>
 /// How the stateful half works under this configuration.
 pub(crate) fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
     PipelineOptions {
+        rules: content.rules,
         parameters: content.parameters,
         response_rules: content.response_rules,
         policy: content.policy,

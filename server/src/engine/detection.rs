@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use event::{Alert, EventBatch, TenantId, Time};
 use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Record};
-use rules::RuleSet;
+use rules::{Observation, RuleSet};
 
 use super::topics::Topics;
 
@@ -22,6 +22,8 @@ pub(crate) struct Detector {
 pub(crate) struct Detected {
     pub(crate) batches: Vec<EventBatch>,
     pub(crate) alerts: Vec<Alert>,
+    /// What correlation rules are told of the matches.
+    pub(crate) observations: Vec<Observation>,
     pub(crate) dead: Vec<(TenantId, DeadLetter)>,
     /// Per topic-partition: how far event time and offsets came.
     pub(crate) progress: BTreeMap<(Arc<str>, i32), Progress>,
@@ -69,7 +71,9 @@ impl Detector {
         for batch in &decoded.batches {
             let lateness_us = self.mappings.lateness_us(&batch.meta.source);
             note_times(&mut detected.progress, batch, &first.topic, lateness_us);
-            detected.alerts.extend(self.rules.evaluate(batch));
+            let evaluated = self.rules.evaluate(batch);
+            detected.alerts.extend(evaluated.alerts);
+            detected.observations.extend(evaluated.observations);
         }
         detected.alerts.extend(decoded.alerts);
         detected.dead.extend(decoded.dead.into_iter().map(|d| (route.tenant.clone(), d)));

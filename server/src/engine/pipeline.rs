@@ -1,6 +1,6 @@
 //! Batches and alerts to incidents, actions and stored rows: the stateful half of the engine, one owner.
 //!
-//! Order of a turn: correlate, store alerts and incident changes, respond, store decisions. Commands leave only
+//! Order of a turn: correlation rules, correlate, store alerts and incident changes, respond, store decisions. Commands leave only
 //! after their decision is on disk. A checkpoint takes the correlation state and the buffered rows at one point
 //! of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
 
@@ -16,6 +16,7 @@ use event::{
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
+use rules::{CorrelationChange, RuleSet, Windows};
 use storage::{
     AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions, Snapshot,
     StateChange, StateDb,
@@ -51,6 +52,8 @@ pub(crate) fn state_path(data_dir: &Path) -> PathBuf {
 
 /// How the stateful half is set up.
 pub(crate) struct PipelineOptions {
+    /// The rules whose matches come in: its correlation rules are completed here.
+    pub(crate) rules: Arc<RuleSet>,
     pub(crate) parameters: Parameters,
     pub(crate) response_rules: ResponseRules,
     pub(crate) policy: Policy,
@@ -71,6 +74,8 @@ pub(crate) struct CheckpointLimits {
 /// The stateful half of the engine.
 pub(crate) struct Pipeline {
     stores: Stores,
+    rules: Arc<RuleSet>,
+    windows: Windows,
     correlator: Correlator,
     watermarks: WatermarkTracker,
     responder: Responder,
@@ -95,15 +100,20 @@ impl Pipeline {
     /// Takes up where the data directory stopped.
     pub(crate) async fn open(stores: Stores, options: PipelineOptions, now: Time) -> anyhow::Result<Self> {
         let snapshot = stores.state.load_snapshot()?;
-        let (correlator, positions, inputs_seq) = match snapshot {
-            Some(s) => (Correlator::restore(options.parameters, &s.correlator)?, s.positions, s.inputs_seq),
-            None => (Correlator::new(options.parameters), Positions::new(), 0),
+        let (correlator, windows, positions, inputs_seq) = match snapshot {
+            Some(s) => {
+                let windows = Windows::restore(&options.rules, &s.windows)?;
+                (Correlator::restore(options.parameters, &s.correlator)?, windows, s.positions, s.inputs_seq)
+            }
+            None => (Correlator::new(options.parameters), Windows::default(), Positions::new(), 0),
         };
         let responder = Responder::new(options.response_rules, options.policy)?;
         let counts = stores.state.counters()?;
         let writer = LakeWriter::new(stores.lake.clone(), LakeLimits::default());
         let mut pipeline = Self {
             stores,
+            rules: options.rules,
+            windows,
             correlator,
             watermarks: WatermarkTracker::default(),
             responder,
@@ -178,13 +188,15 @@ impl Pipeline {
         for batch in &detected.batches {
             self.correlator.observe(batch);
         }
-        let alerts = detected.alerts.clone();
+        let mut change = StateChange {
+            alerts: detected.alerts.clone(),
+            dead_letters: detected.dead.into_iter().map(dead_letter).collect(),
+            ..StateChange::default()
+        };
         self.correlator.push(detected.alerts);
-        let deltas = self.correlator.advance(self.watermarks.watermark());
-        let dead_letters = detected.dead.into_iter().map(dead_letter).collect();
-        self.commit(StateChange { alerts, deltas: deltas.clone(), dead_letters, ..StateChange::default() })
-            .await?;
-        self.respond(&deltas, now).await?;
+        let told = self.windows.observe(&self.rules, detected.observations);
+        self.complete(told, &mut change);
+        self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(&detected.batches)?;
         if self.buffered_rows >= self.limits.rows_max || self.buffered_bytes >= self.limits.bytes_max {
             self.checkpoint(now).await?;
@@ -217,13 +229,36 @@ impl Pipeline {
 
     /// Event time has ended (files), or moved on without records (idle partitions).
     pub(crate) async fn advance(&mut self, watermark: Option<Watermark>, now: Time) -> anyhow::Result<()> {
-        let deltas = self.correlator.advance(watermark.unwrap_or_else(|| self.watermarks.watermark()));
-        self.take(deltas, now).await
+        let watermark = watermark.unwrap_or_else(|| self.watermarks.watermark());
+        self.pass(watermark, StateChange::default(), now).await
     }
 
-    async fn take(&mut self, deltas: Vec<IncidentDelta>, now: Time) -> anyhow::Result<()> {
-        self.commit(StateChange { deltas: deltas.clone(), ..StateChange::default() }).await?;
+    /// Event time comes to `watermark`. Correlation rules come first: what they seal is in time for the correlator.
+    async fn pass(&mut self, watermark: Watermark, mut change: StateChange, now: Time) -> anyhow::Result<()> {
+        let told = self.windows.advance(&self.rules, watermark);
+        self.complete(told, &mut change);
+        change.deltas = self.correlator.advance(watermark);
+        let deltas = change.deltas.clone();
+        self.commit(change).await?;
         self.respond(&deltas, now).await
+    }
+
+    /// What correlation rules say goes to the correlator as alerts do.
+    fn complete(&mut self, told: Vec<CorrelationChange>, change: &mut StateChange) {
+        metrics::counter!("asterism_correlation_changes_total").increment(told.len() as u64);
+        for told in told {
+            match told {
+                CorrelationChange::Fired(alert) => {
+                    change.alerts.push(alert.clone());
+                    self.correlator.push([alert]);
+                }
+                CorrelationChange::Retracted { tenant, alert, in_place, .. } => {
+                    self.correlator.withdraw(&tenant, &alert, in_place);
+                    change.alerts.retain(|a| a.id != alert || a.tenant != tenant);
+                    change.withdrawn.push((tenant, alert));
+                }
+            }
+        }
     }
 
     /// Asks the response rules about every incident that changed.
@@ -254,6 +289,16 @@ impl Pipeline {
     fn gauges(&self) {
         metrics::gauge!("asterism_lake_buffered_rows").set(self.buffered_rows as f64);
         metrics::gauge!("asterism_lake_buffered_bytes").set(self.buffered_bytes as f64);
+        metrics::gauge!("asterism_correlation_groups").set(self.windows.groups() as f64);
+        let counts = self.windows.counts();
+        let totals = [
+            ("asterism_correlation_late_total", counts.late),
+            ("asterism_correlation_expired_total", counts.expired),
+            ("asterism_correlation_evicted_events_total", counts.evicted_events),
+            ("asterism_correlation_evicted_groups_total", counts.evicted_groups),
+            ("asterism_correlation_retracted_total", counts.retracted),
+        ];
+        totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
@@ -369,6 +414,7 @@ impl Pipeline {
         let change = StateChange {
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),
+                windows: self.windows.snapshot(),
                 positions: self.positions.clone(),
                 inputs_seq: self.inputs_seq,
             }),

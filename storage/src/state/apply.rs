@@ -17,6 +17,9 @@ const SNAPSHOTS_KEPT: i64 = 2;
 
 pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Committed, ReadError> {
     let mut outbox = Outbox { connection, rows: 0 };
+    for (tenant, alert) in &change.withdrawn {
+        take_alert(&mut outbox, tenant.as_str(), alert.as_str())?;
+    }
     for alert in &change.alerts {
         put_alert(&mut outbox, alert)?;
     }
@@ -100,6 +103,16 @@ fn put_alert(outbox: &mut Outbox<'_>, alert: &Alert) -> Result<(), ReadError> {
             write_alert(outbox, &united, &serde_json::to_string(&united)?, "updated")
         }
     }
+}
+
+/// An alert that does not stand any more leaves, and its incident with it; consumers get its last body.
+fn take_alert(outbox: &mut Outbox<'_>, tenant: &str, id: &str) -> Result<(), ReadError> {
+    let stored = outbox.stored("SELECT body FROM alerts WHERE tenant = ?1 AND id = ?2", tenant, id)?;
+    let Some(body) = stored else { return Ok(()) };
+    for table in ["alerts WHERE tenant = ?1 AND id", "incident_alerts WHERE tenant = ?1 AND alert"] {
+        outbox.connection.prepare_cached(&format!("DELETE FROM {table} = ?2"))?.execute([tenant, id])?;
+    }
+    outbox.push(&Note { tenant, kind: "alert", change: "withdrawn", subject: id, body: &body })
 }
 
 fn write_alert(outbox: &mut Outbox<'_>, alert: &Alert, body: &str, change: &str) -> Result<(), ReadError> {
@@ -270,9 +283,10 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows) VALUES (?1, ?2, ?3, ?4)";
     let positions = positions::to_json(&snapshot.positions)?;
-    connection.prepare_cached(sql)?.execute(params![snapshot.inputs_seq, positions, snapshot.correlator])?;
+    let values = params![snapshot.inputs_seq, positions, snapshot.correlator, snapshot.windows];
+    connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;
     Ok(())

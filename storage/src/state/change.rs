@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, Alert, Effect, IncidentDelta, RecordRef, TenantId, Time};
+use event::{Action, Alert, AlertId, Effect, IncidentDelta, RecordRef, TenantId, Time};
 
 use super::engine::{StateLimits, Trimmed};
 use crate::Positions;
@@ -18,6 +18,8 @@ use crate::Positions;
 /// The outbox gets a row for each real change, in the order of the fields below, and none for a repetition.
 #[derive(Debug, Clone, Default)]
 pub struct StateChange {
+    /// Alerts that no longer stand; taken away before `alerts` are put.
+    pub withdrawn: Vec<(TenantId, AlertId)>,
     /// New alerts, or new sightings of known ones.
     pub alerts: Vec<Alert>,
     /// Incident changes, in the correlator's order.
@@ -49,6 +51,8 @@ pub struct StateChange {
 pub struct Snapshot {
     /// The correlator's own bytes.
     pub correlator: Vec<u8>,
+    /// The bytes of the state of correlation rules.
+    pub windows: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
@@ -122,7 +126,8 @@ pub struct Committed {
 impl StateChange {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty()
+        self.withdrawn.is_empty()
+            && self.alerts.is_empty()
             && self.deltas.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()

@@ -84,11 +84,18 @@ impl StateDb {
     /// [`StorageError`] where the database cannot be read.
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
         self.read(|c| {
-            let sql = "SELECT correlator, positions, inputs_seq FROM snapshots ORDER BY id DESC LIMIT 1";
-            let row =
-                c.query_row(sql, [], |r| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?))).optional()?;
-            let Some((correlator, positions, inputs_seq)) = row else { return Ok(None) };
-            Ok(Some(Snapshot { correlator, positions: positions::from_json(&positions)?, inputs_seq }))
+            let sql =
+                "SELECT correlator, windows, positions, inputs_seq FROM snapshots ORDER BY id DESC LIMIT 1";
+            let row = c
+                .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, String>(2)?, r.get(3)?)))
+                .optional()?;
+            let Some((correlator, windows, positions, inputs_seq)) = row else { return Ok(None) };
+            Ok(Some(Snapshot {
+                correlator,
+                windows,
+                positions: positions::from_json(&positions)?,
+                inputs_seq,
+            }))
         })
     }
 

@@ -132,7 +132,8 @@ CREATE TABLE snapshots (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   inputs_seq INTEGER NOT NULL,
   positions TEXT NOT NULL,
-  correlator BLOB NOT NULL
+  correlator BLOB NOT NULL,
+  windows BLOB NOT NULL -- state of Sigma correlation rules
 );
 
 CREATE TABLE counters (

@@ -173,6 +173,7 @@ fn a_bit_of_everything() -> StateChange {
             body: r#"{"kind":"assign"}"#.to_owned(),
         }],
         snapshot: Some(Snapshot {
+            windows: vec![7, 8],
             correlator: vec![1, 2, 3],
             positions: [((Arc::from("mail"), 1), 8), ((Arc::from("endpoint"), 0), 21)].into(),
             inputs_seq: 1,

@@ -1,0 +1,108 @@
+//! A firing to an alert.
+
+use std::sync::Arc;
+
+use event::{Alert, AlertId, Class, Entity, RecordRef, TenantId, Time};
+
+use super::definition::Definition;
+use super::observation::Witness;
+use super::timeline::{Place, Verdict, Window};
+use super::windows::CorrelationChange;
+
+/// An alert leads back to at most this many events: the first and the last ones of its window.
+const WITNESSES_MAX: usize = 100;
+
+/// Entities of an alert; correlation reads no more either.
+const ENTITIES_MAX: usize = 48;
+
+/// What a verdict on a group means to the outside.
+pub(super) fn change(
+    definition: &Definition,
+    tenant: &TenantId,
+    keys: &[Arc<str>],
+    verdict: &Verdict,
+) -> CorrelationChange {
+    match verdict {
+        Verdict::Fired(window) => CorrelationChange::Fired(build(definition, tenant, keys, window)),
+        Verdict::Retracted { at, stands } => {
+            let id_at = |place: &Place| id(definition, tenant, keys, *place);
+            let (alert, in_place) = (id_at(at), stands.as_ref().map(id_at));
+            CorrelationChange::Retracted { tenant: tenant.clone(), alert, time: Time(at.0), in_place }
+        }
+    }
+}
+
+/// The id of an alert: the rule, the group, and the event that completed the window.
+fn id(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], at: Place) -> AlertId {
+    let (time, member, hash) = at;
+    let place = [time.to_le_bytes().as_slice(), &member.to_le_bytes(), &hash.to_le_bytes()].concat();
+    let mut parts = vec![tenant.as_str().as_bytes(), definition.info.reference.id.as_bytes(), &place];
+    parts.extend(keys.iter().map(|key| key.as_bytes()));
+    AlertId::derive(&parts)
+}
+
+fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: &Window) -> Alert {
+    let (info, told) = (&definition.info, telling(&window.witnesses));
+    let last = window.witnesses.last();
+    let of_last = |of: fn(&Witness) -> &Arc<str>| last.map_or_else(|| "".into(), |w| Arc::clone(of(w)));
+    Alert {
+        id: id(definition, tenant, keys, window.at),
+        tenant: tenant.clone(),
+        time: Time(window.time),
+        end_time: Time(window.time),
+        rule: info.reference.clone(),
+        title: Arc::clone(&info.reference.title),
+        severity: info.severity,
+        domain: last.map_or(event::Domain::Endpoint, |w| w.domain),
+        product: of_last(|w| &w.product),
+        source: of_last(|w| &w.source),
+        class: last.map_or(Class::BASE_EVENT, |w| w.class),
+        event_uid: of_last(|w| &w.uid),
+        attack: info.attack.clone(),
+        entities: entities(&told),
+        records: records(&told),
+        evidence: evidence(definition, keys, window),
+    }
+}
+
+/// The first and the last events of a window that has too many.
+fn telling(witnesses: &[Arc<Witness>]) -> Vec<&Witness> {
+    let half = WITNESSES_MAX / 2;
+    if witnesses.len() <= WITNESSES_MAX {
+        return witnesses.iter().map(AsRef::as_ref).collect();
+    }
+    let ends = witnesses[..half].iter().chain(&witnesses[witnesses.len() - half..]);
+    ends.map(AsRef::as_ref).collect()
+}
+
+fn entities(witnesses: &[&Witness]) -> Vec<Entity> {
+    let mut entities: Vec<Entity> = witnesses.iter().flat_map(|w| w.entities.iter().cloned()).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    entities.truncate(ENTITIES_MAX);
+    entities
+}
+
+fn records(witnesses: &[&Witness]) -> Vec<RecordRef> {
+    let mut records: Vec<RecordRef> = Vec::new();
+    for record in witnesses.iter().flat_map(|w| w.records.iter()) {
+        if !records.contains(record) {
+            records.push(record.clone());
+        }
+    }
+    records.truncate(WITNESSES_MAX);
+    records
+}
+
+fn evidence(definition: &Definition, keys: &[Arc<str>], window: &Window) -> Vec<(Arc<str>, Arc<str>)> {
+    let members: Vec<&str> = definition.members.iter().map(|m| m.name.as_ref()).collect();
+    let mut evidence: Vec<(Arc<str>, Arc<str>)> = vec![
+        ("correlation".into(), definition.kind.to_string().into()),
+        ("rules".into(), members.join(", ").into()),
+        ("events".into(), window.witnesses.len().to_string().into()),
+        ("first_time".into(), Time(window.first_time).to_string().into()),
+        ("timespan".into(), format!("{} s", definition.span_us / 1_000_000).into()),
+    ];
+    evidence.extend(definition.group_by.iter().cloned().zip(keys.iter().cloned()));
+    evidence
+}

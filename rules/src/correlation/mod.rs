@@ -1,0 +1,137 @@
+//! Sigma correlation rules: several matches within a time, seen as one thing.
+//!
+//! ```text
+//! (rule, row) --observation--> group by group-by values --timeline--> window --measure--> fired, or taken back
+//! ```
+//!
+//! [`RuleSet::evaluate`](crate::RuleSet::evaluate) reads an [`Observation`] off each match that a correlation watches;
+//! [`Windows`] holds the state and is driven by one owner, who applies the changes it reports in order. Decisions that
+//! the specification leaves open:
+//!
+//! - **Window**: each event ends a window that reaches back one timespan, both ends included. Bounds on counts and
+//!   values are judged at every event.
+//! - **Firing**: once, and then not again for the group until a timespan has passed: windows of two alerts share no event.
+//! - **Group**: values compare without case; an event without a value in a group-by field is not counted; a list puts
+//!   it into a group for each member; no `group-by` is one group for the tenant. Tenants share no group.
+//! - **Order**: events at the same time count as having come in the order of `rules`.
+//! - **Absence** (`a and not b`): judged when event time has passed the end of a window that begins with an event of
+//!   the group; the alert's time is that end.
+//! - **Order of some** (`temporal_ordered` with an expression): of the rules that must be seen, those seen in the window
+//!   came in the order of the list.
+//! - **Values**: numbers are exact to a millionth; percentiles are by nearest rank; the median of an even number is the
+//!   mean of the middle two; what is no number is not counted.
+//! - **`generate`**: a rule that correlations watch makes alerts of its own only if one of them says `generate: true`.
+
+mod alert;
+mod definition;
+mod measure;
+mod observation;
+mod resolve;
+mod timeline;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use event::TenantId;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+pub(crate) use definition::{Definition, Source};
+pub use observation::Observation;
+pub(crate) use observation::Observer;
+pub(crate) use resolve::{Names, Pending, resolve};
+pub use timeline::WindowCounts;
+pub use windows::{CorrelationChange, GROUPS_MAX, SnapshotError, Windows};
+
+use observation::{Value, Witness, hash_of};
+use timeline::Place;
+use windows::Inbox;
+
+/// The correlations of a rule set, each after those that it watches.
+#[derive(Debug, Default)]
+pub(crate) struct Correlations {
+    pub(crate) definitions: Vec<Definition>,
+    watching: HashMap<Source, Vec<(u32, u16)>>,
+}
+
+impl Correlations {
+    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
+        let mut watching: HashMap<Source, Vec<(u32, u16)>> = HashMap::new();
+        for (correlation, definition) in (0..).zip(&definitions) {
+            for (number, member) in (0..).zip(&definition.members) {
+                watching.entry(member.source).or_default().push((correlation, number));
+            }
+        }
+        let mut correlations = Self { definitions, watching };
+        for index in 0..correlations.definitions.len() {
+            let silent = correlations.is_silent(Source::Correlation(index as u32));
+            correlations.definitions[index].silent = silent;
+        }
+        correlations
+    }
+
+    /// Whether a rule only feeds correlations: one of them watches it, and none says `generate: true`.
+    pub(crate) fn is_silent(&self, source: Source) -> bool {
+        let watching = self.watching(source);
+        !watching.is_empty() && watching.iter().all(|(index, _)| !self.definitions[*index as usize].generate)
+    }
+
+    /// Correlations, and the member of each, that watch a rule or correlation.
+    pub(crate) fn watching(&self, source: Source) -> &[(u32, u16)] {
+        self.watching.get(&source).map_or(&[], Vec::as_slice)
+    }
+
+    /// Hands what a correlation said on to those that watch it.
+    fn feed(
+        &self,
+        index: u32,
+        tenant: &TenantId,
+        keys: &[Arc<str>],
+        change: &CorrelationChange,
+        inboxes: &mut BTreeMap<u32, Inbox>,
+    ) {
+        for (outer, number) in self.watching(Source::Correlation(index)) {
+            let member = &self.definitions[*outer as usize].members[usize::from(*number)];
+            let pick = |places: &[u32]| -> Box<[Arc<str>]> {
+                places.iter().filter_map(|i| keys.get(*i as usize).cloned()).collect()
+            };
+            let outer_keys = pick(&member.keys);
+            let kind = &self.definitions[*outer as usize].kind;
+            let Some(value) = Value::of(kind, &pick(&member.values)) else { continue };
+            let inbox = inboxes.entry(*outer).or_default();
+            match change {
+                CorrelationChange::Fired(alert) => inbox.added.push(Observation {
+                    tenant: tenant.clone(),
+                    correlation: *outer,
+                    member: *number,
+                    time: alert.time,
+                    keys: outer_keys,
+                    value,
+                    witness: Arc::new(witness_of(alert)),
+                }),
+                CorrelationChange::Retracted { alert, time, .. } => {
+                    let place: Place = (time.0, *number, hash_of(&[alert.as_str()]));
+                    inbox.removed.push((tenant.clone(), outer_keys, place));
+                }
+            }
+        }
+    }
+}
+
+/// An alert of a correlation as an event of another.
+fn witness_of(alert: &event::Alert) -> Witness {
+    Witness {
+        uid: alert.id.as_str().into(),
+        hash: hash_of(&[alert.id.as_str()]),
+        records: SmallVec::from_vec(alert.records.clone()),
+        entities: alert.entities.clone(),
+        domain: alert.domain,
+        product: Arc::clone(&alert.product),
+        source: Arc::clone(&alert.source),
+        class: alert.class,
+    }
+}

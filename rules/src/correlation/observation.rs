@@ -1,0 +1,220 @@
+//! What a correlation is told of an event that matched one of its rules.
+
+use std::sync::Arc;
+
+use event::{Class, Domain, Entity, EventBatch, RecordRef, TenantId, Time};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::definition::{Definition, Kind, Member, Source};
+use super::measure::SCALE;
+use crate::atom::FieldId;
+use crate::field::{Cell, FieldReader};
+use crate::fold::fold;
+use crate::set::RuleSet;
+
+/// One event, seen by one correlation as a match of one of its rules.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    pub(crate) tenant: TenantId,
+    pub(crate) correlation: u32,
+    pub(crate) member: u16,
+    pub(crate) time: Time,
+    pub(crate) keys: Box<[Arc<str>]>,
+    pub(crate) value: Value,
+    pub(crate) witness: Arc<Witness>,
+}
+
+/// The measured value of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Value {
+    None,
+    /// Hash of a text.
+    One(u64),
+    /// Hashes of the members of a list.
+    Many(Box<[u64]>),
+    /// In millionths.
+    Number(i64),
+}
+
+impl Value {
+    /// The value that the group-by texts of an inner correlation give; `None` where a number is asked for and none is there.
+    pub(crate) fn of(kind: &Kind, texts: &[Arc<str>]) -> Option<Self> {
+        match texts {
+            [] => Some(Value::None),
+            [text] if kind.is_numeric() => number(text).map(Value::Number),
+            texts => Some(Value::One(hash_of(&texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>()))),
+        }
+    }
+
+    pub(crate) fn each(&self, mut f: impl FnMut(u64)) {
+        match self {
+            Value::One(hash) => f(*hash),
+            Value::Many(hashes) => hashes.iter().copied().for_each(f),
+            Value::None | Value::Number(_) => {}
+        }
+    }
+
+    pub(crate) fn number(&self) -> i64 {
+        if let Value::Number(number) = self { *number } else { 0 }
+    }
+}
+
+/// An event that takes part in a correlation: enough to lead back to it, and to say whom it concerns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Witness {
+    pub(crate) uid: Arc<str>,
+    /// 64 bits of the hash of `uid`.
+    pub(crate) hash: u64,
+    /// One record, or those of an inner correlation.
+    pub(crate) records: SmallVec<[RecordRef; 1]>,
+    pub(crate) entities: Vec<Entity>,
+    pub(crate) domain: Domain,
+    pub(crate) product: Arc<str>,
+    pub(crate) source: Arc<str>,
+    pub(crate) class: Class,
+}
+
+/// A list in a group-by field puts the event into a group for each member, up to this many.
+const GROUPS_OF_EVENT_MAX: usize = 16;
+
+/// Reads observations off the matches of a batch.
+pub(crate) struct Observer<'a> {
+    set: &'a RuleSet,
+    batch: &'a EventBatch,
+    readers: HashMap<FieldId, FieldReader<'a>>,
+}
+
+impl<'a> Observer<'a> {
+    pub(crate) fn new(set: &'a RuleSet, batch: &'a EventBatch) -> Self {
+        Self { set, batch, readers: HashMap::new() }
+    }
+
+    /// What every correlation over `rule` is told of a row.
+    pub(crate) fn observe(&mut self, rule: u32, row: usize, out: &mut Vec<Observation>) {
+        let mut witness = None;
+        for (correlation, member) in self.set.correlations.watching(Source::Rule(rule)) {
+            let definition = &self.set.correlations.definitions[*correlation as usize];
+            let watched = &definition.members[usize::from(*member)];
+            let Some(value) = self.value(definition, watched, row) else { continue };
+            for keys in self.keys(watched, row) {
+                let witness = witness.get_or_insert_with(|| Arc::new(Witness::of(self.batch, row)));
+                out.push(Observation {
+                    tenant: self.batch.meta.tenant.clone(),
+                    correlation: *correlation,
+                    member: *member,
+                    time: self.batch.time(row),
+                    keys,
+                    value: value.clone(),
+                    witness: Arc::clone(witness),
+                });
+            }
+        }
+    }
+
+    fn cell(&mut self, field: FieldId, row: usize) -> Cell<'a> {
+        let (set, batch) = (self.set, self.batch);
+        let reader = self.readers.entry(field);
+        reader.or_insert_with(|| FieldReader::new(batch, &set.atoms.fields()[field as usize])).cell(row)
+    }
+
+    /// The groups of an event: none where a group-by field has no value.
+    fn keys(&mut self, member: &Member, row: usize) -> Vec<Box<[Arc<str>]>> {
+        let mut groups: Vec<Vec<Arc<str>>> = vec![Vec::new()];
+        for field in &member.keys {
+            let texts: Vec<Arc<str>> = match self.cell(*field, row) {
+                Cell::Absent | Cell::Null => return Vec::new(),
+                Cell::One(text) => vec![fold(&text).as_ref().into()],
+                Cell::Many(texts) => texts.iter().map(|t| fold(t).as_ref().into()).collect(),
+            };
+            let with = |group: &Vec<Arc<str>>, text: &Arc<str>| {
+                group.iter().chain([text]).cloned().collect::<Vec<Arc<str>>>()
+            };
+            groups = groups.iter().flat_map(|g| texts.iter().map(move |t| with(g, t))).collect();
+            groups.truncate(GROUPS_OF_EVENT_MAX);
+        }
+        groups.retain(|group| group.iter().all(|text| !text.is_empty()));
+        groups.into_iter().map(Vec::into_boxed_slice).collect()
+    }
+
+    /// The measured value; `None` where the event has none that can be measured.
+    fn value(&mut self, definition: &Definition, member: &Member, row: usize) -> Option<Value> {
+        match member.values.as_slice() {
+            [] => Some(Value::None),
+            [field] if definition.kind.is_numeric() => match self.cell(*field, row) {
+                Cell::One(text) => number(&text).map(Value::Number),
+                _ => None,
+            },
+            [field] => match self.cell(*field, row) {
+                Cell::Absent | Cell::Null => None,
+                Cell::One(text) => Some(Value::One(hash_of(&[&fold(&text)]))),
+                Cell::Many(texts) => Some(Value::Many(texts.iter().map(|t| hash_of(&[&fold(t)])).collect())),
+            },
+            fields => {
+                let mut parts = Vec::with_capacity(fields.len());
+                for field in fields {
+                    match self.cell(*field, row) {
+                        Cell::Absent | Cell::Null => return None,
+                        Cell::One(text) => parts.push(fold(&text).into_owned()),
+                        Cell::Many(texts) => parts.push(fold(&texts.join("\u{0}")).into_owned()),
+                    }
+                }
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                Some(Value::One(hash_of(&parts)))
+            }
+        }
+    }
+}
+
+impl Witness {
+    fn of(batch: &EventBatch, row: usize) -> Self {
+        let uid = batch.text("event_uid", row).unwrap_or_default();
+        Self {
+            uid: uid.into(),
+            hash: hash_of(&[uid]),
+            records: SmallVec::from_iter([batch.record(row)]),
+            entities: crate::alert::entities(batch, row),
+            domain: batch.meta.domain,
+            product: Arc::clone(&batch.meta.product),
+            source: Arc::clone(&batch.meta.source),
+            class: batch.class,
+        }
+    }
+}
+
+/// Millionths of a decimal number, saturating.
+fn number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.saturating_mul(SCALE));
+    }
+    let number: f64 = text.parse().ok().filter(|n: &f64| n.is_finite())?;
+    // A cast of a float to an integer saturates.
+    Some((number * SCALE as f64).round() as i64)
+}
+
+/// 64 bits of the hash of several texts.
+pub(crate) fn hash_of(texts: &[&str]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_exactly() {
+        assert_eq!(number(" 12 "), Some(12_000_000));
+        assert_eq!(number("0.1"), Some(100_000));
+        assert_eq!(number("1e30"), Some(i64::MAX));
+        assert_eq!((number("x"), number("NaN")), (None, None));
+    }
+}

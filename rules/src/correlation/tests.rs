@@ -1,0 +1,394 @@
+//! Correlations against a brute-force reading of the same events, in any order within the lateness, in any portions,
+//! killed and restored; and the points that the specification leaves open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use event::{Alert, Time, Watermark};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::tests::batch;
+use crate::{CorrelationChange, RuleSet, Windows};
+
+const RULES: &str = "
+title: A
+name: a
+logsource: {product: test}
+detection: {s: {kind: a}, condition: s}
+---
+title: B
+name: b
+logsource: {product: test}
+detection: {s: {kind: b}, condition: s}
+---
+title: C
+name: c
+logsource: {product: test}
+detection: {s: {kind: c}, condition: s}
+";
+
+fn correlation(title: &str, body: &str) -> String {
+    format!(
+        "---\ntitle: {title}\nname: {title}\nlevel: high\ncorrelation:\n  {}\n",
+        body.trim().replace('\n', "\n  ")
+    )
+}
+
+fn load(correlations: &[(&str, &str)]) -> RuleSet {
+    let text =
+        correlations.iter().fold(RULES.to_owned(), |all, (title, body)| all + &correlation(title, body));
+    let (set, report) = RuleSet::load([("t.yml".to_owned(), text)]);
+    assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+    set
+}
+
+/// The alerts that stand after all changes.
+#[derive(Default)]
+struct Standing(BTreeMap<String, Alert>);
+
+impl Standing {
+    fn apply(&mut self, changes: Vec<CorrelationChange>) {
+        for change in changes {
+            match change {
+                CorrelationChange::Fired(alert) => {
+                    let before = self.0.insert(alert.id.to_string(), alert);
+                    assert!(before.is_none(), "fired twice: {before:?}");
+                }
+                CorrelationChange::Retracted { alert, .. } => {
+                    assert!(self.0.remove(alert.as_str()).is_some(), "{alert} was never fired");
+                }
+            }
+        }
+    }
+
+    /// `title group seconds [first..] events` of each alert.
+    fn told(&self) -> BTreeSet<String> {
+        self.0.values().map(told).collect()
+    }
+}
+
+fn seconds(time: Time) -> i64 {
+    time.0 / 1_000_000 - 1_700_000_000
+}
+
+fn told(alert: &Alert) -> String {
+    let evidence =
+        |name: &str| alert.evidence.iter().find(|(n, _)| n.as_ref() == name).map_or("", |(_, v)| v);
+    let first = Time::parse(evidence("first_time")).unwrap();
+    format!(
+        "{} {} at {} from {} of {}",
+        alert.title,
+        evidence("user"),
+        seconds(alert.time),
+        seconds(first),
+        evidence("events")
+    )
+}
+
+/// Runs events in one pass, sorted, with one advance at the end.
+fn run(set: &RuleSet, events: &[Value]) -> BTreeSet<String> {
+    let mut windows = Windows::default();
+    let mut standing = Standing::default();
+    standing.apply(windows.observe(set, observed(set, events)));
+    standing.apply(windows.advance(set, Watermark::END));
+    assert_eq!((windows.groups(), windows.events()), (0, 0), "what is over is forgotten");
+    standing.told()
+}
+
+fn observed(set: &RuleSet, events: &[Value]) -> Vec<crate::Observation> {
+    let logsource = event::Logsource { product: Some("test".into()), ..event::Logsource::default() };
+    let batch = batch::of(events, &set.native_fields(), &[logsource]);
+    set.evaluate(&batch).observations
+}
+
+fn event(t: i64, kind: &str, user: &str, v: i64) -> Value {
+    json!({"@t": t, "@uid": format!("{t}-{kind}-{user}-{v}"), "kind": kind, "user": user, "v": v})
+}
+
+fn tells(set: &RuleSet, events: &[Value], expected: &[&str]) {
+    let expected: BTreeSet<String> = expected.iter().map(|s| (*s).to_owned()).collect();
+    assert_eq!(run(set, events), expected);
+}
+
+#[test]
+fn a_count_fires_when_it_is_reached_and_again_after_a_timespan() {
+    let set =
+        load(&[("n", "type: event_count\nrules: [a]\ngroup-by: [user]\ntimespan: 10s\ncondition: {gte: 3}")]);
+    let at = |times: &[i64]| times.iter().map(|t| event(*t, "a", "u", 0)).collect::<Vec<_>>();
+    tells(&set, &at(&[0, 4, 10]), &["n u at 10 from 0 of 3"]);
+    tells(&set, &at(&[0, 4, 11]), &[]);
+    tells(&set, &at(&[0, 1, 2, 3, 4, 12]), &["n u at 2 from 0 of 3"]);
+    tells(&set, &at(&[0, 1, 2, 11, 12, 13]), &["n u at 2 from 0 of 3", "n u at 13 from 11 of 3"]);
+}
+
+#[test]
+fn an_order_must_be_kept_and_one_time_counts_as_in_order() {
+    let set = load(&[("o", "type: temporal_ordered\nrules: [a, b]\ngroup-by: [user]\ntimespan: 10s")]);
+    tells(&set, &[event(1, "a", "u", 0), event(5, "b", "u", 0)], &["o u at 5 from 1 of 2"]);
+    tells(&set, &[event(5, "a", "u", 0), event(5, "b", "u", 0)], &["o u at 5 from 5 of 2"]);
+    tells(&set, &[event(5, "a", "u", 0), event(1, "b", "u", 0)], &[]);
+    tells(&set, &[event(1, "a", "u", 0), event(5, "b", "w", 0)], &[]);
+    tells(&set, &[event(1, "a", "U", 0), event(5, "b", "u", 0)], &["o u at 5 from 1 of 2"]);
+}
+
+#[test]
+fn absence_is_known_when_the_window_is_over() {
+    let body =
+        "type: temporal\nrules: [a, b, c]\ngroup-by: [user]\ntimespan: 10s\ncondition: a and b and not c";
+    let set = load(&[("x", body)]);
+    tells(&set, &[event(1, "a", "u", 0), event(5, "b", "u", 0)], &["x u at 11 from 1 of 2"]);
+    tells(&set, &[event(1, "a", "u", 0), event(5, "b", "u", 0), event(11, "c", "u", 0)], &[]);
+    tells(
+        &set,
+        &[event(1, "a", "u", 0), event(5, "b", "u", 0), event(12, "c", "u", 0)],
+        &["x u at 11 from 1 of 2"],
+    );
+}
+
+#[test]
+fn values_are_summed_averaged_and_ranked() {
+    let of = |kind: &str, condition: &str| {
+        let body = format!(
+            "type: {kind}\nrules: [a]\ngroup-by: [user]\ntimespan: 1m\ncondition: {{field: v, {condition}}}"
+        );
+        load(&[("v", body.as_str())])
+    };
+    let values =
+        |values: &[i64]| -> Vec<Value> { (0..).zip(values).map(|(t, v)| event(t, "a", "u", *v)).collect() };
+    tells(&of("value_sum", "gt: 9"), &values(&[4, 5, 1]), &["v u at 2 from 0 of 3"]);
+    tells(&of("value_avg", "gte: 5"), &values(&[4, 5, 6]), &["v u at 2 from 0 of 3"]);
+    tells(&of("value_median", "gte: 5"), &values(&[1, 9, 2]), &["v u at 1 from 0 of 2"]);
+    tells(&of("value_percentile", "percentile: 90, gt: 8"), &values(&[1, 9]), &["v u at 1 from 0 of 2"]);
+    tells(&of("value_count", "gte: 3"), &values(&[1, 1, 2, 3]), &["v u at 3 from 0 of 4"]);
+    tells(&of("value_sum", "gt: 2, lt: 5"), &values(&[9, 1]), &[]);
+    tells(&of("value_sum", "gt: 2, lt: 5"), &values(&[1, 3]), &["v u at 1 from 0 of 2"]);
+}
+
+#[test]
+fn aliases_and_chains_join_what_rules_call_by_other_names() {
+    let many = "type: event_count\nrules: [a]\ngroup-by: [user]\ntimespan: 10s\ncondition: {gte: 2}";
+    let then = "type: temporal_ordered\nrules: [many, b]\ngroup-by: [who]\ntimespan: 1m\n\
+                aliases: {who: {many: user, b: account}}";
+    let set = load(&[("many", many), ("then", then)]);
+    let b = json!({"@t": 30, "@uid": "b", "kind": "b", "account": "u"});
+    let events = [event(1, "a", "u", 0), event(2, "a", "u", 1), b];
+    assert_eq!(run(&set, &events), BTreeSet::from(["then  at 30 from 2 of 2".to_owned()]));
+}
+
+#[test]
+fn rules_that_are_watched_are_silent_unless_they_may_generate() {
+    let body = |generate: bool| {
+        format!("type: event_count\nrules: [a]\ntimespan: 10s\ncondition: {{gte: 2}}\ngenerate: {generate}")
+    };
+    for generate in [false, true] {
+        let set = load(&[("n", body(generate).as_str())]);
+        let batch = batch::of(&[event(1, "a", "u", 0), event(1, "b", "u", 0)], &set.native_fields(), &[]);
+        let titles: Vec<String> = set.evaluate(&batch).alerts.iter().map(|a| a.title.to_string()).collect();
+        assert_eq!(titles, if generate { vec!["A", "B"] } else { vec!["B"] });
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_rejected_by_name() {
+    let cases = [
+        ("circle", "type: temporal\nrules: [circle]\ntimespan: 1m"),
+        ("unknown", "type: temporal\nrules: [a, nobody]\ntimespan: 1m"),
+        ("twice", "type: temporal\nrules: [a, a]\ntimespan: 1m"),
+        ("key", "type: temporal\nrules: [a]\ntimespan: 1m\ngroup_by: [user]"),
+        ("field", "type: value_count\nrules: [a]\ntimespan: 1m\ncondition: {gte: 2}"),
+        ("comparison", "type: event_count\nrules: [a]\ntimespan: 1m\ncondition: {at_least: 2}"),
+        ("high", "type: event_count\nrules: [a]\ntimespan: 1m\ncondition: {gte: 1000000}"),
+        ("unnamed", "type: temporal\nrules: [a, b]\ntimespan: 1m\ncondition: a"),
+        ("nothing", "type: temporal\nrules: [a]\ntimespan: 1m\ncondition: not a"),
+        ("zero", "type: temporal\nrules: [a]\ntimespan: 0s"),
+        ("alias", "type: temporal\nrules: [a, b]\ngroup-by: [w]\naliases: {w: {a: user}}\ntimespan: 1m"),
+    ];
+    let text = cases.iter().fold(RULES.to_owned(), |all, (title, body)| all + &correlation(title, body));
+    let (_, report) = RuleSet::load([("t.yml".to_owned(), text)]);
+    assert_eq!((report.loaded, report.rejected.len()), (3, cases.len()));
+    let mut reasons: Vec<String> = report.rejected.iter().map(ToString::to_string).collect();
+    reasons.sort();
+    insta::assert_snapshot!(reasons.join("\n"));
+}
+
+/// Every kind of correlation over one small world of events.
+fn every_kind() -> RuleSet {
+    let grouped = |head: &str, rules: &str, condition: &str| {
+        format!("type: {head}\nrules: {rules}\ngroup-by: [user]\ntimespan: 10s\n{condition}")
+    };
+    let bodies = [
+        ("count", grouped("event_count", "[a, b]", "condition: {gte: 3}")),
+        ("few", grouped("event_count", "[c]", "condition: {lt: 3, gt: 1}")),
+        ("distinct", grouped("value_count", "[a]", "condition: {field: v, gte: 2}")),
+        ("sum", grouped("value_sum", "[a, c]", "condition: {field: v, gt: 4}")),
+        ("avg", grouped("value_avg", "[a]", "condition: {field: v, gte: 2}")),
+        ("rank", grouped("value_percentile", "[a]", "condition: {field: v, percentile: 75, gte: 2}")),
+        ("median", grouped("value_median", "[a, b]", "condition: {field: v, gt: 1}")),
+        ("all", grouped("temporal", "[a, b, c]", "")),
+        ("some", grouped("temporal", "[a, b, c]", "condition: (a or b) and c")),
+        ("order", grouped("temporal_ordered", "[a, b, c]", "")),
+        ("some_order", grouped("temporal_ordered", "[a, b, c]", "condition: (a or b) and c")),
+        ("missing", grouped("temporal", "[a, b, c]", "condition: a and b and not c")),
+        ("order_missing", grouped("temporal_ordered", "[a, b, c]", "condition: a and b and not c")),
+    ];
+    let bodies: Vec<(&str, &str)> = bodies.iter().map(|(title, body)| (*title, body.as_str())).collect();
+    load(&bodies)
+}
+
+/// What the document says, computed from scratch for every event.
+fn brute_force(events: &[Value]) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    for user in ["u", "w"] {
+        for (title, members, judge, is_absence) in judges() {
+            let mut mine: Vec<(i64, usize, u64, i64)> = events
+                .iter()
+                .filter(|e| e["user"] == user)
+                .filter_map(|e| {
+                    let member = members.iter().position(|m| e["kind"] == *m)?;
+                    let hash = super::hash_of(&[e["@uid"].as_str().unwrap()]);
+                    Some((e["@t"].as_i64().unwrap(), member, hash, e["v"].as_i64().unwrap()))
+                })
+                .collect();
+            mine.sort_unstable();
+            mine.dedup();
+            let mut last: Option<i64> = None;
+            for i in 0..mine.len() {
+                let t = mine[i].0;
+                let window: Vec<(i64, usize, u64, i64)> = if is_absence {
+                    mine[i..].iter().filter(|e| e.0 <= t + 10).copied().collect()
+                } else {
+                    mine[..=i].iter().filter(|e| e.0 >= t - 10).copied().collect()
+                };
+                if last.is_some_and(|l| t <= l + 10) || !judge(&window) {
+                    continue;
+                }
+                last = Some(t);
+                let (at, from, count) = match title {
+                    _ if is_absence => (t + 10, t, window.len()),
+                    "order" => (t, chain_start(&window), 3),
+                    _ => (t, window[0].0, window.len()),
+                };
+                told.insert(format!("{title} {user} at {at} from {from} of {count}"));
+            }
+        }
+    }
+    told
+}
+
+type Window = [(i64, usize, u64, i64)];
+type Judge = fn(&Window) -> bool;
+
+fn judges() -> Vec<(&'static str, Vec<&'static str>, Judge, bool)> {
+    vec![
+        ("count", vec!["a", "b"], |w| w.len() >= 3, false),
+        ("few", vec!["c"], |w| w.len() == 2, false),
+        ("distinct", vec!["a"], |w| values(w).iter().collect::<BTreeSet<_>>().len() >= 2, false),
+        ("sum", vec!["a", "c"], |w| values(w).iter().sum::<i64>() > 4, false),
+        ("avg", vec!["a"], |w| values(w).iter().sum::<i64>() >= 2 * w.len() as i64, false),
+        ("rank", vec!["a"], |w| values(w)[(w.len() * 75).div_ceil(100) - 1] >= 2, false),
+        (
+            "median",
+            vec!["a", "b"],
+            |w| {
+                let v = values(w);
+                v[(v.len() - 1) / 2] + v[v.len() / 2] > 2
+            },
+            false,
+        ),
+        ("all", vec!["a", "b", "c"], |w| has(w, 0) && has(w, 1) && has(w, 2), false),
+        ("some", vec!["a", "b", "c"], |w| (has(w, 0) || has(w, 1)) && has(w, 2), false),
+        ("order", vec!["a", "b", "c"], |w| in_order(w, &[0, 1, 2]), false),
+        (
+            "some_order",
+            vec!["a", "b", "c"],
+            |w| (has(w, 0) || has(w, 1)) && has(w, 2) && seen_in_order(w),
+            false,
+        ),
+        ("missing", vec!["a", "b", "c"], |w| has(w, 0) && has(w, 1) && !has(w, 2), true),
+        (
+            "order_missing",
+            vec!["a", "b", "c"],
+            |w| has(w, 0) && has(w, 1) && !has(w, 2) && seen_in_order(w),
+            true,
+        ),
+    ]
+}
+
+fn values(window: &Window) -> Vec<i64> {
+    let mut values: Vec<i64> = window.iter().map(|e| e.3).collect();
+    values.sort_unstable();
+    values
+}
+
+fn has(window: &Window, member: usize) -> bool {
+    window.iter().any(|e| e.1 == member)
+}
+
+fn seen_in_order(window: &Window) -> bool {
+    let seen: Vec<usize> = (0..3).filter(|m| has(window, *m)).collect();
+    in_order(window, &seen)
+}
+
+/// Tries every choice.
+fn in_order(window: &Window, members: &[usize]) -> bool {
+    let Some((first, rest)) = members.split_first() else { return true };
+    window.iter().enumerate().any(|(i, e)| e.1 == *first && in_order(&window[i + 1..], rest))
+}
+
+/// The start of the latest chain: c last, then the latest b before it, then the latest a before that.
+fn chain_start(window: &Window) -> i64 {
+    let mut end = window.len();
+    let mut start = 0;
+    for member in [2, 1, 0] {
+        end = window[..end].iter().rposition(|e| e.1 == member).unwrap();
+        start = window[end].0;
+    }
+    start
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_portions_duplicates_and_restarts_tell_what_brute_force_tells(
+        events in prop::collection::vec((0..60_i64, 0..3_usize, 0..2_usize, 0..4_i64, 0..12_i64), 1..60),
+        portions in prop::collection::vec(1..7_usize, 1..40),
+        restart_at in 0..20_usize,
+    ) {
+        const LATENESS: i64 = 12;
+        let set = every_kind();
+        let mut arrivals: Vec<(i64, Value)> = events
+            .iter()
+            .map(|(t, kind, user, v, delay)| (t + delay, event(*t, ["a", "b", "c"][*kind], ["u", "w"][*user], *v)))
+            .collect();
+        // Some arrive twice.
+        let again: Vec<(i64, Value)> = arrivals.iter().step_by(5).cloned().collect();
+        arrivals.extend(again);
+        arrivals.sort_by_key(|(arrival, _)| *arrival);
+        let mut windows = Windows::default();
+        let mut standing = Standing::default();
+        let mut rest = arrivals.as_slice();
+        for (i, portion) in portions.iter().cycle().enumerate() {
+            if rest.is_empty() {
+                break;
+            }
+            let (now, later) = rest.split_at((*portion).min(rest.len()));
+            rest = later;
+            let events: Vec<Value> = now.iter().map(|(_, e)| e.clone()).collect();
+            standing.apply(windows.observe(&set, observed(&set, &events)));
+            // Nothing that still comes is older than this.
+            let arrived = now.last().map_or(0, |(arrival, _)| *arrival);
+            let sealed = Time::from_secs(1_700_000_000 + arrived - LATENESS - 1);
+            standing.apply(windows.advance(&set, Watermark(sealed)));
+            if i == restart_at {
+                let bytes = windows.snapshot();
+                windows = Windows::restore(&set, &bytes).unwrap();
+                prop_assert_eq!(windows.snapshot(), bytes);
+            }
+        }
+        standing.apply(windows.advance(&set, Watermark::END));
+        let events: Vec<Value> = arrivals.into_iter().map(|(_, e)| e).collect();
+        prop_assert_eq!(standing.told(), brute_force(&events));
+        prop_assert_eq!(windows.counts().late, 0);
+    }
+}

@@ -1,0 +1,378 @@
+//! The events of one group, in the order of event time, and the alerts that follow from them.
+//!
+//! What fires is a function of the sorted events alone. Each event ends a window that reaches back one timespan;
+//! if the condition holds for that window the correlation fires, and then not again until a whole timespan has
+//! passed, so that the windows of two alerts share no event. An event that arrives out of order is put in its
+//! place, and what follows it is judged again: what had fired and no longer does is taken back. Events at or
+//! before the watermark are sealed: nothing is judged again there.
+//!
+//! A condition that asks for something *not* to happen is judged when the watermark has passed the end of the
+//! window that begins with an event.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::{Definition, GROUP_EVENTS_MAX, Kind, Seen};
+use super::measure::{Measure, window_holds};
+use super::observation::{Value, Witness};
+
+/// An event of a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Microseconds.
+    pub(crate) time: i64,
+    pub(crate) member: u16,
+    pub(crate) value: Value,
+    pub(crate) witness: Arc<Witness>,
+}
+
+/// The order of events. Clocks tick in seconds: at one time, members count as having come in the order of the list.
+pub(crate) type Place = (i64, u16, u64);
+
+impl Entry {
+    pub(crate) fn place(&self) -> Place {
+        (self.time, self.member, self.witness.hash)
+    }
+}
+
+/// An alert that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Firing {
+    /// The event that completed the window, or, where absence is asked for, began it.
+    at: Place,
+    /// What the window held.
+    content: u64,
+}
+
+/// What became of a group.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Fired(Window),
+    /// The firing at `at` is taken back; the last one that stands is at `stands`.
+    Retracted {
+        at: Place,
+        stands: Option<Place>,
+    },
+}
+
+/// The window of a firing.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) at: Place,
+    /// Event time of the alert, microseconds.
+    pub(crate) time: i64,
+    pub(crate) first_time: i64,
+    /// In order.
+    pub(crate) witnesses: Vec<Arc<Witness>>,
+}
+
+/// The measure of the window that ends with the last event.
+#[derive(Debug, Clone)]
+struct Tip {
+    measure: Measure,
+    /// Index of the first event of the window.
+    first: usize,
+    /// Index after that of the last.
+    end: usize,
+}
+
+/// One group.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Timeline {
+    entries: VecDeque<Entry>,
+    firings: Vec<Firing>,
+    #[serde(skip)]
+    tip: Option<Box<Tip>>,
+}
+
+/// Counts that no caller may lose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowCounts {
+    /// Observations taken in.
+    pub observations: u64,
+    /// Seen before: the same event of the same rule.
+    pub duplicates: u64,
+    /// At or before the watermark: they count for windows that end later, and change nothing that was sealed.
+    pub late: u64,
+    /// Older than any window that can still end: not taken in.
+    pub expired: u64,
+    /// Oldest events of a full group, given up.
+    pub evicted_events: u64,
+    /// Groups given up because a correlation had too many.
+    pub evicted_groups: u64,
+    /// Alerts that later events took back or changed.
+    pub retracted: u64,
+}
+
+impl Timeline {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn first_time(&self) -> Option<i64> {
+        self.entries.front().map(|e| e.time)
+    }
+
+    pub(crate) fn last_time(&self) -> Option<i64> {
+        self.entries.back().map(|e| e.time)
+    }
+
+    /// Takes events in, and out, and judges what they touch.
+    pub(crate) fn update(
+        &mut self,
+        definition: &Definition,
+        added: Vec<Entry>,
+        removed: &[Place],
+        sealed: i64,
+        counts: &mut WindowCounts,
+    ) -> Vec<Verdict> {
+        let removed_at = self.take_out(removed);
+        let added_at = self.put_in(added, counts);
+        self.bound(counts);
+        let Some(from) = removed_at.into_iter().chain(added_at).min() else { return Vec::new() };
+        if definition.kind.absence().is_some() {
+            // Judged when the watermark passes; see `sweep`.
+            return Vec::new();
+        }
+        let from = from.max((sealed, u16::MAX, u64::MAX));
+        self.judge(definition, from, counts)
+    }
+
+    fn take_out(&mut self, removed: &[Place]) -> Option<Place> {
+        if !removed.is_empty() {
+            self.entries.retain(|entry| !removed.contains(&entry.place()));
+            self.tip = None;
+        }
+        removed.iter().min().copied()
+    }
+
+    /// Puts events in their places; the first place that is new.
+    fn put_in(&mut self, mut added: Vec<Entry>, counts: &mut WindowCounts) -> Option<Place> {
+        added.sort_by_key(Entry::place);
+        let first = added.first()?.place();
+        let is_in_order = self.entries.back().is_none_or(|last| last.place() < first);
+        self.entries.extend(added);
+        if !is_in_order {
+            self.tip = None;
+            self.entries.make_contiguous().sort_by_key(Entry::place);
+        }
+        self.drop_duplicates(first, counts);
+        Some(first)
+    }
+
+    /// Keeps one of several deliveries of an event: that of the first record, whichever came first.
+    fn drop_duplicates(&mut self, from: Place, counts: &mut WindowCounts) {
+        let begin = self.entries.partition_point(|e| e.place() < from);
+        let mut tail = self.entries.range(begin..).zip(self.entries.range(begin..).skip(1));
+        if !tail.any(|(a, b)| a.place() == b.place()) {
+            return;
+        }
+        let mut tail: Vec<Entry> = self.entries.drain(begin..).collect();
+        let before = tail.len();
+        tail.sort_by(|a, b| (a.place(), &a.witness.records).cmp(&(b.place(), &b.witness.records)));
+        tail.dedup_by_key(|entry| entry.place());
+        counts.duplicates += (before - tail.len()) as u64;
+        self.entries.extend(tail);
+    }
+
+    /// A full group gives up its oldest events.
+    fn bound(&mut self, counts: &mut WindowCounts) {
+        let excess = self.entries.len().saturating_sub(GROUP_EVENTS_MAX);
+        if excess > 0 {
+            self.entries.drain(..excess);
+            self.tip = None;
+            counts.evicted_events += excess as u64;
+        }
+    }
+
+    /// Judges every event after the place `from` or at it, and says what differs from before.
+    fn judge(&mut self, definition: &Definition, from: Place, counts: &mut WindowCounts) -> Vec<Verdict> {
+        let begin = self.entries.partition_point(|e| e.place() < from);
+        let stale_at = self.firings.partition_point(|f| f.at < from);
+        let stale = self.firings.split_off(stale_at);
+        let mut tip = self.tip_before(definition, begin);
+        let mut fresh = Vec::new();
+        for index in begin..self.entries.len() {
+            self.enter(definition, &mut tip, index);
+            let time = self.entries[index].time;
+            if self.is_armed(definition, time) && self.fires(definition, &tip, index) {
+                let window = self.window(definition, tip.first, index);
+                self.firings.push(Firing { at: window.at, content: content(&window) });
+                fresh.push(window);
+            }
+        }
+        self.tip = Some(tip);
+        difference(stale, fresh, self.firings.last().map(|f| f.at), counts)
+    }
+
+    /// The measure of the window that ends just before `begin`.
+    fn tip_before(&mut self, definition: &Definition, begin: usize) -> Box<Tip> {
+        if let Some(tip) = self.tip.take().filter(|tip| tip.end == begin) {
+            return tip;
+        }
+        let start = self.entries.get(begin).map_or(i64::MAX, |e| e.time.saturating_sub(definition.span_us));
+        let first = self.entries.partition_point(|e| e.time < start).min(begin);
+        let mut measure = Measure::new(&definition.kind, definition.members.len());
+        for entry in self.entries.range(first..begin) {
+            measure.add(entry.time, entry.member, &entry.value);
+        }
+        Box::new(Tip { measure, first, end: begin })
+    }
+
+    /// An event enters the window, and what is a timespan older leaves it.
+    fn enter(&self, definition: &Definition, tip: &mut Tip, index: usize) {
+        let entry = &self.entries[index];
+        let start = entry.time.saturating_sub(definition.span_us);
+        while self.entries[tip.first].time < start {
+            let old = &self.entries[tip.first];
+            tip.measure.remove(old.member, &old.value);
+            tip.first += 1;
+        }
+        tip.measure.add(entry.time, entry.member, &entry.value);
+        tip.end = index + 1;
+    }
+
+    /// Whether a whole timespan has passed since the last firing.
+    fn is_armed(&self, definition: &Definition, time: i64) -> bool {
+        self.firings.last().is_none_or(|last| time > last.at.0.saturating_add(definition.span_us))
+    }
+
+    fn fires(&self, definition: &Definition, tip: &Tip, index: usize) -> bool {
+        let start = self.entries[index].time.saturating_sub(definition.span_us);
+        match (&definition.kind, &tip.measure) {
+            // An order of some, not all: the window is read anew, where its members would do.
+            (Kind::Ordered(seen), Measure::Seen(_)) => {
+                seen.holds(tip.measure.seen())
+                    && window_holds(seen, true, self.entries.range(tip.first..=index).map(|e| e.member))
+            }
+            (kind, measure) => measure.holds(kind, start),
+        }
+    }
+
+    fn window(&self, definition: &Definition, first: usize, last: usize) -> Window {
+        let end = &self.entries[last];
+        let in_window: Vec<&Entry> = match &definition.kind {
+            Kind::Ordered(seen) if seen.is_all_of(definition.members.len()) => {
+                self.chain(definition, first, last)
+            }
+            _ => self.entries.range(first..=last).collect(),
+        };
+        Window {
+            at: end.place(),
+            time: end.time,
+            first_time: in_window.first().map_or(end.time, |e| e.time),
+            witnesses: in_window.iter().map(|e| Arc::clone(&e.witness)).collect(),
+        }
+    }
+
+    /// The latest chain of all members that ends with the last event.
+    fn chain(&self, definition: &Definition, first: usize, last: usize) -> Vec<&Entry> {
+        let mut wanted = definition.members.len();
+        let mut chain = Vec::with_capacity(wanted);
+        for entry in self.entries.range(first..=last).rev() {
+            if wanted > 0 && usize::from(entry.member) == wanted - 1 {
+                chain.push(entry);
+                wanted -= 1;
+            }
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// Judges the windows that `until` completes: those that begin after `since` and end at or before it.
+    pub(crate) fn sweep(
+        &mut self,
+        definition: &Definition,
+        seen: &Seen,
+        since: i64,
+        until: i64,
+    ) -> Vec<Verdict> {
+        let span = definition.span_us;
+        let ordered = matches!(definition.kind, Kind::Ordered(_));
+        let mut fired = Vec::new();
+        let begin = self.entries.partition_point(|e| e.time.saturating_add(span) <= since);
+        for index in begin..self.entries.len() {
+            let start = self.entries[index].place();
+            let end = start.0.saturating_add(span);
+            if end > until {
+                break;
+            }
+            let last = self.entries.partition_point(|e| e.time <= end);
+            let members = self.entries.range(index..last).map(|e| e.member);
+            if self.is_armed(definition, start.0) && window_holds(seen, ordered, members) {
+                let in_window = self.entries.range(index..last);
+                let window = Window {
+                    at: start,
+                    time: end,
+                    first_time: start.0,
+                    witnesses: in_window.map(|e| Arc::clone(&e.witness)).collect(),
+                };
+                self.firings.push(Firing { at: start, content: content(&window) });
+                fired.push(Verdict::Fired(window));
+            }
+        }
+        fired
+    }
+
+    /// Forgets events before `time`, which no window holds that can still be judged, and firings a timespan older,
+    /// which keep no such window from firing.
+    pub(crate) fn forget_before(&mut self, time: i64, span_us: i64) {
+        let old = self.entries.partition_point(|e| e.time < time);
+        if old > 0 {
+            match &mut self.tip {
+                Some(tip) if tip.first >= old => {
+                    tip.first -= old;
+                    tip.end -= old;
+                }
+                _ => self.tip = None,
+            }
+            self.entries.drain(..old);
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+        let spent = self.firings.partition_point(|f| f.at.0 < time.saturating_sub(span_us));
+        self.firings.drain(..spent);
+    }
+}
+
+fn content(window: &Window) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&window.time.to_le_bytes());
+    for witness in &window.witnesses {
+        hasher.update(&witness.hash.to_le_bytes());
+        witness.records.iter().for_each(|r| {
+            hasher
+                .update(r.topic.as_bytes())
+                .update(&r.partition.to_le_bytes())
+                .update(&r.offset.to_le_bytes());
+        });
+    }
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// What has changed between two judgements; an alert whose window changed is taken back and fired again.
+fn difference(
+    stale: Vec<Firing>,
+    fresh: Vec<Window>,
+    stands: Option<Place>,
+    counts: &mut WindowCounts,
+) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for old in &stale {
+        let is_unchanged = fresh.iter().any(|new| new.at == old.at && content(new) == old.content);
+        if !is_unchanged {
+            counts.retracted += 1;
+            verdicts.push(Verdict::Retracted { at: old.at, stands });
+        }
+    }
+    let is_new = |new: &Window| !stale.iter().any(|old| old.at == new.at && old.content == content(new));
+    verdicts.extend(fresh.into_iter().filter(is_new).map(Verdict::Fired));
+    verdicts
+}

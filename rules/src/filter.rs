@@ -1,0 +1,61 @@
+//! Sigma filters: a condition that is added to rules of others. A rule with filters matches where its own condition
+//! and every filter's condition hold, so a filter is written as `condition: not selection`.
+
+use event::Logsource;
+use rsigma_parser::{FilterRule, FilterRuleTarget, SigmaRule};
+
+use crate::atom::Atoms;
+use crate::compile;
+use crate::error::RuleError;
+use crate::node::Node;
+use crate::rule::{RuleInfo, logsource};
+
+/// A filter, compiled. Its detections are its own: `them` and patterns never reach those of a rule.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    name: String,
+    logsource: Logsource,
+    target: FilterRuleTarget,
+    tree: Node,
+}
+
+impl Filter {
+    pub(crate) fn new(filter: &FilterRule, atoms: &mut Atoms) -> Result<Self, RuleError> {
+        let tree = compile::compile(&filter.detection, atoms)?;
+        let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
+        Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), tree })
+    }
+
+    /// Whether it names the rule, by id or name, and every key of its logsource is the rule's.
+    pub(crate) fn applies_to(&self, info: &RuleInfo, rule: &SigmaRule) -> bool {
+        let is_named = |name: &String| {
+            name.eq_ignore_ascii_case(&info.reference.id) || rule.name.as_ref().is_some_and(|n| n == name)
+        };
+        let is_target = match &self.target {
+            FilterRuleTarget::Any => true,
+            FilterRuleTarget::Specific(names) => names.iter().any(is_named),
+        };
+        is_target && self.logsource.covers(&info.logsource)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it adds to the condition of a rule.
+    pub(crate) fn part(&self) -> Node {
+        Node::Named(self.name.as_str().into(), Box::new(self.tree.clone()))
+    }
+
+    /// The rules that it names and that are none of `known` (ids in lower case, and names).
+    pub(crate) fn unknown<'a>(&'a self, known: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+        let names = match &self.target {
+            FilterRuleTarget::Any => &[],
+            FilterRuleTarget::Specific(names) => names.as_slice(),
+        };
+        names
+            .iter()
+            .map(String::as_str)
+            .filter(move |name| !known(name) && !known(&name.to_ascii_lowercase()))
+    }
+}

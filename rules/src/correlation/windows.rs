@@ -14,6 +14,7 @@ use super::timeline::{Entry, Place, Timeline, Verdict, WindowCounts};
 use crate::set::RuleSet;
 
 /// What observations, or the passing of event time, changed.
+#[allow(clippy::large_enum_variant, reason = "nearly every change is an alert, and it is moved on at once")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum CorrelationChange {
     /// A correlation rule fired. Provisional until the watermark passes the alert's time.

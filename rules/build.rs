@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("packs");
+    // Asked when it runs: a build folder may serve several checkouts, and this program may be another one's.
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| io::Error::other("cargo sets CARGO_MANIFEST_DIR"))?;
+    let packs = Path::new(&manifest).join("packs");
     println!("cargo:rerun-if-changed={}", packs.display());
     let mut table = String::from("&[\n");
     for pack in sorted(&packs)?.into_iter().filter(|path| path.is_dir()) {

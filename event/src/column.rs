@@ -42,14 +42,12 @@ macro_rules! each {
     };
 }
 
-/// String blocks start at their final size: growing ones are copied, and a block keeps its views alive.
-const STRING_BLOCK_BYTES: u32 = 256 * 1024;
-
 impl ColumnBuilder {
     pub(crate) fn new(column_type: ColumnType) -> Self {
         let values = match column_type {
             ColumnType::String | ColumnType::Json => {
-                Values::Text(StringViewBuilder::new().with_fixed_block_size(STRING_BLOCK_BYTES))
+                // Its blocks grow from 8 KiB: most columns of most batches hold little.
+                Values::Text(StringViewBuilder::new())
             }
             ColumnType::Strings => Values::Texts(ListBuilder::new(StringViewBuilder::new())),
             ColumnType::Int => Values::Int(Int64Builder::new()),

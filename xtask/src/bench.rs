@@ -36,7 +36,7 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).current_dir(workspace::root()).args(args).status()?;
+    let status = workspace::cargo().args(args).status()?;
     ensure!(status.success(), "cargo {} failed", args.join(" "));
     Ok(())
 }

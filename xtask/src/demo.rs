@@ -14,10 +14,7 @@ const DOMAINS: [&str; 4] = ["email", "endpoint", "identity", "app"];
 
 /// Runs the demo for `duration` and checks what its data directory then holds.
 pub(crate) fn run(duration: &str) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .current_dir(workspace::root())
-        .args(["build", "--release", "--locked", "--bin", "asterism"])
-        .status()?;
+    let status = workspace::cargo().args(["build", "--release", "--locked", "--bin", "asterism"]).status()?;
     ensure!(status.success(), "the binary does not build");
     let data_dir = tempfile::tempdir()?;
     let asterism = workspace::target_dir().join("release/asterism");

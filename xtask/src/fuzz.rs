@@ -43,8 +43,7 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .current_dir(workspace::root())
+    let status = workspace::cargo()
         .args(["build", "--release"])
         .args(TARGETS.iter().flat_map(|t| ["--bin".to_owned(), format!("fuzz_{t}")]))
         .env("RUSTC_WORKSPACE_WRAPPER", std::env::current_exe()?)

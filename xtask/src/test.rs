@@ -18,9 +18,8 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::from(workspace::cargo());
     command
-        .current_dir(workspace::root())
         // No `--bins`: it would run programs that are no tests, the fuzz targets among them, for ever.
         .args(["test", "--release", "--workspace"])
         .args(&arguments.cargo);

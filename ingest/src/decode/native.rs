@@ -27,9 +27,6 @@ struct Column {
     multi: BTreeMap<u32, Vec<String>>,
 }
 
-/// Views of short blocks keep little memory alive; most native values are short or repeat `raw`.
-const BLOCK_BYTES: u32 = 64 * 1024;
-
 impl NativeBuilder {
     /// Adds the native fields of a row.
     pub(crate) fn push_row(
@@ -82,7 +79,7 @@ impl NativeBuilder {
         self.columns[id].get_or_insert_with(|| {
             Box::new(Column {
                 rows: 0,
-                values: StringViewBuilder::new().with_fixed_block_size(BLOCK_BYTES),
+                values: StringViewBuilder::new(),
                 valueless: Vec::new(),
                 multi: BTreeMap::new(),
             })

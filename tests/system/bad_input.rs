@@ -112,7 +112,8 @@ fn what_is_not_decoded_can_be_asked_for() {
     replay.args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg(&mixed_file);
     ok(&mut replay);
     let again = stderr(&ok(&mut replay));
-    let left_out = format!("{} lines of a file mixed.ndjson were read before", mixed().len());
+    let left_out =
+        format!("mixed.ndjson was replayed before: its first {} lines are not read again", mixed().len());
     assert!(again.contains(&left_out) && again.contains("0 records read"), "{again}");
     let rows = hunt(&data_dir, "SELECT reason, message, topic, \"offset\", payload_bytes FROM dead_letters");
     let mut by_reason = BTreeMap::new();
@@ -430,12 +431,14 @@ fn a_broker_that_comes_back_is_read_on() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();
     let (api, broker, data_dir) = (free_port(), cluster.bootstrap_servers(), dir.path().join("data"));
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &broker).set("reconnect.backoff.max.ms", "500");
+    let producer: BaseProducer = client.create().unwrap();
     let produce = |count: usize| {
         for _ in 0..count {
             producer.send(BaseRecord::<(), str>::to("t").payload(GOOD)).unwrap();
         }
-        producer.flush(Duration::from_secs(30)).unwrap();
+        producer.flush(Duration::from_secs(120)).unwrap();
     };
     let config = format!(
         "data_dir = {data_dir:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[store]\ncheckpoint_s = 1\n\

@@ -221,9 +221,14 @@ pub fn total_rows() -> String {
     format!("SELECT {} AS n", tables.join(" + "))
 }
 
-/// Rows in the lake of a running daemon; `None` while it does not answer.
+/// Rows of the default tenant in the lake of a running daemon; `None` while it does not answer.
 pub fn lake_rows(api: u16) -> Option<i64> {
-    let url = format!("http://127.0.0.1:{api}/api/v1/hunt");
+    lake_rows_of(api, "default")
+}
+
+/// Rows of a tenant in the lake of a running daemon; `None` while it does not answer.
+pub fn lake_rows_of(api: u16, tenant: &str) -> Option<i64> {
+    let url = format!("http://127.0.0.1:{api}/api/v1/hunt?tenant={tenant}");
     let (_, answer) = http(reqwest::Method::POST, &url, Some(json!({"sql": total_rows()}).to_string()))?;
     serde_json::from_str::<Value>(&answer).ok()?["rows"][0]["n"].as_i64()
 }

@@ -4,7 +4,7 @@
 //! after their decision is on disk. A checkpoint takes the correlation state and the buffered rows at one point
 //! of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
 use rules::{CorrelationChange, RuleSet, Windows};
 use storage::{
-    AnalystInput as StoredInput, AuditRow, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions, Snapshot,
-    StateChange, StateDb,
+    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions,
+    Snapshot, StateChange, StateDb,
 };
 use tokio::task::JoinHandle;
 
@@ -140,7 +140,16 @@ impl Pipeline {
             Some(row) => AuditHead { sequence: u64::try_from(row.seq)?, hash: row.hash },
             None => AuditHead::default(),
         };
-        let changes = self.responder.restore(state.all_actions()?, state.all_effects()?, head, now);
+        let actions = state.all_actions()?;
+        let subjects: BTreeSet<(TenantId, IncidentId)> =
+            actions.iter().map(|action| (action.tenant.clone(), action.incident.clone())).collect();
+        let mut changes = self.responder.restore(actions, state.all_effects()?, head, now);
+        // Between the commit that merged two incidents and the one that moved their actions there may have been a crash.
+        for (tenant, id) in subjects {
+            if let Some(survivor) = state.incident(&tenant, &id)?.filter(|survivor| survivor.id != id) {
+                changes.extend(self.responder.on_merged(&id, &survivor.id, now));
+            }
+        }
         self.commit_actions(changes).await
     }
 
@@ -239,8 +248,8 @@ impl Pipeline {
         self.complete(told, &mut change);
         change.deltas = self.correlator.advance(watermark);
         let deltas = change.deltas.clone();
-        self.commit(change).await?;
-        self.respond(&deltas, now).await
+        let committed = self.commit(change).await?;
+        self.respond(&deltas, &committed, now).await
     }
 
     /// What correlation rules say goes to the correlator as alerts do.
@@ -261,14 +270,24 @@ impl Pipeline {
         }
     }
 
-    /// Asks the response rules about every incident that changed.
-    async fn respond(&mut self, deltas: &[IncidentDelta], now: Time) -> anyhow::Result<()> {
+    /// Asks the response rules about every incident that changed. What was decided for incidents that became part of
+    /// others follows them first: the same must not be asked for again.
+    async fn respond(
+        &mut self,
+        deltas: &[IncidentDelta],
+        committed: &Committed,
+        now: Time,
+    ) -> anyhow::Result<()> {
+        let merged = deltas.iter().filter_map(|delta| match delta {
+            IncidentDelta::Merged { from, incident } => Some((from, &incident.id)),
+            _ => None,
+        });
         let mut changes = Vec::new();
+        for (from, to) in merged.chain(committed.redirects.iter().map(|(from, to)| (from, to))) {
+            changes.extend(self.responder.on_merged(from, to, now));
+        }
         for delta in deltas {
             let incident = delta.incident();
-            if let IncidentDelta::Merged { from, incident } = delta {
-                changes.extend(self.responder.on_merged(from, &incident.id, now));
-            }
             let alerts = self.stores.state.alerts_of(&incident.tenant, &incident.id)?;
             changes.extend(self.responder.on_incident(incident, &alerts, now));
         }
@@ -343,14 +362,14 @@ impl Pipeline {
             change.actions.push(action_change.action);
             change.effects.extend(action_change.effect);
         }
-        self.commit(change).await
+        self.commit(change).await.map(drop)
     }
 
-    async fn commit(&mut self, change: StateChange) -> anyhow::Result<()> {
-        if !change.is_empty() {
-            self.stores.state.commit(change).await?;
+    async fn commit(&mut self, change: StateChange) -> anyhow::Result<Committed> {
+        if change.is_empty() {
+            return Ok(Committed::default());
         }
-        Ok(())
+        Ok(self.stores.state.commit(change).await?)
     }
 
     /// What a person says about an incident or an action. Stored first, so that a restart says it again.
@@ -380,7 +399,7 @@ impl Pipeline {
         let change = StateChange { analyst_inputs, deltas: deltas.clone(), ..StateChange::default() };
         let committed = self.stores.state.commit(change).await.map_err(|e| InputError::Failed(e.into()))?;
         self.inputs_seq = committed.inputs_seq;
-        self.respond(&deltas, now).await.map_err(InputError::Failed)
+        self.respond(&deltas, &committed, now).await.map_err(InputError::Failed)
     }
 
     fn stored(&self, input: &AnalystInput, index: i64) -> Result<StoredInput, serde_json::Error> {

@@ -23,7 +23,7 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     for alert in &change.alerts {
         put_alert(&mut outbox, alert)?;
     }
-    incident::put_deltas(&mut outbox, &change.deltas)?;
+    let redirects = incident::put_deltas(&mut outbox, &change.deltas)?;
     for action in &change.actions {
         put_action(&mut outbox, action)?;
     }
@@ -45,6 +45,7 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     }
     let trimmed = change.trim.map(|limits| engine::trim(connection, limits)).transpose()?;
     Ok(Committed {
+        redirects,
         outbox_seq: last_of(connection, "outbox")?,
         outbox_rows: outbox.rows,
         inputs_seq: last_of(connection, "analyst_inputs")?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, Alert, AlertId, Effect, IncidentDelta, RecordRef, TenantId, Time};
+use event::{Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, TenantId, Time};
 
 use super::engine::{StateLimits, Trimmed};
 use crate::Positions;
@@ -111,8 +111,11 @@ pub struct AnalystInput {
 }
 
 /// What a commit did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Committed {
+    /// Incidents that became part of others although no delta said so: they were told before a crash, and did not come
+    /// about again. What belongs to the first of each pair belongs to the second.
+    pub redirects: Vec<(IncidentId, IncidentId)>,
     /// The last sequence number of the outbox after this change; 0 while it was never used.
     pub outbox_seq: i64,
     /// Rows this change added to the outbox: its real changes.

@@ -8,18 +8,60 @@ use rusqlite::{OptionalExtension, params};
 use super::ReadError;
 use super::apply::{Note, Outbox};
 
+/// An incident that became part of another one.
+pub(super) type Redirect = (IncidentId, IncidentId);
+
+/// Incidents that alerts moved out of.
+type Left = BTreeSet<(TenantId, IncidentId)>;
+
 /// Applies deltas in order, splits first: they take alerts away from the incident whose smaller state follows, which
-/// would otherwise look like a state that was outgrown.
-pub(super) fn put_deltas(outbox: &mut Outbox<'_>, deltas: &[IncidentDelta]) -> Result<(), ReadError> {
+/// would otherwise look like a state that was outgrown. Returns the incidents that nobody said were merged, but that
+/// all alerts moved out of.
+pub(super) fn put_deltas(
+    outbox: &mut Outbox<'_>,
+    deltas: &[IncidentDelta],
+) -> Result<Vec<Redirect>, ReadError> {
     let is_split = |delta: &&IncidentDelta| matches!(delta, IncidentDelta::Split { .. });
+    let mut left = Left::new();
     for delta in deltas.iter().filter(is_split).chain(deltas.iter().filter(|d| !is_split(d))) {
         let incident = delta.incident();
-        put_incident(outbox, incident, delta.kind())?;
+        put_incident(outbox, incident, delta.kind(), &mut left)?;
         if let IncidentDelta::Merged { from, .. } = delta {
             redirect(outbox, from, incident)?;
         }
     }
-    Ok(())
+    let mut redirects = Vec::new();
+    for (tenant, id) in left {
+        redirects.extend(redirect_deserted(outbox, &tenant, id)?);
+    }
+    Ok(redirects)
+}
+
+/// An incident told before a crash need not come about again when the log is read in other portions. Its alerts are
+/// told to be in another one then, and nobody says that it was merged: it goes where its first alert went.
+fn redirect_deserted(
+    outbox: &mut Outbox<'_>,
+    tenant: &TenantId,
+    id: IncidentId,
+) -> Result<Option<Redirect>, ReadError> {
+    let Some(before) = stored(outbox, tenant, &id)?.filter(|i| i.status != IncidentStatus::Redirected) else {
+        return Ok(None);
+    };
+    if !members(outbox, &before)?.is_empty() {
+        return Ok(None);
+    }
+    let home = before.alerts.first().map(|root| home(outbox, tenant, root)).transpose()?.flatten();
+    let Some(survivor) = home.map(|to| stored(outbox, tenant, &to)).transpose()?.flatten() else {
+        return Ok(None);
+    };
+    redirect(outbox, &id, &survivor)?;
+    Ok(Some((id, survivor.id)))
+}
+
+/// The incident that an alert is in.
+fn home(outbox: &Outbox<'_>, tenant: &TenantId, alert: &AlertId) -> Result<Option<IncidentId>, ReadError> {
+    let sql = "SELECT incident FROM incident_alerts WHERE tenant = ?1 AND alert = ?2";
+    Ok(outbox.stored(sql, tenant.as_str(), alert.as_str())?.map(IncidentId::new))
 }
 
 /// What the stored state says about an incoming one.
@@ -31,18 +73,23 @@ enum Verdict {
     Replace { version: u64 },
 }
 
-fn put_incident(outbox: &mut Outbox<'_>, incident: &Incident, change: &str) -> Result<(), ReadError> {
+fn put_incident(
+    outbox: &mut Outbox<'_>,
+    incident: &Incident,
+    change: &str,
+    left: &mut Left,
+) -> Result<(), ReadError> {
     let stored = stored(outbox, &incident.tenant, &incident.id)?;
     let members = members(outbox, incident)?;
     let incoming: BTreeSet<&str> = incident.alerts.iter().map(AlertId::as_str).collect();
     let version = match &stored {
         None => incident.version,
-        Some(stored) => match verdict(stored, &members, incident, &incoming) {
+        Some(stored) => match verdict(stored, &members, incident, &incoming, change) {
             Verdict::Skip => return Ok(()),
             Verdict::Replace { version } => version,
         },
     };
-    set_members(outbox, incident, &members, &incoming)?;
+    set_members(outbox, incident, &members, &incoming, left)?;
     let body = Incident { version, ..incident.clone() };
     write(outbox, &body, if stored.is_none() { "created" } else { change })
 }
@@ -55,6 +102,7 @@ fn verdict(
     members: &BTreeSet<String>,
     incident: &Incident,
     incoming: &BTreeSet<&str>,
+    change: &str,
 ) -> Verdict {
     let same_but_version = Incident { version: stored.version, ..incident.clone() } == *stored;
     if same_but_version && members.iter().map(String::as_str).eq(incoming.iter().copied()) {
@@ -63,8 +111,10 @@ fn verdict(
     if incident.version > stored.version {
         return Verdict::Replace { version: incident.version };
     }
-    let was_redirected =
-        stored.status == IncidentStatus::Redirected && incident.status != IncidentStatus::Redirected;
+    // What came out of its survivor again is no earlier state.
+    let was_redirected = stored.status == IncidentStatus::Redirected
+        && incident.status != IncidentStatus::Redirected
+        && change != "split";
     let part = incoming.len() < members.len() && incoming.iter().all(|id| members.contains(*id));
     let unsealed = incoming.len() == members.len() && stored.sealed && !incident.sealed;
     if was_redirected || part || unsealed {
@@ -93,12 +143,15 @@ fn set_members(
     incident: &Incident,
     members: &BTreeSet<String>,
     incoming: &BTreeSet<&str>,
+    left: &mut Left,
 ) -> Result<(), ReadError> {
     let (tenant, id) = (incident.tenant.as_str(), incident.id.as_str());
     let put = "INSERT INTO incident_alerts (tenant, alert, incident) VALUES (?1, ?2, ?3)
          ON CONFLICT (tenant, alert) DO UPDATE SET incident = ?3";
     let mut put = outbox.connection.prepare_cached(put)?;
     for alert in incoming.iter().filter(|alert| !members.contains(**alert)) {
+        let before = home(outbox, &incident.tenant, &AlertId::new(*alert))?;
+        left.extend(before.map(|before| (incident.tenant.clone(), before)));
         put.execute([tenant, alert, id])?;
     }
     let take = "DELETE FROM incident_alerts WHERE tenant = ?1 AND alert = ?2 AND incident = ?3";

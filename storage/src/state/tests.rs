@@ -287,6 +287,30 @@ fn merged_incidents_redirect_in_one_hop() {
     assert_eq!(f.ids(&redirected).len(), 3);
 }
 
+/// One alert was told alone before a crash; read again in another portion, it comes with an earlier one at once.
+#[test]
+fn an_incident_that_does_not_come_about_again_redirects() {
+    let f = Fixture::new();
+    f.commit(deltas(vec![created(incident("t", "i-b", 1, &["b"]))]));
+    let f = f.reopen();
+    let committed = f.commit(deltas(vec![created(incident("t", "i-a", 1, &["a", "b"]))]));
+    assert_eq!(committed.redirects, [(IncidentId::new("i-b"), IncidentId::new("i-a"))]);
+    assert_eq!(f.incident("i-b").id.as_str(), "i-a");
+    assert_eq!(f.ids(&IncidentFilter::default()), ["i-a"]);
+    let said = f.commit(deltas(vec![merged("i-a", incident("t", "i-0", 2, &["0", "a", "b"]))]));
+    assert!(said.redirects.is_empty(), "a merge that a delta tells is no surprise");
+
+    // Only provisionally one: the later state takes them apart again.
+    let part = |id: &str, alerts: &[&str]| IncidentDelta::Split {
+        from: IncidentId::new("i-0"),
+        incident: Arc::new(incident("t", id, 1, alerts)),
+    };
+    f.commit(deltas(vec![updated(incident("t", "i-0", 2, &["0", "a"])), part("i-b", &["b"])]));
+    assert_eq!(f.incident("i-b").alerts, [AlertId::new("b")]);
+    assert_eq!(f.db.incident_of(&f.tenant, &AlertId::new("b")).unwrap(), Some(IncidentId::new("i-b")));
+    assert_eq!(f.incident("i-0").alerts.len(), 2);
+}
+
 #[test]
 fn a_split_moves_its_alerts() {
     let f = Fixture::new();

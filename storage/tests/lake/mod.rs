@@ -104,7 +104,7 @@ async fn limits_decide_what_is_flushed() {
 async fn a_small_batch_is_kept_small() {
     let f = Fixture::new();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..10).compacted().unwrap()], Time(0)).unwrap();
     assert!(writer.bytes() < 300_000, "{} bytes for ten rows", writer.bytes());
 }
 

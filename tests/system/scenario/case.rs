@@ -41,6 +41,8 @@ impl Case {
         if let Some(only) = std::env::var_os("SCENARIO") {
             cases.retain(|case| *case.name == only);
             assert_eq!(cases.len(), 1, "no case is named {}", only.display());
+        } else {
+            assert!(cases.len() >= 6, "the cases are found: {}", cases.len());
         }
         cases
     }

@@ -8,7 +8,9 @@ use ingest::{Journal, JournalOptions};
 
 use super::case::{Case, Line, Topic};
 use super::golden::Outcome;
-use crate::harness::{Running, SimulatedEdr, asterism, eventually, free_port, lake_rows, metric, ok, stderr};
+use crate::harness::{
+    Running, SimulatedEdr, asterism, eventually, free_port, lake_rows_of, metric, ok, stderr,
+};
 
 /// A way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,11 @@ fn killed(case: &Case, dir: &Path) -> Outcome {
     };
     let start = |config: &Path| Running::start(asterism().args(["run", "-c"]).arg(config), dir, "daemon");
 
+    let rows = || {
+        let each: Option<Vec<i64>> = case.tenants().iter().map(|tenant| lake_rows_of(api, tenant)).collect();
+        each.map(|rows| rows.iter().sum::<i64>())
+    };
+
     append(case, &data, 0);
     let daemon = start(&settings(3_600, 1_000_000));
     eventually("the first third is taken", Duration::from_secs(60), || {
@@ -147,13 +154,13 @@ fn killed(case: &Case, dir: &Path) -> Outcome {
 
     append(case, &data, 1);
     let daemon = start(&settings(1, 1));
-    eventually("some rows are in the lake", Duration::from_secs(60), || (lake_rows(api)? > 0).then_some(()));
+    eventually("some rows are in the lake", Duration::from_secs(60), || (rows()? > 0).then_some(()));
     daemon.kill_hard();
 
     append(case, &data, 2);
     let daemon = start(&settings(1, 1));
     eventually("every row is in the lake", Duration::from_secs(60), || {
-        (lake_rows(api)? == case.rows as i64).then_some(())
+        (rows()? == case.rows as i64).then_some(())
     });
     let outcome = Outcome::of(case, &data);
     let executed = outcome.executed();

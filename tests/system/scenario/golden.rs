@@ -132,9 +132,22 @@ fn known_then(reason: &mut Value) {
 }
 
 fn pretty(values: &[Value]) -> String {
-    let mut text = serde_json::to_string_pretty(values).unwrap();
+    let values: Vec<Value> = values.iter().map(sorted).collect();
+    let mut text = serde_json::to_string_pretty(&values).unwrap();
     text.push('\n');
     text
+}
+
+/// The same with its keys in order: taking one out of a map moves another.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, &Value> = map.iter().collect();
+            sorted.into_iter().map(|(key, value)| (key.clone(), self::sorted(value))).collect()
+        }
+        Value::Array(members) => members.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
 }
 
 /// The first lines that differ, with some before.

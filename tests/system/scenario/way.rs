@@ -109,7 +109,9 @@ fn replay(case: &Case, dir: &Path, topics: Vec<Partitions>, batch: (i64, i64)) -
         for (number, lines) in partitions.iter().enumerate() {
             let folder = dir.join(format!("partition-{number}"));
             std::fs::create_dir_all(&folder).unwrap();
-            let text: String = lines.iter().map(|line| format!("{}\n", line.text)).collect();
+            // A space more a partition: files of one name and one content are one file.
+            let text: String =
+                lines.iter().map(|line| format!("{}{}\n", line.text, " ".repeat(number))).collect();
             std::fs::write(folder.join(&topic.name), text).unwrap();
             files.push(folder.join(&topic.name));
         }

@@ -132,8 +132,9 @@ async fn the_api_answers_as_its_document_says() {
     let (running, mut api) = demo(dir.path()).await;
     reads(&mut api).await;
     pages(&mut api).await;
-    edits(&mut api).await;
+    // Before the edits: an incident that is closed lets its effects go.
     decisions(&mut api).await;
+    edits(&mut api).await;
     health(&mut api).await;
     errors(&api).await;
     stream(&mut api).await;

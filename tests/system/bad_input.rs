@@ -123,7 +123,8 @@ fn what_is_not_decoded_can_be_asked_for() {
         let line = usize::try_from(row["offset"].as_i64().unwrap()).unwrap();
         let (record, broken) = &mixed()[line];
         assert_eq!(broken.unwrap().0, row["reason"], "line {line}");
-        assert_eq!(row["payload_bytes"], record.len(), "line {line}: the record as received");
+        // Of a record that is too long its beginning is kept.
+        assert_eq!(row["payload_bytes"], record.len().min(64 << 10), "line {line}: the record as received");
         assert!(!row["message"].as_str().unwrap().is_empty());
     }
     assert_eq!(by_reason, refused());

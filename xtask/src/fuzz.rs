@@ -81,7 +81,11 @@ pub(crate) fn as_compiler_wrapper() -> Option<ExitCode> {
     std::env::var_os(WRAPPER_MARK)?;
     let mut args = std::env::args_os().skip(1);
     let compiler = args.next().filter(is_rustc)?;
-    let status = Command::new(compiler).args(args).args(COVERAGE).status();
+    let args: Vec<OsString> = args.collect();
+    // A build script runs without libFuzzer, which the coverage calls into.
+    let is_build_script = args.iter().any(|arg| arg == "build_script_build");
+    let coverage: &[&str] = if is_build_script { &[] } else { &COVERAGE };
+    let status = Command::new(compiler).args(args).args(coverage).status();
     let code = status.ok().and_then(|s| s.code()).and_then(|c| u8::try_from(c).ok());
     Some(ExitCode::from(code.unwrap_or(1)))
 }

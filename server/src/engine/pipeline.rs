@@ -1,8 +1,8 @@
 //! Batches and alerts to incidents, actions and stored rows: the stateful half of the engine, one owner.
 //!
-//! Order of a turn: correlation rules, correlate, store alerts and incident changes, respond, store decisions. Commands leave only
-//! after their decision is on disk. A checkpoint takes the correlation state and the buffered rows at one point
-//! of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
+//! Order of a turn: correlation rules, correlate, store alerts and incident changes, respond, store decisions.
+//! Commands leave only after their decision is on disk. A checkpoint takes the correlation state and the buffered
+//! rows at one point of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -431,7 +431,7 @@ fn a_snapshot_of_other_parameters_is_refused() {
     let other = correlate::Parameters::parse(&text).unwrap();
     let error = Correlator::restore(other, &correlator.snapshot()).unwrap_err();
     assert!(error.to_string().contains("made with parameters"), "{error}");
-    for bytes in [&b""[..], b"asterc01", b"asterc01\xff\xff\xff", &correlator.snapshot()[..200]] {
+    for bytes in [&b""[..], b"asterc02", b"asterc02\xff\xff\xff", &correlator.snapshot()[..200]] {
         let error = Correlator::restore(correlate::Parameters::builtin().unwrap(), bytes).unwrap_err();
         assert!(matches!(error, correlate::CorrelateError::Snapshot(_)), "{error}");
     }

@@ -23,7 +23,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-// The engine allocates from several threads at once; glibc's allocator returns little and fragments.
+// The engine allocates from several threads at once; glibc's allocator returns little and fragments. It serves the C
+// libraries too. Its settings are in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -16,8 +16,10 @@ use crate::config::{self, Config};
 use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
 use crate::output;
 
-/// What is buffered between checkpoints at most: large lake files, little memory.
-const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 64 << 20 };
+/// What is buffered at most: large lake files, little memory.
+const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 32 << 20 };
+/// What one poll reads of a file at most: three portions are under way at once.
+const POLL_RECORDS_MAX: usize = 8_192;
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
@@ -74,7 +76,7 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
 
 fn budget(config: &Config) -> PollBudget {
     PollBudget {
-        records_max: config.ingest.poll_records_max,
+        records_max: config.ingest.poll_records_max.min(POLL_RECORDS_MAX),
         bytes_max: config.ingest.poll_bytes_max,
         wait: Duration::from_secs(1),
     }
@@ -100,7 +102,7 @@ async fn feed(
             for fault in &polled.faults {
                 tally.fault(fault);
             }
-            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
+            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
             for (partition, reached) in &detected.progress {
                 if let Some(time) = reached.time_max {
                     source.progress(partition, time);

@@ -222,7 +222,7 @@ impl Intake {
             if polled.is_empty() {
                 continue;
             }
-            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
+            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
             if let Some(sink) = dead_letters.as_ref().filter(|_| !detected.dead.is_empty()) {
                 let letters: Vec<DeadLetter> =
                     detected.dead.iter().map(|(_, letter)| letter.clone()).collect();

@@ -57,7 +57,7 @@ pub(crate) struct PipelineOptions {
     pub(crate) parameters: Parameters,
     pub(crate) response_rules: ResponseRules,
     pub(crate) policy: Policy,
-    /// What is buffered before a checkpoint.
+    /// What is buffered before it is written.
     pub(crate) checkpoint: CheckpointLimits,
     /// Whether there is an executor for commands.
     pub(crate) executes: bool,
@@ -71,6 +71,9 @@ pub(crate) struct CheckpointLimits {
     pub(crate) bytes_max: usize,
 }
 
+/// Every so many writes of rows the correlation state is written too, when no checkpoint came sooner.
+const FLUSHES_PER_CHECKPOINT: u32 = 4;
+
 /// The stateful half of the engine.
 pub(crate) struct Pipeline {
     stores: Stores,
@@ -81,14 +84,16 @@ pub(crate) struct Pipeline {
     responder: Responder,
     positions: Positions,
     inputs_seq: i64,
-    /// Portions since the last checkpoint, each with all rows of its records.
+    /// Portions that are not on their way to the lake, each with all rows of its records.
     buffered: Vec<Vec<EventBatch>>,
     buffered_rows: usize,
     buffered_bytes: usize,
     limits: CheckpointLimits,
+    /// Since the last checkpoint.
+    flushes: u32,
     /// The lake's writer, while no checkpoint has it.
     writer: Option<LakeWriter>,
-    /// A checkpoint on its way to disk; at most one.
+    /// Rows, or a checkpoint, on their way to disk; at most one.
     in_flight: Option<JoinHandle<Result<LakeWriter, storage::StorageError>>>,
     counts: BTreeMap<String, i64>,
     work: Vec<Work>,
@@ -123,6 +128,7 @@ impl Pipeline {
             buffered_rows: 0,
             buffered_bytes: 0,
             limits: options.checkpoint,
+            flushes: 0,
             writer: Some(writer),
             in_flight: None,
             counts,
@@ -206,20 +212,17 @@ impl Pipeline {
         let told = self.windows.observe(&self.rules, detected.observations);
         self.complete(told, &mut change);
         self.pass(self.watermarks.watermark(), change, now).await?;
-        self.buffer(&detected.batches)?;
+        self.buffer(detected.batches);
         if self.buffered_rows >= self.limits.rows_max || self.buffered_bytes >= self.limits.bytes_max {
-            self.checkpoint(now).await?;
+            self.flush(now).await?;
         }
         Ok(())
     }
 
-    fn buffer(&mut self, batches: &[EventBatch]) -> anyhow::Result<()> {
-        let portion = batches.iter().map(EventBatch::compacted).collect::<Result<Vec<_>, _>>();
-        let portion = portion.context("bug: rows cannot be copied")?;
+    fn buffer(&mut self, portion: Vec<EventBatch>) {
         self.buffered_rows += portion.iter().map(EventBatch::len).sum::<usize>();
         self.buffered_bytes += portion.iter().map(|batch| event::bytes_of(&batch.columns)).sum::<usize>();
         self.buffered.push(portion);
-        Ok(())
     }
 
     fn count(&mut self, detected: &Detected) {
@@ -425,11 +428,10 @@ impl Pipeline {
         incident.map_or_else(Vec::new, |incident| explain(&self.correlator, &incident, pair))
     }
 
-    /// Starts a checkpoint. One that is still on its way is awaited first: the disk sets the pace.
+    /// Starts a checkpoint: the buffered rows and the correlation state.
     pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
         self.settle().await?;
-        let portions = std::mem::take(&mut self.buffered);
-        (self.buffered_rows, self.buffered_bytes) = (0, 0);
+        self.flushes = 0;
         let change = StateChange {
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),
@@ -440,6 +442,24 @@ impl Pipeline {
             counters: self.counts.clone(),
             ..StateChange::default()
         };
+        self.write(Some(change), now)
+    }
+
+    /// Starts to write the buffered rows. The correlation state, which grows with history and not with them, comes
+    /// along now and then only: after a restart the lake knows the rows that are read again.
+    async fn flush(&mut self, now: Time) -> anyhow::Result<()> {
+        self.flushes += 1;
+        if self.flushes >= FLUSHES_PER_CHECKPOINT {
+            return self.checkpoint(now).await;
+        }
+        self.settle().await?;
+        self.write(None, now)
+    }
+
+    /// Whatever was on its way before must have settled: the disk sets the pace.
+    fn write(&mut self, change: Option<StateChange>, now: Time) -> anyhow::Result<()> {
+        let portions = std::mem::take(&mut self.buffered);
+        (self.buffered_rows, self.buffered_bytes) = (0, 0);
         let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
         let state = self.stores.state.clone();
         self.in_flight = Some(tokio::spawn(async move {
@@ -448,7 +468,9 @@ impl Pipeline {
             }
             drop(portions);
             writer.flush().await?;
-            state.commit(change).await?;
+            if let Some(change) = change {
+                state.commit(change).await?;
+            }
             Ok(writer)
         }));
         Ok(())
@@ -464,7 +486,7 @@ impl Pipeline {
 
     /// Whether there is anything that a checkpoint would add.
     pub(crate) fn has_news(&self) -> bool {
-        self.buffered_rows > 0
+        self.buffered_rows > 0 || self.flushes > 0
     }
 }
 

@@ -56,6 +56,8 @@ pub struct KafkaSource {
     closed: bool,
     /// Fetched, not yet delivered: a dropped poll loses nothing.
     pending: VecDeque<Record>,
+    /// Records of paused partitions that were on their way when they were paused.
+    held_back: VecDeque<Record>,
     /// Assignments and faults not yet told.
     news: Polled,
     /// A position was out of range: the partitions must be checked before anything else.
@@ -87,6 +89,7 @@ impl KafkaSource {
             paused: BTreeSet::new(),
             closed: false,
             pending: VecDeque::new(),
+            held_back: VecDeque::new(),
             news: Polled::default(),
             out_of_range: false,
         })
@@ -127,14 +130,33 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Keeps a message, unless its partition was taken away meanwhile. Returns its bytes.
+    /// Keeps a message. Returns its bytes, if it may be delivered now.
     fn accept(&mut self, message: &BorrowedMessage<'_>) -> usize {
         let known = self.topics.iter().find(|topic| topic.as_ref() == message.topic());
         let topic = known.map_or_else(|| Arc::from(message.topic()), Arc::clone);
         let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
         let bytes = payload.len();
-        self.pending.push_back(Record::new(topic, message.partition(), message.offset(), payload));
+        let record = Record::new(topic, message.partition(), message.offset(), payload);
+        if is_among(&record, &self.paused) {
+            self.held_back.push_back(record);
+            return 0;
+        }
+        self.pending.push_back(record);
         bytes
+    }
+
+    /// Forgets records that will come again, or to others.
+    fn forget(&mut self, is_gone: impl Fn(&Record) -> bool) {
+        self.pending.retain(|record| !is_gone(record));
+        self.held_back.retain(|record| !is_gone(record));
+    }
+
+    /// Puts what was fetched in its place after partitions were paused or resumed. Each partition keeps its order:
+    /// of one that was paused until now nothing else is pending.
+    fn sort_out(&mut self) {
+        let all = self.held_back.drain(..).chain(self.pending.drain(..));
+        let (held_back, pending) = all.partition(|record| is_among(record, &self.paused));
+        (self.held_back, self.pending) = (held_back, pending);
     }
 
     /// Applies what happened in rebalances since the last look.
@@ -142,9 +164,7 @@ impl KafkaSource {
         for news in self.client.context().take_news() {
             match news {
                 News::Revoked(partitions) => {
-                    self.pending.retain(|record| {
-                        !partitions.contains(&(Arc::clone(&record.topic), record.partition))
-                    });
+                    self.forget(|record| is_among(record, &partitions));
                     self.assigned.retain(|held| !partitions.contains(held));
                     self.news.assigned.retain(|held| !partitions.contains(held));
                     self.news.revoked.extend(partitions);
@@ -263,7 +283,7 @@ impl KafkaSource {
     fn next_offsets(&self) -> Positions {
         let mut next = self.client.context().starts();
         next.retain(|key, _| self.assigned.contains(key));
-        for record in &self.pending {
+        for record in self.held_back.iter().chain(&self.pending) {
             next.insert((Arc::clone(&record.topic), record.partition), record.offset + 1);
         }
         next
@@ -273,7 +293,7 @@ impl KafkaSource {
         if positions.is_empty() {
             return Ok(());
         }
-        self.pending.retain(|record| !positions.contains_key(&(Arc::clone(&record.topic), record.partition)));
+        self.forget(|record| is_among(record, positions.keys()));
         for _ in 0..SEEK_TRIES {
             if self.seek_once(positions).await?.is_ok() {
                 return Ok(());
@@ -291,7 +311,7 @@ impl KafkaSource {
         if positions.is_empty() {
             return Ok(());
         }
-        self.pending.retain(|record| !positions.contains_key(&(Arc::clone(&record.topic), record.partition)));
+        self.forget(|record| is_among(record, positions.keys()));
         let moved = list_at(positions).map_err(failed)?;
         match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
@@ -300,7 +320,7 @@ impl KafkaSource {
             }
             RebalanceProtocol::Eager | RebalanceProtocol::None => {
                 let all = self.assigned.iter().map(|key| (key.clone(), self.client.context().start_of(key)));
-                self.pending.clear();
+                self.forget(|_| true);
                 self.client.assign(&list_from(all).map_err(failed)?).map_err(failed)?;
             }
         }
@@ -373,6 +393,7 @@ impl Source for KafkaSource {
 
     async fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), IngestError> {
         self.paused.extend(partitions.iter().cloned());
+        self.sort_out();
         self.set_paused(&list(partitions.iter().filter(|p| self.assigned.contains(*p))))?;
         self.gauge_paused();
         Ok(())
@@ -380,6 +401,7 @@ impl Source for KafkaSource {
 
     async fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), IngestError> {
         self.paused.retain(|paused| !partitions.contains(paused));
+        self.sort_out();
         if !self.closed {
             self.set_resumed(&list(partitions.iter().filter(|p| self.assigned.contains(*p))))?;
         }
@@ -399,6 +421,10 @@ impl Source for KafkaSource {
             Err(error) => self.client.context().told(&error),
         }
     }
+}
+
+fn is_among<'a>(record: &Record, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> bool {
+    partitions.into_iter().any(|(topic, partition)| *partition == record.partition && *topic == record.topic)
 }
 
 async fn reach_broker(client: &Arc<Client>, bootstrap: &str, timeout: Duration) -> Result<(), IngestError> {

@@ -77,7 +77,9 @@ mod time_part;
 #[cfg(test)]
 mod tests;
 
-pub use correlation::{CorrelationChange, GROUPS_MAX, Observation, SnapshotError, WindowCounts, Windows};
+pub use correlation::{
+    CorrelationChange, EVENTS_MAX, GROUPS_MAX, Observation, SnapshotError, WindowCounts, Windows, WorstCase,
+};
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use report::{LoadReport, Rejected};

@@ -9,7 +9,7 @@ use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
 use crate::alert;
 use crate::atom::{Atoms, Field, FieldId};
-use crate::correlation::{Correlations, Names, Observation, Observer, Pending, Source, resolve};
+use crate::correlation::{Correlations, Names, Observation, Observer, Pending, Source, WorstCase, resolve};
 use crate::document;
 use crate::error::RuleError;
 use crate::evaluate;
@@ -130,6 +130,12 @@ impl RuleSet {
     /// Every correlation rule, each after those that it watches.
     pub fn correlations(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
         self.correlations.definitions.iter().map(|definition| &definition.info)
+    }
+
+    /// Every correlation rule and the most that it can hold for one tenant. At the bound the group that has rested
+    /// longest is given up, and counted (see [`WindowCounts`](crate::WindowCounts)).
+    pub fn worst_cases(&self) -> impl ExactSizeIterator<Item = (&RuleInfo, WorstCase)> {
+        self.correlations.definitions.iter().map(|definition| (&definition.info, WorstCase::of(definition)))
     }
 
     fn plan(&self, logsources: &Arc<[Logsource]>) -> Arc<Plan> {

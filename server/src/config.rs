@@ -63,6 +63,7 @@ pub(crate) struct Topic {
 pub(crate) struct Rules {
     pub(crate) builtin: bool,
     pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) reload_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

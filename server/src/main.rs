@@ -15,6 +15,7 @@ mod config;
 mod engine;
 mod output;
 mod rule_loading;
+mod rule_watch;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -1,16 +1,53 @@
 //! Finds rule files and loads them; a bad rule never keeps the others out.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use respond::{RejectedRule, ResponseRules};
 use rules::{LoadReport, RuleSet};
+
+use crate::config;
 
 /// The name that stands for the shipped packs on the command line.
 const BUILTIN: &str = "builtin";
 
 /// Largest rule file that is read, in bytes: a rule is a page of text.
 const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Where the rules of a configuration come from.
+#[derive(Debug, Clone)]
+pub(crate) struct RuleSources {
+    paths: Vec<PathBuf>,
+}
+
+impl RuleSources {
+    pub(crate) fn configured(rules: &config::Rules) -> Self {
+        let builtin = rules.builtin.then(|| PathBuf::from(BUILTIN));
+        Self { paths: builtin.into_iter().chain(rules.dirs.iter().cloned()).collect() }
+    }
+
+    pub(crate) fn load(&self) -> anyhow::Result<(RuleSet, LoadReport)> {
+        load(&self.paths)
+    }
+
+    /// Changes whenever a file comes, goes, or is written.
+    pub(crate) fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+        let mut files = Vec::new();
+        for path in self.paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
+            for file in yaml_files(path)? {
+                let metadata =
+                    std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
+                files.push((file, metadata.len(), metadata.modified().ok()));
+            }
+        }
+        Ok(Fingerprint(files))
+    }
+}
+
+/// What files looked like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Fingerprint(Vec<(PathBuf, u64, Option<SystemTime>)>);
 
 /// Loads the rules of directories and files, in path order.
 pub(crate) fn load(paths: &[PathBuf]) -> anyhow::Result<(RuleSet, LoadReport)> {

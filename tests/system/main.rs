@@ -7,5 +7,6 @@ mod harness;
 mod house;
 mod kafka;
 mod real_data;
+mod rule_reload;
 mod scenario;
 mod schema;

@@ -7,7 +7,8 @@ use anyhow::ensure;
 use crate::process::say;
 use crate::workspace;
 
-/// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `end_to_end`.
+/// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `correlation_rules`,
+/// `end_to_end`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
@@ -16,6 +17,9 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
         if wanted(bench) {
             cargo(&["bench", "--workspace", "--bench", bench])?;
         }
+    }
+    if wanted("correlation_rules") {
+        cargo(&["run", "--release", "--bin", "correlation_rules"])?;
     }
     if wanted("quality") || wanted("end_to_end") {
         cargo(&["build", "--release", "--bin", "asterism"])?;

@@ -45,7 +45,7 @@ pub use observation::Observation;
 pub(crate) use observation::Observer;
 pub(crate) use resolve::{Names, Pending, resolve};
 pub use timeline::WindowCounts;
-pub use windows::{CorrelationChange, GROUPS_MAX, SnapshotError, Windows};
+pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, SnapshotError, Windows, WorstCase};
 
 use observation::{Value, Witness, hash_of};
 use timeline::Place;

@@ -7,6 +7,7 @@ use event::{Alert, Time, Watermark};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::windows::Limits;
 use crate::tests::batch;
 use crate::{CorrelationChange, RuleSet, Windows};
 
@@ -103,6 +104,24 @@ fn observed(set: &RuleSet, events: &[Value]) -> Vec<crate::Observation> {
 
 fn event(t: i64, kind: &str, user: &str, v: i64) -> Value {
     json!({"@t": t, "@uid": format!("{t}-{kind}-{user}-{v}"), "kind": kind, "user": user, "v": v})
+}
+
+#[test]
+fn what_is_over_the_bound_is_given_up_and_counted() {
+    let set =
+        load(&[("n", "type: event_count\nrules: [a]\ngroup-by: [user]\ntimespan: 9m\ncondition: {gte: 9}")]);
+    let fill = |limits: Limits| {
+        let mut windows = Windows::with_limits(limits);
+        for t in 0..40 {
+            let told =
+                windows.observe(&set, observed(&set, &[event(t * 60, "a", &format!("u{}", t / 2), 0)]));
+            assert_eq!(told, []);
+        }
+        (windows.groups(), windows.events(), windows.counts().evicted_groups)
+    };
+    assert_eq!(fill(Limits { groups: 100, events: 100 }), (20, 40, 0));
+    assert_eq!(fill(Limits { groups: 3, events: 100 }), (3, 6, 17));
+    assert_eq!(fill(Limits { groups: 100, events: 10 }), (5, 10, 15));
 }
 
 fn tells(set: &RuleSet, events: &[Value], expected: &[&str]) {

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::alert;
-use super::definition::Definition;
-use super::observation::Observation;
+use super::definition::{Definition, GROUP_EVENTS_MAX};
+use super::observation::{Observation, Witness};
 use super::timeline::{Entry, Place, Timeline, Verdict, WindowCounts};
 use crate::set::RuleSet;
 
@@ -35,6 +35,9 @@ pub enum CorrelationChange {
 /// Groups of one correlation and tenant, at most. Beyond it the group that has rested longest is given up.
 pub const GROUPS_MAX: usize = 1_000_000;
 
+/// Events of one correlation and tenant, at most. Beyond it the group that has rested longest is given up.
+pub const EVENTS_MAX: usize = 2_000_000;
+
 /// The state of every correlation rule, for every tenant.
 ///
 /// What it reports is a function of the events, not of their order: after all changes are applied, the alerts that
@@ -46,7 +49,14 @@ pub struct Windows {
     states: BTreeMap<Arc<str>, BTreeMap<TenantId, Groups>>,
     sealed: i64,
     counts: WindowCounts,
-    groups_max: usize,
+    limits: Limits,
+}
+
+/// What one correlation may hold for one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Limits {
+    pub(super) groups: usize,
+    pub(super) events: usize,
 }
 
 /// Marks the bytes of a snapshot and their format.
@@ -64,6 +74,8 @@ struct Groups {
     groups: HashMap<GroupKey, Group>,
     /// When to look at a group again, by event time. A group may be listed more than once.
     wakes: BTreeMap<i64, Vec<GroupKey>>,
+    /// Over all groups.
+    events: usize,
 }
 
 /// 128 bits of the hash of the group-by values.
@@ -88,12 +100,39 @@ impl Default for Windows {
             states: BTreeMap::new(),
             sealed: Watermark::START.0.0,
             counts: WindowCounts::default(),
-            groups_max: GROUPS_MAX,
+            limits: Limits { groups: GROUPS_MAX, events: EVENTS_MAX },
         }
     }
 }
 
+/// The most that one correlation can hold for one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorstCase {
+    /// Groups.
+    pub groups: usize,
+    /// Events, over all groups.
+    pub events: usize,
+    /// Bytes of them in memory, without the texts of their keys, ids and entities.
+    pub bytes: usize,
+}
+
+impl WorstCase {
+    /// Of a correlation with this definition: without `group-by` there is one group.
+    pub(crate) fn of(definition: &Definition) -> Self {
+        let groups = if definition.group_by.is_empty() { 1 } else { GROUPS_MAX };
+        let events = if definition.group_by.is_empty() { GROUP_EVENTS_MAX } else { EVENTS_MAX };
+        let group = size_of::<(GroupKey, Group)>() + size_of::<GroupKey>();
+        let event = size_of::<Entry>() + size_of::<Witness>();
+        Self { groups, events, bytes: groups * group + events * event }
+    }
+}
+
 impl Windows {
+    #[cfg(test)]
+    pub(super) fn with_limits(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Takes in what [`RuleSet::evaluate`] observed.
     pub fn observe(&mut self, set: &RuleSet, observations: Vec<Observation>) -> Vec<CorrelationChange> {
         let mut inboxes: BTreeMap<u32, Inbox> = BTreeMap::new();
@@ -147,9 +186,7 @@ impl Windows {
 
     /// Events that are held, over all groups.
     pub fn events(&self) -> usize {
-        let groups =
-            self.states.values().flat_map(BTreeMap::values).flat_map(|groups| groups.groups.values());
-        groups.map(|group| group.timeline.len()).sum()
+        self.states.values().flat_map(BTreeMap::values).map(|groups| groups.events).sum()
     }
 
     /// Forgets the state of correlations that the set does not have any more, or has in another form.
@@ -205,7 +242,7 @@ impl Windows {
             if let Some(until) = until {
                 groups.wake(definition, self.sealed, until, &mut told);
             }
-            self.counts.evicted_groups += groups.bound(definition, self.sealed, self.groups_max);
+            self.counts.evicted_groups += groups.bound(definition, self.sealed, self.limits);
             verdicts.extend(told.into_iter().map(|(keys, verdict)| (tenant.clone(), keys, verdict)));
         }
         state.retain(|_, groups| !groups.groups.is_empty());
@@ -274,10 +311,11 @@ impl Groups {
         let (groups, keys) = (&mut self.groups, touched.keys);
         let group = groups.entry(key).or_insert_with(|| Group { keys, timeline: Timeline::default() });
         let was_empty = group.timeline.is_empty();
-        let first_before = group.timeline.first_time();
+        let (first_before, len_before) = (group.timeline.first_time(), group.timeline.len());
         group.timeline.forget_before(oldest, definition.span_us);
         let verdicts = group.timeline.update(definition, touched.added, &touched.removed, sealed, counts);
         told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
+        self.events = self.events + group.timeline.len() - len_before;
         if group.timeline.is_empty() {
             groups.remove(&key);
             return;
@@ -310,7 +348,9 @@ impl Groups {
                 told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
             }
             let ended = until.saturating_sub(definition.span_us).saturating_add(1);
+            let len_before = group.timeline.len();
             group.timeline.forget_before(ended, definition.span_us);
+            self.events = self.events + group.timeline.len() - len_before;
             if group.timeline.is_empty() {
                 self.groups.remove(&key);
             } else {
@@ -321,16 +361,20 @@ impl Groups {
     }
 
     /// Gives up the groups that would be forgotten first; how many.
-    fn bound(&mut self, definition: &Definition, sealed: i64, groups_max: usize) -> u64 {
+    fn bound(&mut self, definition: &Definition, sealed: i64, limits: Limits) -> u64 {
         let mut given_up = 0;
-        while self.groups.len() > groups_max {
+        while self.groups.len() > limits.groups || self.events > limits.events {
             let Some((listed_at, keys)) = self.wakes.pop_first() else { return given_up };
             for key in keys {
                 let at = self.groups.get(&key).map(|group| next_wake(definition, &group.timeline, sealed));
                 match at {
                     // It has had events since it was listed.
                     Some(at) if at > listed_at => self.wakes.entry(at).or_default().push(key),
-                    _ => given_up += u64::from(self.groups.remove(&key).is_some()),
+                    _ => {
+                        let group = self.groups.remove(&key);
+                        self.events -= group.as_ref().map_or(0, |group| group.timeline.len());
+                        given_up += u64::from(group.is_some());
+                    }
                 }
             }
         }

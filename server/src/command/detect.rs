@@ -8,7 +8,7 @@ use std::time::Duration;
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
 use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source};
-use rules::{CorrelationChange, Windows};
+use rules::{CorrelationChange, WindowCounts, Windows};
 use serde_json::{Value, json};
 
 use super::{load_mappings, note_rules, now, source_hint};
@@ -43,6 +43,7 @@ pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
     let told = completed.windows.advance(&rules, Watermark::END);
     completed.apply(told);
     tally.alerts += completed.alerts.len() as u64;
+    tally.windows = completed.windows.counts();
     completed.alerts.values().try_for_each(|alert| lines.json(&line(alert)))?;
     lines.flush()?;
     progress.finish_and_clear();
@@ -134,6 +135,8 @@ pub(crate) struct Tally {
     alerts: u64,
     /// Values of decoded records that do not fit their column.
     misfits: u64,
+    /// What correlation rules took in, and what they did not.
+    pub(crate) windows: WindowCounts,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
     faults: Vec<String>,
@@ -168,9 +171,23 @@ impl Tally {
                 self.misfits
             ));
         }
+        for told in window_losses(self.windows) {
+            output::note(&format!("  {told}"));
+        }
         for fault in &self.faults {
             output::note(&format!("error: {fault}"));
         }
         if self.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// What correlation rules could not count as it was meant.
+fn window_losses(counts: WindowCounts) -> impl Iterator<Item = String> {
+    let losses = [
+        (counts.late, "events came too late to change what correlation rules had sealed"),
+        (counts.expired, "events came too late for any window of correlation rules"),
+        (counts.evicted_events, "events were given up, as a group of a correlation rule was full"),
+        (counts.evicted_groups, "groups were given up, as a correlation rule had too many"),
+    ];
+    losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
 }

@@ -12,7 +12,7 @@ use super::detect::Tally;
 use super::run::{Content, detector, pipeline_options};
 use super::{now, source_hint};
 use crate::cli::ReplayArgs;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
 use crate::output;
 
@@ -42,7 +42,8 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         ..pipeline_options(&config, content)
     };
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
-    let tally = feed(source, detector, budget(&config), &mut pipeline).await?;
+    let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
+    tally.windows = pipeline.window_counts();
     pipeline.checkpoint(now()).await?;
     pipeline.settle().await?;
     let counts = stores.state.incident_counts(&tenant)?;
@@ -69,7 +70,7 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
     let mut config = Config::load(args.config.as_deref())?;
     config.mappings.extend(args.input.mappings.iter().cloned());
     if !args.rules.is_empty() {
-        config.rules = config::Rules { builtin: false, dirs: args.rules.clone() };
+        (config.rules.builtin, config.rules.dirs) = (false, args.rules.clone());
     }
     Ok(config)
 }
@@ -102,7 +103,8 @@ async fn feed(
             for fault in &polled.faults {
                 tally.fault(fault);
             }
-            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
+            let detected =
+                tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
             for (partition, reached) in &detected.progress {
                 if let Some(time) = reached.time_max {
                     source.progress(partition, time);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use event::{Logsource, TenantId};
 use ingest::{DecodeLimits, Decoded, Decoder, FileOptions, FileSource, MappingSet, Record, Source};
-use rules::{LoadReport, RuleIndex, RuleInfo, RuleSet};
+use rules::{LoadReport, RuleIndex, RuleInfo, RuleSet, WorstCase};
 
 use super::detect::FILE_BUDGET;
 use super::{load_mappings, note_rules, now, source_hint};
@@ -24,9 +24,9 @@ pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
         RulesCommand::List { rules } => {
             let (set, _) = rule_loading::load(&rules)?;
             let mut out = Lines::stdout();
-            for (_, rule) in set.rules() {
-                out.json(&described(rule))?;
-            }
+            let detections = set.rules().map(|(_, rule)| described(rule, "detection"));
+            let correlations = set.correlations().map(|rule| described(rule, "correlation"));
+            detections.chain(correlations).try_for_each(|rule| out.json(&rule))?;
             out.flush()?;
             Ok(ExitCode::SUCCESS)
         }
@@ -34,9 +34,9 @@ pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn described(rule: &RuleInfo) -> serde_json::Value {
+fn described(rule: &RuleInfo, kind: &str) -> serde_json::Value {
     serde_json::json!({
-        "id": rule.reference.id, "title": rule.reference.title, "author": rule.reference.author, "file": rule.file,
+        "kind": kind, "id": rule.reference.id, "title": rule.reference.title, "author": rule.reference.author, "file": rule.file,
         "level": rule.severity, "logsource": rule.logsource, "attack": rule.attack, "status": rule.status,
         "description": rule.description, "references": rule.references, "falsepositives": rule.falsepositives,
     })
@@ -51,9 +51,12 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
         out.text(&format!("odd       {file}: {rule}: {odd}"))?;
     }
     if all {
-        for (_, rule) in set.rules() {
+        for rule in set.rules().map(|(_, rule)| rule).chain(set.correlations()) {
             out.text(&format!("ok        {}: {} ({})", rule.file, rule.reference.title, rule.reference.id))?;
         }
+    }
+    for (rule, most) in set.worst_cases() {
+        out.text(&format!("state     {}: {}", rule.reference.title, describe_state(&most)))?;
     }
     let mut by_logsource: BTreeMap<&Logsource, usize> = BTreeMap::new();
     for (_, rule) in set.rules() {
@@ -72,6 +75,15 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
     let rejected = report.rejected.len();
     note(&format!("{} rules loaded, {rejected} rejected, {unfed} that no source kind feeds", report.loaded));
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The most that a correlation holds for a tenant.
+fn describe_state(most: &WorstCase) -> String {
+    let WorstCase { groups, events, bytes } = most;
+    format!(
+        "at most {groups} groups, {events} events, {} MiB and their texts; beyond it the group that has rested longest is given up, and counted",
+        bytes.div_ceil(1 << 20)
+    )
 }
 
 fn describe(logsource: &Logsource) -> String {

@@ -1,6 +1,5 @@
 //! `asterism run`: the daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,8 @@ use crate::engine::{
     SourceWithDetector, Stores, Topics, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
-use crate::{rule_loading, telemetry};
+use crate::rule_loading::RuleSources;
+use crate::{rule_loading, rule_watch, telemetry};
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if args.print_default_config {
@@ -64,9 +64,7 @@ impl Content {
     }
 
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
-        let builtin = config.rules.builtin.then(|| PathBuf::from("builtin"));
-        let rule_paths: Vec<PathBuf> = builtin.into_iter().chain(config.rules.dirs.iter().cloned()).collect();
-        let (rules, report) = rule_loading::load(&rule_paths)?;
+        let (rules, report) = RuleSources::configured(&config.rules).load()?;
         note_rules(&report);
         let (response_rules, rejected) =
             rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
@@ -113,8 +111,14 @@ impl Daemon {
         let mappings = Arc::clone(&content.mappings);
         let kafka = config.kafka.clone();
         let forwards = kafka.forward && !kafka.bootstrap.is_empty();
+        let rules = rule_watch::follow(
+            RuleSources::configured(&config.rules),
+            Arc::clone(&content.rules),
+            Duration::from_secs(config.rules.reload_s),
+            stopping.clone(),
+        )?;
         let pipeline = Pipeline::open(stores.clone(), pipeline_options(&config, content), now()).await?;
-        let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config));
+        let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config), rules);
         let engine = tokio::spawn(engine.run(stopping.clone()));
         let state = stores.state.clone();
         if forwards {

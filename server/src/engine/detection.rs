@@ -14,12 +14,14 @@ pub(crate) struct Detector {
     mappings: Arc<MappingSet>,
     rules: Arc<RuleSet>,
     decoder: Decoder,
+    limits: DecodeLimits,
     topics: Topics,
 }
 
 /// What a portion of records became.
-#[derive(Default)]
 pub(crate) struct Detected {
+    /// The rules that were evaluated: observations make sense beside them alone.
+    pub(crate) rules: Arc<RuleSet>,
     pub(crate) batches: Vec<EventBatch>,
     pub(crate) alerts: Vec<Alert>,
     /// What correlation rules are told of the matches.
@@ -42,6 +44,18 @@ pub(crate) struct Progress {
 }
 
 impl Detected {
+    fn nothing_yet(rules: Arc<RuleSet>) -> Self {
+        Self {
+            rules,
+            batches: Vec::new(),
+            alerts: Vec::new(),
+            observations: Vec::new(),
+            dead: Vec::new(),
+            progress: BTreeMap::new(),
+            counts: DecodeCounts::default(),
+        }
+    }
+
     /// For the way to the stores, where it waits: rows take no more than their own size, and no native fields, which
     /// only rules read.
     pub(crate) fn compacted(mut self) -> Self {
@@ -63,12 +77,18 @@ impl Detector {
         limits: DecodeLimits,
     ) -> Self {
         let decoder = Decoder::new(Arc::clone(&mappings), &rules.native_fields(), limits);
-        Self { mappings, rules, decoder, topics }
+        Self { mappings, rules, decoder, limits, topics }
+    }
+
+    /// Evaluates other rules from the next portion on.
+    pub(crate) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.decoder = Decoder::new(Arc::clone(&self.mappings), &rules.native_fields(), self.limits);
+        self.rules = rules;
     }
 
     /// Decodes and detects. Never fails: what cannot be decoded is among `dead`.
     pub(crate) fn detect(&mut self, records: &[Record], ingest_time: Time) -> Detected {
-        let mut detected = Detected::default();
+        let mut detected = Detected::nothing_yet(Arc::clone(&self.rules));
         for run in records.chunk_by(|a, b| a.topic == b.topic) {
             self.detect_topic(run, ingest_time, &mut detected);
         }

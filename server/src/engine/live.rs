@@ -4,6 +4,7 @@
 //! channel, so a slow store slows the sources down. The core task owns everything that has state.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,7 +12,8 @@ use correlate::AnalystInput;
 use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
 use respond::{Report, Work};
-use tokio::sync::{mpsc, oneshot};
+use rules::RuleSet;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::detection::{Detected, Detector};
@@ -125,17 +127,20 @@ pub(crate) struct Engine {
     edr: Option<EdrConnection>,
     options: EngineOptions,
     requests: mpsc::Receiver<Request>,
+    rules: watch::Receiver<Arc<RuleSet>>,
 }
 
 impl Engine {
+    /// `rules` brings other rules while the engine runs.
     pub(crate) fn new(
         pipeline: Pipeline,
         sources: Vec<SourceWithDetector>,
         edr: Option<EdrConnection>,
         options: EngineOptions,
+        rules: watch::Receiver<Arc<RuleSet>>,
     ) -> (Self, EngineHandle) {
         let (sender, requests) = mpsc::channel(INPUTS);
-        (Self { pipeline, sources, edr, options, requests }, EngineHandle { requests: sender })
+        (Self { pipeline, sources, edr, options, requests, rules }, EngineHandle { requests: sender })
     }
 
     /// Runs until `stopping` is cancelled, then takes a last checkpoint.
@@ -143,9 +148,9 @@ impl Engine {
     /// # Errors
     /// Where a source or a store fails in a way that retrying cannot heal; what was acknowledged is on disk.
     pub(crate) async fn run(self, stopping: CancellationToken) -> anyhow::Result<()> {
-        let Engine { mut pipeline, sources, edr, options, requests } = self;
+        let Engine { mut pipeline, sources, edr, options, requests, rules } = self;
         let (portions_in, portions) = mpsc::channel(PORTIONS);
-        let (commits_in, commits) = tokio::sync::watch::channel(Positions::new());
+        let (commits_in, commits) = watch::channel(Positions::new());
         let mut intakes = tokio::task::JoinSet::new();
         for source in sources {
             let intake = Intake {
@@ -154,6 +159,7 @@ impl Engine {
                 budget: options.budget,
                 portions: portions_in.clone(),
                 commits: commits.clone(),
+                rules: rules.clone(),
                 stopping: stopping.clone(),
             };
             intakes.spawn(intake.run());
@@ -171,6 +177,7 @@ impl Engine {
             commits: commits_in,
             checkpointed: Positions::new(),
             last_seen: HashMap::new(),
+            rules,
             options: &options,
         };
         let outcome = core.run(&stopping).await;
@@ -199,7 +206,8 @@ struct Intake {
     start: Positions,
     budget: PollBudget,
     portions: mpsc::Sender<Portion>,
-    commits: tokio::sync::watch::Receiver<Positions>,
+    commits: watch::Receiver<Positions>,
+    rules: watch::Receiver<Arc<RuleSet>>,
     stopping: CancellationToken,
 }
 
@@ -222,7 +230,11 @@ impl Intake {
             if polled.is_empty() {
                 continue;
             }
-            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
+            if self.rules.has_changed().unwrap_or(false) {
+                detector.set_rules(Arc::clone(&self.rules.borrow_and_update()));
+            }
+            let detected =
+                tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
             if let Some(sink) = dead_letters.as_ref().filter(|_| !detected.dead.is_empty()) {
                 let letters: Vec<DeadLetter> =
                     detected.dead.iter().map(|(_, letter)| letter.clone()).collect();
@@ -246,11 +258,12 @@ struct Core<'a> {
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Receiver<Report>,
     work: Option<mpsc::Sender<Work>>,
-    commits: tokio::sync::watch::Sender<Positions>,
+    commits: watch::Sender<Positions>,
     /// Positions of the checkpoint on its way to disk.
     checkpointed: Positions,
     /// When each partition last had records; `None` once it counts as idle.
     last_seen: HashMap<TopicPartition, Option<Instant>>,
+    rules: watch::Receiver<Arc<RuleSet>>,
     options: &'a EngineOptions,
 }
 
@@ -288,6 +301,9 @@ impl Core<'_> {
         }
         for partition in portion.detected.progress.keys() {
             self.last_seen.insert(partition.clone(), Some(Instant::now()));
+        }
+        if self.rules.has_changed().unwrap_or(false) {
+            self.pipeline.set_rules(Arc::clone(&self.rules.borrow_and_update()));
         }
         self.pipeline.process(portion.detected, now()).await?;
         for partition in &portion.finished {

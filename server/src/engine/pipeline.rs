@@ -16,7 +16,7 @@ use event::{
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
-use rules::{CorrelationChange, RuleSet, Windows};
+use rules::{CorrelationChange, RuleSet, WindowCounts, Windows};
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions,
     Snapshot, StateChange, StateDb,
@@ -52,7 +52,7 @@ pub(crate) fn state_path(data_dir: &Path) -> PathBuf {
 
 /// How the stateful half is set up.
 pub(crate) struct PipelineOptions {
-    /// The rules whose matches come in: its correlation rules are completed here.
+    /// The rules whose matches come in: their correlation rules are completed here.
     pub(crate) rules: Arc<RuleSet>,
     pub(crate) parameters: Parameters,
     pub(crate) response_rules: ResponseRules,
@@ -171,6 +171,12 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Other rules from now on. Portions under way were evaluated with those before, and say so; a correlation rule
+    /// that stays as it was keeps its state.
+    pub(crate) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.rules = rules;
+    }
+
     /// Where reading goes on.
     pub(crate) fn positions(&self) -> &Positions {
         &self.positions
@@ -209,7 +215,7 @@ impl Pipeline {
             ..StateChange::default()
         };
         self.correlator.push(detected.alerts);
-        let told = self.windows.observe(&self.rules, detected.observations);
+        let told = self.windows.observe(&detected.rules, detected.observations);
         self.complete(told, &mut change);
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
@@ -415,6 +421,11 @@ impl Pipeline {
         })
     }
 
+    /// What correlation rules took in, and what they did not.
+    pub(crate) fn window_counts(&self) -> WindowCounts {
+        self.windows.counts()
+    }
+
     pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
         self.correlator.graph(incident)
     }
@@ -432,6 +443,7 @@ impl Pipeline {
     pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
         self.settle().await?;
         self.flushes = 0;
+        self.windows.retain(&self.rules);
         let change = StateChange {
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),

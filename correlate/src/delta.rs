@@ -106,8 +106,12 @@ impl Ledger {
         })
     }
 
-    /// The one living incident that all alerts of a new one were in.
+    /// Where a new incident comes from: the one that it was merged into, if it comes out of there again, whatever
+    /// became of that one; else the one living incident that all its alerts were in.
     fn came_from(&self, incident: &Incident, living: &BTreeSet<IncidentId>) -> Option<IncidentId> {
+        if let Some((_, survivor)) = self.redirects.get(&incident.id) {
+            return Some(survivor.clone());
+        }
         let mut homes = incident.alerts.iter().map(|alert| self.home.get(alert));
         let first = homes.next()??;
         let is_split =

@@ -179,7 +179,8 @@ impl Consumer {
                 assert!(before.version < incident.version, "{} -> {}", before.version, incident.version);
                 assert!(!matches!(delta, IncidentDelta::Created { .. }), "created twice");
             }
-            self.redirects.remove(&id);
+            let returns = self.redirects.remove(&id).is_some();
+            assert!(!returns || matches!(delta, IncidentDelta::Split { .. }), "{id} returns by a split");
             self.incidents.insert(id, std::sync::Arc::clone(incident));
         }
     }

@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,6 +76,7 @@ struct Inner {
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
     record_bytes_max: usize,
+    failed: AtomicBool,
 }
 
 impl Journal {
@@ -90,7 +92,8 @@ impl Journal {
         let (requests, inbox) = mpsc::channel(QUEUE_REQUESTS);
         let writer = writer::spawn(Arc::clone(&store), inbox)?;
         let record_bytes_max = options.record_bytes_max;
-        let inner = Inner { store, requests: Some(requests), writer: Some(writer), record_bytes_max };
+        let failed = AtomicBool::new(false);
+        let inner = Inner { store, requests: Some(requests), writer: Some(writer), record_bytes_max, failed };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -104,7 +107,7 @@ impl Journal {
     pub async fn append(&self, topic: &str, partition: i32, payloads: &[Bytes]) -> Result<i64, IngestError> {
         let (request, reply) = self.request(topic, partition, payloads)?;
         self.queue()?.send(request).await.map_err(|_| self.closed())?;
-        reply.await.map_err(|_| self.closed())?
+        self.noted(reply.await.map_err(|_| self.closed())?)
     }
 
     /// [`Journal::append`] for threads without a runtime.
@@ -120,7 +123,19 @@ impl Journal {
     ) -> Result<i64, IngestError> {
         let (request, reply) = self.request(topic, partition, payloads)?;
         self.queue()?.blocking_send(request).map_err(|_| self.closed())?;
-        reply.blocking_recv().map_err(|_| self.closed())?
+        self.noted(reply.blocking_recv().map_err(|_| self.closed())?)
+    }
+
+    /// Whether a write failed, so that it takes no more until it is opened anew.
+    pub fn has_failed(&self) -> bool {
+        self.inner.failed.load(Ordering::Relaxed)
+    }
+
+    fn noted(&self, outcome: Result<i64, IngestError>) -> Result<i64, IngestError> {
+        if outcome.is_err() {
+            self.inner.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Records of a partition from offset `from` (or the oldest kept), within both limits, but at least one if
@@ -238,7 +253,7 @@ fn store_error(path: &Path, error: &fjall::Error) -> IngestError {
                 .to_owned(),
         },
         fjall::Error::Poisoned => corrupt(
-            "a write failed before, so it takes no more; remove the cause (see above) and start again"
+            "a write failed before (the first one said why), so it takes no more; remove the cause and start again"
                 .to_owned(),
         ),
         other => {
@@ -251,9 +266,7 @@ fn io_error(path: &Path, error: &std::io::Error) -> IngestError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => IngestError::DiskFull {
             path: PathBuf::from(path),
-            remedy:
-                "free space or lower the journal's retention, then start again; what was acknowledged is safe"
-                    .to_owned(),
+            remedy: "free space there, then start again; what was acknowledged is safe".to_owned(),
         },
         kind => {
             let source = error.raw_os_error().map_or_else(|| kind.into(), std::io::Error::from_raw_os_error);
@@ -281,7 +294,7 @@ mod tests {
         let error = fjall::Error::Io(std::io::ErrorKind::StorageFull.into());
         insta::assert_snapshot!(
             store_error(Path::new("/data/journal"), &error),
-            @"/data/journal: the disk is full: free space or lower the journal's retention, then start again; what was acknowledged is safe"
+            @"/data/journal: the disk is full: free space there, then start again; what was acknowledged is safe"
         );
     }
 }

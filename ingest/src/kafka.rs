@@ -154,9 +154,8 @@ impl KafkaSource {
     /// Puts what was fetched in its place after partitions were paused or resumed. Each partition keeps its order:
     /// of one that was paused until now nothing else is pending.
     fn sort_out(&mut self) {
-        let all = self.held_back.drain(..).chain(self.pending.drain(..));
-        let (held_back, pending) = all.partition(|record| is_among(record, &self.paused));
-        (self.held_back, self.pending) = (held_back, pending);
+        let all = std::mem::take(&mut self.held_back).into_iter().chain(std::mem::take(&mut self.pending));
+        (self.held_back, self.pending) = all.partition(|record| is_among(record, &self.paused));
     }
 
     /// Applies what happened in rebalances since the last look.
@@ -307,7 +306,8 @@ impl KafkaSource {
     /// cannot seek. Not while a rebalance waits for its callback, which such a call would answer: hence seeking
     /// comes first elsewhere.
     fn restart_at(&mut self, positions: &Positions) -> Result<(), IngestError> {
-        let failed = |e: KafkaError| unavailable(&self.bootstrap, &e);
+        let bootstrap = self.bootstrap.clone();
+        let failed = |e: KafkaError| unavailable(&bootstrap, &e);
         if positions.is_empty() {
             return Ok(());
         }
@@ -319,8 +319,8 @@ impl KafkaSource {
                 self.client.incremental_assign(&moved).map_err(failed)?;
             }
             RebalanceProtocol::Eager | RebalanceProtocol::None => {
-                let all = self.assigned.iter().map(|key| (key.clone(), self.client.context().start_of(key)));
                 self.forget(|_| true);
+                let all = self.assigned.iter().map(|key| (key.clone(), self.client.context().start_of(key)));
                 self.client.assign(&list_from(all).map_err(failed)?).map_err(failed)?;
             }
         }

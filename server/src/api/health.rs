@@ -21,6 +21,11 @@ pub(crate) async fn readyz(State(api): State<ApiState>) -> Result<&'static str, 
     if !api.engine.is_alive() {
         return Err(Problem::unavailable("the engine has stopped; the server's log has the cause"));
     }
+    if api.ingest.journal.has_failed() {
+        return Err(Problem::unavailable(
+            "the journal takes no more records since a write failed; the log has the cause; start again without it",
+        ));
+    }
     blocking(move || api.state.outbox_head()).await?;
     Ok("ready")
 }

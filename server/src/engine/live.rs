@@ -314,6 +314,7 @@ impl Core<'_> {
     }
 
     async fn tick(&mut self) -> anyhow::Result<()> {
+        self.pipeline.settle_if_done().await?;
         let idle_after = self.options.idle_partition;
         let mut quiet = false;
         for (partition, seen) in &mut self.last_seen {

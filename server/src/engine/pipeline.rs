@@ -491,9 +491,20 @@ impl Pipeline {
     /// Waits until the checkpoint on its way is on disk.
     pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
         if let Some(task) = self.in_flight.take() {
-            self.writer = Some(task.await.context("bug: the checkpoint panicked")?.context("checkpoint")?);
+            self.writer = Some(
+                task.await.context("bug: the checkpoint panicked")?.context("cannot write rows and state")?,
+            );
         }
         Ok(())
+    }
+
+    /// As [`Pipeline::settle`], if what was on its way has come to its end: a failure is told when it happens, and not
+    /// when the next write would begin.
+    pub(crate) async fn settle_if_done(&mut self) -> anyhow::Result<()> {
+        match &self.in_flight {
+            Some(task) if task.is_finished() => self.settle().await,
+            _ => Ok(()),
+        }
     }
 
     /// Whether there is anything that a checkpoint would add.

@@ -23,11 +23,19 @@ pub(super) fn put_deltas(
 ) -> Result<Vec<Redirect>, ReadError> {
     let is_split = |delta: &&IncidentDelta| matches!(delta, IncidentDelta::Split { .. });
     let mut left = Left::new();
+    let mut passed_by = Vec::new();
     for delta in deltas.iter().filter(is_split).chain(deltas.iter().filter(|d| !is_split(d))) {
         let incident = delta.incident();
-        put_incident(outbox, incident, delta.kind(), &mut left)?;
+        if !put_incident(outbox, incident, delta.kind(), &mut left)? {
+            passed_by.push(incident);
+        }
         if let IncidentDelta::Merged { from, .. } = delta {
             redirect(outbox, from, incident)?;
+        }
+    }
+    for incident in passed_by {
+        if has_homeless(outbox, incident)? {
+            put_incident(outbox, incident, RETURNED, &mut left)?;
         }
     }
     let mut redirects = Vec::new();
@@ -58,6 +66,20 @@ fn redirect_deserted(
     Ok(Some((id, survivor.id)))
 }
 
+/// A change of an incident that leads elsewhere since it was merged, and is needed again: the survivor no longer has
+/// its alerts.
+const RETURNED: &str = "split";
+
+/// Whether an alert of the incident is in none.
+fn has_homeless(outbox: &Outbox<'_>, incident: &Incident) -> Result<bool, ReadError> {
+    for alert in &incident.alerts {
+        if home(outbox, &incident.tenant, alert)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The incident that an alert is in.
 fn home(outbox: &Outbox<'_>, tenant: &TenantId, alert: &AlertId) -> Result<Option<IncidentId>, ReadError> {
     let sql = "SELECT incident FROM incident_alerts WHERE tenant = ?1 AND alert = ?2";
@@ -73,25 +95,27 @@ enum Verdict {
     Replace { version: u64 },
 }
 
+/// Returns whether the state was taken; one that was outgrown is passed by.
 fn put_incident(
     outbox: &mut Outbox<'_>,
     incident: &Incident,
     change: &str,
     left: &mut Left,
-) -> Result<(), ReadError> {
+) -> Result<bool, ReadError> {
     let stored = stored(outbox, &incident.tenant, &incident.id)?;
     let members = members(outbox, incident)?;
     let incoming: BTreeSet<&str> = incident.alerts.iter().map(AlertId::as_str).collect();
     let version = match &stored {
         None => incident.version,
         Some(stored) => match verdict(stored, &members, incident, &incoming, change) {
-            Verdict::Skip => return Ok(()),
+            Verdict::Skip => return Ok(false),
             Verdict::Replace { version } => version,
         },
     };
     set_members(outbox, incident, &members, &incoming, left)?;
     let body = Incident { version, ..incident.clone() };
-    write(outbox, &body, if stored.is_none() { "created" } else { change })
+    write(outbox, &body, if stored.is_none() { "created" } else { change })?;
+    Ok(true)
 }
 
 /// After a restart the log is read again in other portions, so versions do not count the same steps any more. A state

@@ -311,6 +311,45 @@ fn an_incident_that_does_not_come_about_again_redirects() {
     assert_eq!(f.incident("i-0").alerts.len(), 2);
 }
 
+/// Two incidents merge under the id of a third one, which then falls apart.
+#[test]
+fn an_incident_returns_from_a_merge_that_did_not_last() {
+    let f = Fixture::new();
+    let two = || vec![created(incident("t", "i-a", 1, &["a"])), created(incident("t", "i-b", 1, &["b"]))];
+    f.commit(deltas(two()));
+    let all = incident("t", "i-c", 1, &["c", "a", "b"]);
+    f.commit(deltas(vec![created(all.clone()), merged("i-a", all.clone()), merged("i-b", all)]));
+    assert_eq!(f.incident("i-a").id.as_str(), "i-c");
+    let back = |id: &str, alerts: &[&str]| IncidentDelta::Split {
+        from: IncidentId::new("i-c"),
+        incident: Arc::new(incident("t", id, 1, alerts)),
+    };
+    let rest = incident("t", "i-b", 2, &["b", "c"]);
+    f.commit(deltas(vec![back("i-a", &["a"]), back("i-b", &["b", "c"]), merged("i-c", rest)]));
+    assert_eq!(f.ids(&IncidentFilter::default()), ["i-a", "i-b"]);
+    assert_eq!(f.incident("i-c").id.as_str(), "i-b");
+    for (alert, home) in [("a", "i-a"), ("b", "i-b"), ("c", "i-b")] {
+        let holder = f.db.incident_of(&f.tenant, &AlertId::new(alert)).unwrap();
+        assert_eq!(holder, Some(IncidentId::new(home)), "{alert}");
+    }
+}
+
+/// After a crash the merge need not come about again: what the survivor lets go of is somewhere.
+#[test]
+fn no_alert_is_left_without_an_incident() {
+    let f = Fixture::new();
+    f.commit(deltas(vec![created(incident("t", "i-a", 1, &["a"]))]));
+    f.commit(deltas(vec![merged("i-a", incident("t", "i-c", 1, &["c", "a"]))]));
+    let f = f.reopen();
+    f.commit(deltas(vec![
+        updated(incident("t", "i-a", 1, &["a"])),
+        updated(incident("t", "i-c", 2, &["c"])),
+    ]));
+    let holder = f.db.incident_of(&f.tenant, &AlertId::new("a")).unwrap();
+    assert_eq!(holder, Some(IncidentId::new("i-a")));
+    assert_eq!(f.ids(&IncidentFilter::default()), ["i-a", "i-c"]);
+}
+
 #[test]
 fn a_split_moves_its_alerts() {
     let f = Fixture::new();

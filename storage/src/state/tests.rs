@@ -326,7 +326,7 @@ fn an_incident_returns_from_a_merge_that_did_not_last() {
     };
     let rest = incident("t", "i-b", 2, &["b", "c"]);
     f.commit(deltas(vec![back("i-a", &["a"]), back("i-b", &["b", "c"]), merged("i-c", rest)]));
-    assert_eq!(f.ids(&IncidentFilter::default()), ["i-a", "i-b"]);
+    assert_eq!(f.ids(&IncidentFilter::default()), ["i-b", "i-a"]);
     assert_eq!(f.incident("i-c").id.as_str(), "i-b");
     for (alert, home) in [("a", "i-a"), ("b", "i-b"), ("c", "i-b")] {
         let holder = f.db.incident_of(&f.tenant, &AlertId::new(alert)).unwrap();
@@ -347,7 +347,7 @@ fn no_alert_is_left_without_an_incident() {
     ]));
     let holder = f.db.incident_of(&f.tenant, &AlertId::new("a")).unwrap();
     assert_eq!(holder, Some(IncidentId::new("i-a")));
-    assert_eq!(f.ids(&IncidentFilter::default()), ["i-a", "i-c"]);
+    assert_eq!(f.ids(&IncidentFilter::default()), ["i-c", "i-a"]);
 }
 
 #[test]

@@ -120,7 +120,8 @@ impl RuleSet {
         let mut observer = Observer::new(self, batch);
         for (rule, row) in self.matches(batch) {
             observer.observe(rule.0, row, &mut evaluated.observations);
-            if !self.correlations.is_silent(Source::Rule(rule.0)) {
+            let severity = self.rule(rule).severity;
+            if !self.correlations.is_silent(Source::Rule(rule.0), severity) {
                 evaluated.alerts.push(alert::build(self, rule, batch, row));
             }
         }

@@ -194,8 +194,8 @@ fn fires(set: &RuleSet, id: &str, case: &Case, place: &str) -> bool {
         let events = events(step, &format!("{place}/{number}"), &wanted);
         let batch = batch::of(&events, &wanted, &[logsource]);
         let matches = set.matches(&batch);
-        for row in 0..events.len() {
-            assert!(matches.contains(&(base, row)), "{place}: no match of {}: {}", step.rule, events[row]);
+        for (row, event) in events.iter().enumerate() {
+            assert!(matches.contains(&(base, row)), "{place}: no match of {}: {event}", step.rule);
         }
         observations.extend(set.evaluate(&batch).observations);
     }

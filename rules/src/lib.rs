@@ -42,7 +42,7 @@
 //! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3.
 //! - **Filters**: the rule's condition and the filter's must hold; a filter applies to rules that it names and whose logsource has all keys of its own, never to correlations.
 //! - **Correlations**: see the module `correlation`.
-//! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context.
+//! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context, and none where a correlation rule watches it.
 //! - Two rules of one id: the first is kept.
 
 mod alert;

@@ -62,6 +62,15 @@ impl RuleSet {
         crate::pack::documents()
     }
 
+    /// The packs for loading with `others`, which are pairs of file name and text like those of [`RuleSet::load`].
+    ///
+    /// An informational rule of the packs is a building block: it matches every sign-in or every download, and is there
+    /// for correlation rules to name. Those that no correlation rule names, neither of the packs nor of `others`, are
+    /// left out: alone they would bury what matters.
+    pub fn builtin_packs_beside(others: &[(String, String)]) -> Vec<(String, String)> {
+        crate::pack::beside(others)
+    }
+
     /// Every rule and its position.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (RuleIndex, &RuleInfo)> {
         self.rules.iter().enumerate().map(|(i, rule)| (RuleIndex(i as u32), &rule.info))
@@ -120,7 +129,8 @@ impl RuleSet {
         let mut observer = Observer::new(self, batch);
         for (rule, row) in self.matches(batch) {
             observer.observe(rule.0, row, &mut evaluated.observations);
-            if !self.correlations.is_silent(Source::Rule(rule.0)) {
+            let severity = self.rule(rule).severity;
+            if !self.correlations.is_silent(Source::Rule(rule.0), severity) {
                 evaluated.alerts.push(alert::build(self, rule, batch, row));
             }
         }

@@ -54,13 +54,13 @@ pub(crate) fn load(paths: &[PathBuf]) -> anyhow::Result<(RuleSet, LoadReport)> {
     Ok(RuleSet::load(documents(paths)?))
 }
 
-/// The (file name, text) pairs of every `.yml` and `.yaml` below the paths.
+/// The (file name, text) pairs of every `.yml` and `.yaml` below the paths; the shipped packs stand where they are named.
 fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     let mut documents = Vec::new();
+    let mut builtin_at = None;
     for path in paths {
         if path.as_os_str() == BUILTIN {
-            documents
-                .extend(RuleSet::builtin_packs().into_iter().filter(|(_, text)| !is_building_block(text)));
+            builtin_at = builtin_at.or(Some(documents.len()));
             continue;
         }
         for file in yaml_files(path)? {
@@ -68,13 +68,13 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
             documents.push((file.display().to_string(), text));
         }
     }
+    if let Some(at) = builtin_at {
+        let packs = RuleSet::builtin_packs_beside(&documents);
+        let after = documents.split_off(at);
+        documents.extend(packs);
+        documents.extend(after);
+    }
     Ok(documents)
-}
-
-/// Informational rules of the packs match every sign-in or download: they are there for correlation rules to name, and
-/// alone they would bury what matters. None of the packs' correlation rules names them yet.
-fn is_building_block(text: &str) -> bool {
-    text.lines().any(|line| line == "level: informational")
 }
 
 /// Loads response rules: the shipped ones, then those of directories.

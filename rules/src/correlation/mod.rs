@@ -20,7 +20,8 @@
 //!   came in the order of the list.
 //! - **Values**: numbers are exact to a millionth; percentiles are by nearest rank; the median of an even number is the
 //!   mean of the middle two; what is no number is not counted.
-//! - **`generate`**: a rule that correlations watch makes alerts of its own only if one of them says `generate: true`.
+//! - **`generate`**: a rule that correlations watch makes alerts of its own only if one of them says `generate: true`,
+//!   and an informational one makes none even then: its level says that it enriches and never alerts alone.
 
 mod alert;
 mod definition;
@@ -35,7 +36,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use event::TenantId;
+use event::{Severity, TenantId};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -68,16 +69,19 @@ impl Correlations {
         }
         let mut correlations = Self { definitions, watching };
         for index in 0..correlations.definitions.len() {
-            let silent = correlations.is_silent(Source::Correlation(index as u32));
+            let severity = correlations.definitions[index].info.severity;
+            let silent = correlations.is_silent(Source::Correlation(index as u32), severity);
             correlations.definitions[index].silent = silent;
         }
         correlations
     }
 
-    /// Whether a rule only feeds correlations: one of them watches it, and none says `generate: true`.
-    pub(crate) fn is_silent(&self, source: Source) -> bool {
+    /// Whether a rule of that severity only feeds correlations: one of them watches it, and it is informational or none
+    /// says `generate: true`.
+    pub(crate) fn is_silent(&self, source: Source, severity: Severity) -> bool {
         let watching = self.watching(source);
-        !watching.is_empty() && watching.iter().all(|(index, _)| !self.definitions[*index as usize].generate)
+        let speaks = |(index, _): &(u32, u16)| self.definitions[*index as usize].generate;
+        !watching.is_empty() && (severity == Severity::Informational || !watching.iter().any(speaks))
     }
 
     /// Correlations, and the member of each, that watch a rule or correlation.

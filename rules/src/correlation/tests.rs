@@ -208,6 +208,19 @@ fn rules_that_are_watched_are_silent_unless_they_may_generate() {
 }
 
 #[test]
+fn an_informational_rule_that_is_watched_is_silent_in_any_case() {
+    let rules = RULES.replacen("name: a\n", "name: a\nlevel: informational\n", 1);
+    let watching = correlation("n", "type: temporal\nrules: [a, b]\ntimespan: 10s\ngenerate: true");
+    let titles = |text: String| -> Vec<String> {
+        let (set, _) = RuleSet::load([("t.yml".to_owned(), text)]);
+        let batch = batch::of(&[event(1, "a", "u", 0), event(1, "b", "u", 0)], &set.native_fields(), &[]);
+        set.evaluate(&batch).alerts.iter().map(|a| a.title.to_string()).collect()
+    };
+    assert_eq!(titles(rules.clone()), ["A", "B"]);
+    assert_eq!(titles(rules + &watching), ["B"]);
+}
+
+#[test]
 fn what_makes_no_sense_is_rejected_by_name() {
     let cases = [
         ("circle", "type: temporal\nrules: [circle]\ntimespan: 1m"),

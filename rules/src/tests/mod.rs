@@ -5,4 +5,5 @@ mod corpus;
 mod families;
 mod oracle;
 mod pack;
+mod pack_correlations;
 mod vectors;

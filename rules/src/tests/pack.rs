@@ -13,10 +13,10 @@ use crate::{RuleSet, explain};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Example {
+pub(super) struct Example {
     #[serde(rename = "match")]
-    matches: bool,
-    event: Value,
+    pub(super) matches: bool,
+    pub(super) event: Value,
 }
 
 fn folder() -> PathBuf {
@@ -38,14 +38,15 @@ fn stems(below: &str, extension: &str) -> BTreeSet<String> {
     stems
 }
 
-fn examples(rule_file: &str) -> PathBuf {
+/// The examples of a rule: events of a detection rule, sequences of a correlation rule.
+pub(super) fn examples(rule_file: &str) -> PathBuf {
     let (pack, file) = rule_file.split_once('/').unwrap();
     folder().join(pack).join("examples").join(file).with_extension("ndjson")
 }
 
 /// An event as its mapping gives it to rules, where that is more than the names in the record: the one event of a
 /// Google Workspace activity, and names below a list, which mean any of its members.
-fn mapped(event: &Value, wanted: &HashSet<Arc<str>>) -> Value {
+pub(super) fn mapped(event: &Value, wanted: &HashSet<Arc<str>>) -> Value {
     let mut event = activity(event).unwrap_or_else(|| event.clone());
     for name in wanted {
         let steps: Vec<&str> = name.split('.').collect();
@@ -92,12 +93,14 @@ fn every_rule_is_whole() {
     let (set, report) = RuleSet::load(RuleSet::builtin_packs());
     assert!(report.rejected.is_empty() && report.warnings.is_empty(), "{report:?}");
     for (_, rule) in set.rules() {
+        assert!(rule.logsource != event::Logsource::default(), "{}: no logsource", rule.reference.title);
+    }
+    for rule in set.rules().map(|(_, rule)| rule).chain(set.correlations()) {
         let title = &rule.reference.title;
         assert_eq!(rule.reference.author.as_deref(), Some("Asterism"), "{title}");
         assert!(rule.attack.iter().any(|t| matches!(t, AttackTag::Tactic(_))), "{title}: no tactic");
         assert!(rule.attack.iter().any(|t| matches!(t, AttackTag::Technique(_))), "{title}: no technique");
         assert!(!rule.falsepositives.is_empty() && rule.description.is_some(), "{title}");
-        assert!(rule.logsource != event::Logsource::default(), "{title}");
         assert_eq!(rule.reference.id.as_bytes()[14], b'4', "{title}: the id is no UUID of version 4");
     }
 }

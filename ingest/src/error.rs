@@ -22,12 +22,12 @@ pub enum IngestError {
         problem: String,
     },
     /// A file or directory cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
+        /// What the system says. Part of the text, so it is no `source`, which would be told once more.
+        cause: std::io::Error,
     },
     /// Stored bytes are damaged: truncated compression, a broken journal.
     #[error("{place}: {problem}")]
@@ -106,4 +106,16 @@ pub struct MappingError {
     pub place: String,
     /// What is wrong and what would be right.
     pub problem: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_told_once() {
+        let error = IngestError::Io { path: "a.ndjson".into(), cause: std::io::ErrorKind::NotFound.into() };
+        assert_eq!(error.to_string(), "a.ndjson: entity not found");
+        assert!(std::error::Error::source(&error).is_none(), "who prints the causes would print it again");
+    }
 }

@@ -107,7 +107,7 @@ impl FileSource {
         std::thread::Builder::new()
             .name("file-reader".to_owned())
             .spawn(move || serve(readers, &inbox, &outbox))
-            .map_err(|source| IngestError::Io { path: paths[0].clone(), source })?;
+            .map_err(|cause| IngestError::Io { path: paths[0].clone(), cause })?;
         Ok(Self {
             files,
             partition: options.partition,
@@ -300,7 +300,7 @@ fn check(paths: &[PathBuf]) -> Result<(), IngestError> {
         return Err(config("- (standard input) can be read once only"));
     }
     for path in paths.iter().filter(|path| !open::is_stdin(path)) {
-        let io = |source| IngestError::Io { path: path.clone(), source };
+        let io = |cause| IngestError::Io { path: path.clone(), cause };
         let is_dir = std::fs::File::open(path).and_then(|file| file.metadata()).map_err(io)?.is_dir();
         if is_dir {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));

@@ -269,8 +269,8 @@ fn io_error(path: &Path, error: &std::io::Error) -> IngestError {
             remedy: "free space there, then start again; what was acknowledged is safe".to_owned(),
         },
         kind => {
-            let source = error.raw_os_error().map_or_else(|| kind.into(), std::io::Error::from_raw_os_error);
-            IngestError::Io { path: PathBuf::from(path), source }
+            let cause = error.raw_os_error().map_or_else(|| kind.into(), std::io::Error::from_raw_os_error);
+            IngestError::Io { path: PathBuf::from(path), cause }
         }
     }
 }

@@ -81,7 +81,7 @@ impl Default for Caps {
     }
 }
 
-/// The policy, as configured under `[respond]`.
+/// The policy, as configured under `[respond.policy]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
@@ -200,15 +200,17 @@ impl Policy {
     pub fn check(&self) -> Result<(), RespondError> {
         let bad = |text: &str| Err(RespondError::BadInput(text.to_owned()));
         if self.ttl > self.ttl_max {
-            return bad("respond.ttl is longer than respond.ttl_max: lower the one or raise the other");
+            return bad(
+                "respond.policy.ttl is longer than respond.policy.ttl_max: lower the one or raise the other",
+            );
         }
         if self.auto_confidence_min > 100 {
-            return bad("respond.auto_confidence_min is over 100: confidence goes from 0 to 100");
+            return bad("respond.policy.auto_confidence_min is over 100: confidence goes from 0 to 100");
         }
         let mut patterns =
             self.protected.iter().chain(&self.critical).chain(self.groups.iter().flat_map(|g| &g.devices));
         if patterns.any(|p| p.as_str().trim().is_empty()) {
-            return bad("respond has an empty device pattern: it would name nothing; remove it");
+            return bad("respond.policy has an empty device pattern: it would name nothing; remove it");
         }
         Ok(())
     }
@@ -452,7 +454,7 @@ mod tests {
     #[test]
     fn settings_that_contradict_are_refused() {
         let policy = Policy { ttl_max: Span::from_hours(1), ..Policy::default() };
-        assert!(policy.check().unwrap_err().to_string().contains("respond.ttl_max"));
+        assert!(policy.check().unwrap_err().to_string().contains("respond.policy.ttl_max"));
         assert!(Policy { protected: vec![Pattern::new(" ")], ..Policy::default() }.check().is_err());
         assert!(Policy::default().check().is_ok());
         assert_ne!(policy.version(), Policy::default().version());

@@ -96,9 +96,32 @@ fn name_of(map: &Mapping) -> String {
 }
 
 fn read_map(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
-    if let Some(correlation) = map.get("correlation") {
-        return read_correlation(text, correlation);
+    let mut parsed = match map.get("correlation") {
+        Some(correlation) => read_correlation(text, correlation)?,
+        None => read_detection(text, map)?,
+    };
+    parsed.warnings.extend(unknown_header("level", &LEVELS, "`medium` is taken", map));
+    parsed.warnings.extend(unknown_header("status", &STATUSES, "none is taken", map));
+    Ok(parsed)
+}
+
+/// Levels that a rule may have.
+const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
+
+/// Statuses that a rule may have.
+const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
+
+/// The parser passes over a value that it does not know.
+fn unknown_header(key: &str, known: &[&str], instead: &str, map: &Mapping) -> Option<String> {
+    let value = map.get(key).filter(|value| !value.is_null())?;
+    if value.as_str().is_some_and(|text| known.contains(&text)) {
+        return None;
     }
+    let value = value.as_str().map_or_else(|| format!("{value:?}"), |text| format!("`{text}`"));
+    Some(format!("{key} {value} is none of {}: {instead}", known.join(", ")))
+}
+
+fn read_detection(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
     let is_filter = map.contains_key("filter");
     if !map.contains_key("logsource") {
         return Err(RuleError::Document("required key `logsource` is missing".to_owned()));
@@ -360,6 +383,20 @@ mod tests {
 
     fn rule(title: &str, body: &str) -> String {
         format!("title: {title}\nlogsource: {{product: test}}\ndetection:\n{body}\n")
+    }
+
+    #[test]
+    fn a_level_or_status_that_does_not_exist_is_odd() {
+        let odd = |line: &str| {
+            let text = rule("t", "  s: {a: b}\n  condition: s") + line;
+            let outcome = read(&text).remove(0).outcome;
+            outcome.map(|parsed| parsed.warnings.join("; ")).unwrap_or_else(|e| format!("rejected: {e}"))
+        };
+        let levels =
+            "level `superhigh` is none of informational, low, medium, high, critical: `medium` is taken";
+        assert_eq!(odd("level: superhigh\n"), levels);
+        assert!(odd("status: old\n").starts_with("status `old` is none of stable, test, "));
+        assert_eq!(odd("level: high\nstatus: test\n"), "");
     }
 
     #[test]

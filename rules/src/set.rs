@@ -86,6 +86,12 @@ impl RuleSet {
         self.rules().find(|(_, info)| info.reference.id.eq_ignore_ascii_case(id)).map(|(index, _)| index)
     }
 
+    /// The rules whose id begins with these characters; case does not matter.
+    pub fn find_by_prefix(&self, prefix: &str) -> impl Iterator<Item = RuleIndex> {
+        let begins = |id: &str| id.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        self.rules().filter(move |(_, info)| begins(&info.reference.id)).map(|(index, _)| index)
+    }
+
     /// The fields that any loaded rule names: the decoder extracts them for every batch whose records have them.
     pub fn native_fields(&self) -> HashSet<Arc<str>> {
         let mut names = HashSet::new();
@@ -193,7 +199,12 @@ struct Loader {
 impl Loader {
     fn load_file(&mut self, file: &str, text: &str) {
         let mut titles: HashMap<String, usize> = HashMap::new();
-        for document in document::read(text) {
+        let documents = document::read(text);
+        if documents.is_empty() {
+            let reason = "the file holds no rule: it is empty, or has comments alone".to_owned();
+            self.reject(file, String::new(), RuleError::Document(reason));
+        }
+        for document in documents {
             match document.outcome {
                 Ok(parsed) => {
                     let warn = |w: String| (file.to_owned(), document.name.clone(), w);

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::api::CLASSIFICATIONS;
 
 /// Open XDR: telemetry in, incidents out, guarded response.
 #[derive(Debug, Parser)]
@@ -90,8 +93,8 @@ pub(crate) struct DemoArgs {
     /// Seed of the simulated company
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Records a second of real time
-    #[arg(long, default_value_t = 400)]
+    /// Records a second of real time, at least 1
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
 }
 
@@ -140,7 +143,7 @@ pub(crate) struct CorrelateArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     /// Also write the incidents, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse_file)]
     pub(crate) incidents: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -171,8 +174,9 @@ pub(crate) struct TargetArgs {
     /// Data directory of `run`, `replay` or `demo`
     #[arg(long, value_name = "DIR", conflicts_with = "server")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Running server [default: http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", env = "ASTERISM_SERVER")]
+    // The client reads the environment: to clap a variable that is set would contradict --data-dir.
+    /// Running server [env: ASTERISM_SERVER] [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Bearer token of the server
     #[arg(long, value_name = "TOKEN", env = "ASTERISM_TOKEN", hide_env_values = true)]
@@ -201,7 +205,7 @@ pub(crate) struct HuntArgs {
     /// Most rows to return; 0 is unlimited (with --data-dir)
     #[arg(long, default_value_t = 10_000)]
     pub(crate) limit: usize,
-    /// Give up after this long
+    /// Give up after this long; with a server whole seconds, 1 to 100
     #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// A SELECT; `-` reads it from standard input
@@ -230,8 +234,8 @@ pub(crate) enum IncidentsCommand {
         /// Only incidents that touch this domain (repeatable: all of them)
         #[arg(long)]
         domain: Vec<String>,
-        /// Most incidents to list
-        #[arg(long, default_value_t = 50)]
+        /// Most incidents to list, 1 to 1000
+        #[arg(long, default_value_t = 50, value_parser = page_rows())]
         limit: usize,
         /// One JSON object a line instead of a table
         #[arg(long)]
@@ -242,7 +246,9 @@ pub(crate) enum IncidentsCommand {
     Show {
         #[command(flatten)]
         target: TargetArgs,
+        /// Incident id
         id: String,
+        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
@@ -251,6 +257,7 @@ pub(crate) enum IncidentsCommand {
     Graph {
         #[command(flatten)]
         target: TargetArgs,
+        /// Incident id
         id: String,
     },
     /// Why two alerts belong together; without alerts: every join of the incident
@@ -258,10 +265,12 @@ pub(crate) enum IncidentsCommand {
     Explain {
         #[command(flatten)]
         target: TargetArgs,
+        /// Incident id
         id: String,
         /// Two alert ids
         #[arg(num_args = 0..=2)]
         alerts: Vec<String>,
+        /// One JSON object a line instead of text
         #[arg(long)]
         json: bool,
     },
@@ -270,7 +279,9 @@ pub(crate) enum IncidentsCommand {
     Assign {
         #[command(flatten)]
         edit: EditArgs,
+        /// Incident id
         id: String,
+        /// The analyst's name; '' takes the assignment back
         to: String,
     },
     /// Close with a classification; effects that only this incident holds are released
@@ -278,9 +289,10 @@ pub(crate) enum IncidentsCommand {
     Close {
         #[command(flatten)]
         edit: EditArgs,
+        /// Incident id
         id: String,
-        /// true_positive, false_positive or benign
-        #[arg(long, default_value = "true_positive")]
+        /// What it turned out to be
+        #[arg(long, default_value = "true_positive", value_parser = PossibleValuesParser::new(CLASSIFICATIONS))]
         classification: String,
     },
     /// Merge one incident into another
@@ -288,7 +300,9 @@ pub(crate) enum IncidentsCommand {
     Merge {
         #[command(flatten)]
         edit: EditArgs,
+        /// Id of the incident that becomes part of the other
         from: String,
+        /// Id of the other incident
         into: String,
     },
     /// Take alerts out of an incident into one of their own
@@ -296,7 +310,9 @@ pub(crate) enum IncidentsCommand {
     Split {
         #[command(flatten)]
         edit: EditArgs,
+        /// Incident id
         id: String,
+        /// Ids of the alerts that leave it
         #[arg(required = true)]
         alerts: Vec<String>,
     },
@@ -328,8 +344,10 @@ pub(crate) enum ActionsCommand {
         /// Only this state (awaiting_approval, succeeded, ...); several with commas
         #[arg(long)]
         state: Option<String>,
-        #[arg(long, default_value_t = 50)]
+        /// Most actions to list, 1 to 1000
+        #[arg(long, default_value_t = 50, value_parser = page_rows())]
         limit: usize,
+        /// One JSON object a line instead of a table
         #[arg(long)]
         json: bool,
     },
@@ -338,6 +356,7 @@ pub(crate) enum ActionsCommand {
     Show {
         #[command(flatten)]
         target: TargetArgs,
+        /// Action id
         id: String,
     },
     /// Approve a waiting action
@@ -358,6 +377,7 @@ pub(crate) enum ActionsCommand {
 pub(crate) struct DecideArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    /// Action id
     pub(crate) id: String,
     /// Why; goes into the audit chain
     #[arg(long, default_value = "")]
@@ -425,8 +445,8 @@ pub(crate) enum RulesCommand {
         /// Directory or file with the rule
         #[arg(long, required = true)]
         rules: Vec<PathBuf>,
-        /// Rule id
-        #[arg(long)]
+        /// Rule id, or its first 8 characters and more
+        #[arg(long, value_name = "ID")]
         rule: String,
         #[command(flatten)]
         input: InputArgs,
@@ -445,7 +465,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "all")]
     pub(crate) scenario: Vec<String>,
     /// Write what is attack: one line per attack record with its story and step
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse_file)]
     pub(crate) truth: Option<PathBuf>,
     /// Users of the company
     #[arg(long, default_value_t = 300)]
@@ -453,8 +473,16 @@ pub(crate) struct GenerateArgs {
     /// Event time of the first record
     #[arg(long, default_value = "2026-03-02T07:00:00Z")]
     pub(crate) start: String,
+    #[command(flatten)]
+    pub(crate) sink: SinkArgs,
+}
+
+/// Where generated records go: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SinkArgs {
     /// Directory for one NDJSON file a topic
-    #[arg(long, value_name = "DIR", required_unless_present = "kafka", conflicts_with = "kafka")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Kafka bootstrap servers; records go to topics of the source's name
     #[arg(long, value_name = "BROKERS")]
@@ -471,6 +499,19 @@ pub(crate) struct EdrSimulatorArgs {
     /// Write the bound address here once listening
     #[arg(long)]
     pub(crate) address_file: Option<PathBuf>,
+}
+
+/// How many rows one page of the API may have.
+fn page_rows() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000)
+}
+
+/// A file to write; standard output has the data.
+fn parse_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("name a file: standard output is taken".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// `90s`, `10m`, `2h`, `1d`, `500ms`; a bare number is seconds.
@@ -528,6 +569,43 @@ mod tests {
     fn every_command_has_an_example() {
         use clap::CommandFactory;
         check_examples(&Cli::command(), "asterism");
+    }
+
+    fn refused(args: &[&str]) -> String {
+        let args = ["asterism"].iter().chain(args);
+        Cli::try_parse_from(args).expect_err("wrong usage").to_string()
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_those_that_are_right() {
+        let close = refused(&["incidents", "close", "i-1", "--classification", "foo"]);
+        assert!(CLASSIFICATIONS.iter().all(|known| close.contains(known)), "{close}");
+        let rate = refused(&["demo", "--rate", "0"]);
+        assert!(rate.contains("--rate") && rate.contains("1.."), "{rate}");
+        let limit = refused(&["actions", "list", "--limit", "0"]);
+        assert!(limit.contains("--limit") && limit.contains("1..=1000"), "{limit}");
+        let incidents = refused(&["correlate", "--incidents", "-", "alerts.ndjson"]);
+        assert!(incidents.contains("--incidents") && incidents.contains("name a file"), "{incidents}");
+        let sink = refused(&["generate"]);
+        assert!(sink.contains("--out") && sink.contains("--kafka"), "{sink}");
+        let both = refused(&["generate", "--out", "d", "--kafka", "b:9092"]);
+        assert!(both.contains("cannot be used with"), "{both}");
+    }
+
+    /// What an option or argument is for stands in the help.
+    #[test]
+    fn every_argument_is_described() {
+        use clap::CommandFactory;
+        check_described(&Cli::command(), "asterism");
+    }
+
+    fn check_described(of: &clap::Command, path: &str) {
+        for argument in of.get_arguments() {
+            assert!(argument.get_help().is_some(), "{path}: {} has no text", argument.get_id());
+        }
+        for command in of.get_subcommands().filter(|c| !c.is_hide_set()) {
+            check_described(command, &format!("{path} {}", command.get_name()));
+        }
     }
 
     fn check_examples(of: &clap::Command, path: &str) {

@@ -131,14 +131,16 @@ impl Config {
             config.kafka.read_secrets()?;
             anyhow::Ok(config)
         };
-        read().with_context(|| format!("in {}", path.display()))
+        in_file(Some(path), read())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         // Unknown keys are found in the user's own text first, so that the message points into it.
         let user: toml::Table = toml::from_str(text)?;
         let mut merged: toml::Table = toml::from_str(DEFAULT).context("the shipped default.toml")?;
-        overlay(&mut merged, user, "")?;
+        if let Err(unknown) = overlay(&mut merged, user, &[]) {
+            bail!(unknown.message(text));
+        }
         let config: Config = merged.try_into()?;
         config.validate()?;
         Ok(config)
@@ -152,6 +154,7 @@ impl Config {
             );
         }
         self.kafka.validate()?;
+        self.respond.policy.check()?;
         if self.ingest.poll_records_max == 0 || self.store.checkpoint_rows_max == 0 {
             bail!("ingest.poll_records_max and store.checkpoint_rows_max must be at least 1");
         }
@@ -191,27 +194,61 @@ impl Kafka {
     }
 }
 
-/// Tables that name their own keys, or whose type checks them.
-const FREE_FORM: [&str; 3] = ["kafka.settings", "kafka.secret_files", "respond.policy"];
+/// Tables that name their own keys.
+const FREE_FORM: [&str; 2] = ["kafka.settings", "kafka.secret_files"];
+
+/// A key that no setting has.
+struct UnknownKey {
+    path: Vec<String>,
+    known: String,
+}
+
+impl UnknownKey {
+    /// What is wrong, with the line in `text`.
+    fn message(&self, text: &str) -> String {
+        let line = line_of(text, &self.path).map(|line| format!("line {line}: ")).unwrap_or_default();
+        format!("{line}unknown key `{}`; known here: {}", self.path.join("."), self.known)
+    }
+}
+
+/// The line of a key, from 1.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let (last, tables) = path.split_last()?;
+    let mut table = document.get_ref();
+    for name in tables {
+        table = table.get(name.as_str())?.get_ref().as_table()?;
+    }
+    let (key, _) = table.get_key_value(last.as_str())?;
+    Some(text.get(..key.span().start)?.matches('\n').count() + 1)
+}
 
 /// Lays `user` over `base`; a key that `base` lacks is unknown, free-form tables aside.
-fn overlay(base: &mut toml::Table, user: toml::Table, at: &str) -> anyhow::Result<()> {
+fn overlay(base: &mut toml::Table, user: toml::Table, at: &[String]) -> Result<(), UnknownKey> {
     for (key, value) in user {
-        let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        let path = [at, std::slice::from_ref(&key)].concat();
         match (base.get_mut(&key), value) {
             (Some(toml::Value::Table(inner)), toml::Value::Table(value))
-                if !FREE_FORM.contains(&place.as_str()) =>
+                if !FREE_FORM.contains(&path.join(".").as_str()) =>
             {
-                overlay(inner, value, &place)?;
+                overlay(inner, value, &path)?;
             }
             (Some(slot), value) => *slot = value,
             (None, _) => {
-                let known: Vec<&str> = base.keys().map(String::as_str).collect();
-                bail!("unknown key `{place}`; known here: {}", known.join(", "));
+                let known = base.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                return Err(UnknownKey { path, known });
             }
         }
     }
     Ok(())
+}
+
+/// Says in which file a setting stands that turned out to be wrong.
+pub(crate) fn in_file<T>(path: Option<&Path>, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    match path {
+        Some(path) => outcome.with_context(|| format!("in {}", path.display())),
+        None => outcome,
+    }
 }
 
 /// The first line of a secret file, or `None` where no file is configured.
@@ -243,6 +280,41 @@ mod tests {
     fn unknown_keys_are_refused_with_their_place() {
         let error = Config::parse("[api]\nlissten = \"x\"").unwrap_err().to_string();
         assert!(error.contains("api.lissten") && error.contains("token_file"), "{error}");
+        for (text, says) in [
+            ("\n[api]\n# why\nlissten = \"x\"", "line 4: unknown key `api.lissten`"),
+            (
+                "[respond]\npolicy = { automatoin = \"full\" }",
+                "line 2: unknown key `respond.policy.automatoin`",
+            ),
+            (
+                "[respond.policy.caps]\nrule_per_hour = 3",
+                "line 2: unknown key `respond.policy.caps.rule_per_hour`",
+            ),
+            ("[apis]\nlisten = 1", "line 1: unknown key `apis`"),
+        ] {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_the_policy_stands_in_the_default() {
+        let shipped: toml::Table = toml::from_str(DEFAULT).unwrap();
+        let shipped = serde_json::to_value(&shipped["respond"]["policy"]).unwrap();
+        assert_eq!(shipped, serde_json::to_value(respond::Policy::default()).unwrap());
+    }
+
+    #[test]
+    fn a_policy_keeps_the_defaults_of_what_it_does_not_say() {
+        let config = Config::parse("[respond.policy]\nttl = \"2h\"\ncaps = { concurrent_max = 3 }").unwrap();
+        let (policy, default) = (config.respond.policy, respond::Policy::default());
+        assert_eq!(
+            (policy.caps.concurrent_max, policy.caps.rule_per_hour_max),
+            (3, default.caps.rule_per_hour_max)
+        );
+        assert_eq!(policy.protected, default.protected);
+        let error = Config::parse("[respond.policy]\nttl = \"9d\"").unwrap_err().to_string();
+        assert!(error.contains("respond.policy.ttl_max"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use respond::{RejectedRule, ResponseRules};
-use rules::{LoadReport, RuleSet};
+use rules::{LoadReport, Rejected, RuleError, RuleSet};
 
 use crate::config;
 
@@ -51,12 +51,27 @@ pub(crate) struct Fingerprint(Vec<(PathBuf, u64, Option<SystemTime>)>);
 
 /// Loads the rules of directories and files, in path order.
 pub(crate) fn load(paths: &[PathBuf]) -> anyhow::Result<(RuleSet, LoadReport)> {
-    Ok(RuleSet::load(documents(paths)?))
+    let (documents, unreadable) = documents(paths)?;
+    let (rules, mut report) = RuleSet::load(documents);
+    let rejected =
+        |(file, reason)| Rejected { file, rule: String::new(), reason: RuleError::Document(reason) };
+    report.rejected.extend(unreadable.into_iter().map(rejected));
+    Ok((rules, report))
 }
 
-/// The (file name, text) pairs of every `.yml` and `.yaml` below the paths; the shipped packs stand where they are named.
-fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
-    let mut documents = Vec::new();
+/// Checks that there are rule files at every path.
+pub(crate) fn require(paths: &[PathBuf]) -> anyhow::Result<()> {
+    let on_disk = paths.iter().filter(|path| path.as_os_str() != BUILTIN);
+    on_disk.map(|path| yaml_files(path).map(drop)).collect()
+}
+
+/// Pairs of a file and its text, or why it is none.
+type Files = Vec<(String, String)>;
+
+/// The texts of every `.yml` and `.yaml` below the paths, the shipped packs where they are named, and the files that
+/// are no text.
+fn documents(paths: &[PathBuf]) -> anyhow::Result<(Files, Files)> {
+    let (mut documents, mut unreadable) = (Vec::new(), Vec::new());
     let mut builtin_at = None;
     for path in paths {
         if path.as_os_str() == BUILTIN {
@@ -64,8 +79,11 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
             continue;
         }
         for file in yaml_files(path)? {
-            let text = read_capped(&file)?;
-            documents.push((file.display().to_string(), text));
+            let name = file.display().to_string();
+            match read_capped(&file)? {
+                Ok(text) => documents.push((name, text)),
+                Err(reason) => unreadable.push((name, reason)),
+            }
         }
     }
     if let Some(at) = builtin_at {
@@ -74,7 +92,7 @@ fn documents(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
         documents.extend(packs);
         documents.extend(after);
     }
-    Ok(documents)
+    Ok((documents, unreadable))
 }
 
 /// Loads response rules: the shipped ones, then those of directories.
@@ -83,13 +101,18 @@ pub(crate) fn load_response(
     dirs: &[PathBuf],
 ) -> anyhow::Result<(ResponseRules, Vec<RejectedRule>)> {
     let mut documents = if builtin { ResponseRules::builtin_pack() } else { Vec::new() };
+    let mut unreadable = Vec::new();
     for dir in dirs {
         for file in yaml_files(dir)? {
-            documents.push((file.display().to_string(), read_capped(&file)?));
+            let name = file.display().to_string();
+            match read_capped(&file)? {
+                Ok(text) => documents.push((name, text)),
+                Err(reason) => unreadable.push(RejectedRule { file: name, line: None, rule: None, reason }),
+            }
         }
     }
     let (rules, report) = ResponseRules::load(documents);
-    Ok((rules, report.rejected))
+    Ok((rules, report.rejected.into_iter().chain(unreadable).collect()))
 }
 
 /// Every YAML file at or below `path`, sorted.
@@ -121,12 +144,37 @@ pub(crate) fn yaml_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Text of a file; bytes that are no UTF-8 are replaced, so that the parser names the rule and not the file system.
-pub(crate) fn read_capped(file: &Path) -> anyhow::Result<String> {
+/// Text of a file, or why it is none: that is a fault of one rule, and keeps no other out.
+fn read_capped(file: &Path) -> anyhow::Result<Result<String, String>> {
     let length = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
     if length > RULE_FILE_BYTES_MAX {
         bail!("{} has {length} bytes; a rule file may have {RULE_FILE_BYTES_MAX}", file.display());
     }
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8(bytes).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to();
+        format!("invalid UTF-8 at byte {byte}: the file must be UTF-8 text")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_text_is_rejected_and_the_others_load() {
+        const GOOD: &str = "title: good\nlogsource: {product: test}\ndetection: {s: {a: b}, condition: s}\n";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("good.yml"), GOOD).unwrap();
+        std::fs::write(dir.path().join("latin.yml"), b"title: caf\xe9\n").unwrap();
+        std::fs::write(dir.path().join("empty.yml"), "# nothing yet\n").unwrap();
+        let (_, report) = load(&[dir.path().to_owned()]).unwrap();
+        assert_eq!((report.loaded, report.rejected.len()), (1, 2));
+        let said = |file: &str| {
+            let of = |r: &&Rejected| r.file.ends_with(file);
+            report.rejected.iter().find(of).map(ToString::to_string).unwrap_or_default()
+        };
+        assert!(said("latin.yml").contains("invalid UTF-8 at byte 10"), "{}", said("latin.yml"));
+        assert!(said("empty.yml").contains("holds no rule"), "{}", said("empty.yml"));
+    }
 }

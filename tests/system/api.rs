@@ -154,6 +154,9 @@ async fn reads(api: &mut Api) {
     api.get("/api/v1/incidents/{id}/alerts", &format!("{incident}/alerts")).await;
     api.get("/api/v1/incidents/{id}/graph", &format!("{incident}/graph")).await;
     api.get("/api/v1/incidents/{id}/explanation", &format!("{incident}/explanation")).await;
+    let unknown = format!("{incident}/explanation?a=a-0&b=a-1");
+    let unknown = api.call(Method::GET, "/api/v1/incidents/{id}/explanation", &unknown, None).await;
+    assert!(unknown.status == 404 && unknown.body["detail"] == "no alert \"a-0\"", "{}", unknown.body);
     let query = "severity=high&domain=endpoint&since=2000-01-01T00:00:00Z&limit=200";
     let alerts = api.get("/api/v1/alerts", &format!("/api/v1/alerts?{query}")).await;
     api.get("/api/v1/alerts/{id}", &format!("/api/v1/alerts/{}", first_id(&alerts))).await;
@@ -209,6 +212,19 @@ async fn edits(api: &mut Api) {
     assert_eq!(patched.etag, Some(format!("\"{}\"", patched.body["version"])));
     let only_by_merging = api.call(Method::PATCH, ONE, &path, Some(json!({"status": "redirected"}))).await;
     assert_eq!(only_by_merging.status, 400);
+    let foo = api.call(Method::PATCH, ONE, &path, Some(json!({"classification": "foo"}))).await;
+    assert_eq!(foo.status, 400);
+    assert!(
+        foo.body["detail"].as_str().unwrap().contains("true_positive, false_positive, benign"),
+        "{}",
+        foo.body
+    );
+    let audit = api.get("/api/v1/audit", "/api/v1/audit").await;
+    let assigned =
+        |entry: &&Value| entry["record"]["kind"] == "assign" && entry["record"]["subject"] == incident["id"];
+    let entry =
+        audit["items"].as_array().unwrap().iter().rev().find(assigned).expect("an entry of the chain");
+    assert_eq!(entry["record"]["text"], "assigned to anna");
     let leaving = json!({"alerts": [incident["alerts"][0]]});
     let split =
         api.call(Method::POST, "/api/v1/incidents/{id}/split", &format!("{path}/split"), Some(leaving)).await;
@@ -262,13 +278,20 @@ async fn errors(api: &Api) {
         "/api/v1/incidents?sort=size",
         "/api/v1/incidents?since=yesterday",
         "/api/v1/incidents?cursor=here",
+        "/api/v1/incidents?limit=0",
+        "/api/v1/incidents?limit=100000",
+        "/api/v1/incidents?from=yesterday",
+        "/api/v1/incidents/i-0?bogus=1",
         "/api/v1/alerts?domain=house",
         "/api/v1/actions?state=undecided",
         "/api/v1/audit?cursor=x",
         "/api/v1/stream?types=rumour",
     ] {
         let problem: Value = api.refused(path, get(path), 400).await.json().await.unwrap();
-        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{path}: {problem}");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        let (_, parameter) = path.split_once('?').unwrap();
+        let (name, _) = parameter.split_once('=').unwrap();
+        assert!(detail.contains(name) && !detail.contains("deserialize"), "{path}: {problem}");
     }
     for path in
         ["/nowhere", "/api/v1/nowhere", "/api/v1/incidents/i-0", "/api/v1/alerts/a-0", "/api/v1/actions/c-0"]
@@ -282,10 +305,26 @@ async fn errors(api: &Api) {
     api.refused("no JSON", as_json("{\"sql\":".into()), 400).await;
     api.refused("no SQL", hunt().json(&json!({"sql": "SELEKT"})), 400).await;
     api.refused("no media type", hunt().body("SELECT 1"), 415).await;
-    api.refused("a field too many", hunt().json(&json!({"sql": "SELECT 1", "speed": "high"})), 422).await;
-    api.refused("large", as_json(format!("{{\"sql\":\"{}\"}}", "x".repeat(1 << 20))), 413).await;
+    let field = hunt().json(&json!({"sql": "SELECT 1", "speed": "high"}));
+    said(api.refused("a field too many", field, 422).await, "the body does not fit: speed: unknown field")
+        .await;
+    let large = as_json(format!("{{\"sql\":\"{}\"}}", "x".repeat(1 << 20)));
+    said(api.refused("large", large, 413).await, "more than 1048576 bytes").await;
+    for (timeout_s, says) in [(0, "timeout_s is 0"), (100_000, "1 to 100 seconds")] {
+        let timeout = hunt().json(&json!({"sql": "SELECT 1", "timeout_s": timeout_s}));
+        said(api.refused("time out of range", timeout, 400).await, says).await;
+    }
     api.refused("foreign name", get("/api/v1/incidents").header(HOST, "evil.example"), 403).await;
-    api.refused("source kind", api.request(Method::POST, "/api/v1/ingest/none").body("{}"), 404).await;
+    let ingest = |kind: &str| api.request(Method::POST, &format!("/api/v1/ingest/{kind}"));
+    said(api.refused("source kind", ingest("none").body("{}"), 404).await, "known: auto, ").await;
+    let zstd = ingest("auto").header("content-encoding", "zstd").body("{}");
+    said(api.refused("encoding", zstd, 415).await, "gzip").await;
+}
+
+/// A problem whose detail has these words.
+async fn said(response: Response, words: &str) {
+    let problem: Value = response.json().await.unwrap();
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(words)), "{words}: {problem}");
 }
 
 async fn stream(api: &mut Api) {
@@ -304,7 +343,9 @@ async fn stream(api: &mut Api) {
         assert!(faults.is_empty(), "{}: {}", event.name, faults.join("\n"));
     }
     let beyond = api.request(Method::GET, "/api/v1/stream").header("last-event-id", "999999999999");
-    assert_eq!(events(beyond).await[0].name, "gap", "a client of other data is told to read again");
+    let gap = &events(beyond).await[0];
+    assert_eq!(gap.name, "gap", "a client of other data is told to read again");
+    assert!(gap.data.contains("\"reason\"") && gap.data.contains("999999999999"), "{gap:?}");
     let bad = api.request(Method::GET, "/api/v1/stream").header("last-event-id", "x");
     api.refused("no id", bad, 400).await;
 }

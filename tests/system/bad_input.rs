@@ -103,6 +103,64 @@ fn broken_records_are_named_and_do_not_stop_the_others() {
     assert!(text.contains("1 values do not fit their column"), "{text}");
 }
 
+/// Guarantees: a file of which nothing can be decoded is a failure that names it, beside one that can.
+#[test]
+fn a_file_of_which_nothing_is_decoded_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = file(dir.path(), "good.ndjson", GOOD.as_bytes());
+    let bad = file(dir.path(), "bad.ndjson", b"{\"some\":\"shape\"}\n");
+    let output = asterism().args(["detect", "--rules", "builtin"]).args([&good, &bad]).output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("error: nothing of bad.ndjson could be decoded"), "{text}");
+    assert!(!text.contains("nothing of good.ndjson"), "{text}");
+    let named =
+        asterism().args(["correlate", "--source", "sentinel_security_alert"]).arg(&bad).output().unwrap();
+    let text = stderr(&named);
+    assert!(text.contains("of source kind sentinel_security_alert; name another kind, or auto"), "{text}");
+    let events = stderr(&ok(asterism().args(["correlate"]).arg(&good)));
+    assert!(events.contains("0 alerts in 0 incidents") && events.contains("asterism replay"), "{events}");
+}
+
+/// Guarantees: the environment names a server only where no option names a place.
+#[test]
+fn an_option_goes_before_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = file(dir.path(), "good.ndjson", GOOD.as_bytes());
+    let data_dir = dir.path().join("case");
+    ok(asterism().args(["replay", "--rules", "builtin", "--data-dir"]).arg(&data_dir).arg(&good));
+    let server = format!("http://127.0.0.1:{}", free_port());
+    let list = |data_dir: Option<&Path>| {
+        let mut list = asterism();
+        list.env("ASTERISM_SERVER", &server).args(["incidents", "list"]);
+        if let Some(dir) = data_dir {
+            list.arg("--data-dir").arg(dir);
+        }
+        list.output().unwrap()
+    };
+    assert!(list(Some(&data_dir)).status.success(), "{}", stderr(&list(Some(&data_dir))));
+    assert!(stderr(&list(None)).contains(&format!("no server at {server}")), "{}", stderr(&list(None)));
+    for args in [&["incidents", "list"][..], &["hunt", "SELECT 1"]] {
+        let output = asterism().args(args).arg("--data-dir").arg(dir.path()).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("is no data directory of asterism"), "{args:?}: {text}");
+    }
+}
+
+/// Guarantees: records and their truth may go to one directory that is not there yet.
+#[test]
+fn the_truth_lies_beside_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("generated");
+    ok(asterism()
+        .args(["generate", "--events", "2000", "--out"])
+        .arg(&out)
+        .arg("--truth")
+        .arg(out.join("truth.ndjson")));
+    assert!(out.join("truth.ndjson").is_file());
+}
+
 /// Guarantees: what was not decoded is a row with origin, reason and payload, once, also after a second replay.
 #[test]
 fn what_is_not_decoded_can_be_asked_for() {
@@ -245,6 +303,16 @@ fn missing_files_rules_and_kinds_are_named() {
         "known kinds are listed: {}",
         stderr(&kind)
     );
+    assert_eq!(missing.matches("No such file").count(), 1, "said once: {missing}");
+    let directory = stderr(&detect(dir.path()));
+    assert_eq!(directory.matches("is a directory").count(), 1, "said once: {directory}");
+    let rules = asterism()
+        .args(["replay", "--rules", "/nowhere/rules", "--data-dir"])
+        .arg(dir.path().join("case"))
+        .arg(&good)
+        .output()
+        .unwrap();
+    assert!(stderr(&rules).contains("--rules: cannot read /nowhere/rules"), "{}", stderr(&rules));
     let usage = asterism().args(["detect", "--no-such-option"]).output().unwrap();
     assert_eq!(usage.status.code(), Some(2), "wrong usage exits with 2");
 }
@@ -268,7 +336,18 @@ fn a_broken_rule_does_not_keep_the_others_out() {
     let alerts = json_lines(&output);
     assert_eq!(alerts.len(), 1);
     assert_eq!((alerts[0]["author"].as_str(), alerts[0]["line"].as_i64()), (Some("someone"), Some(1)));
+    file(&rules, "empty.yml", b"");
+    file(&rules, "latin.yml", b"title: caf\xe9\n");
+    file(&rules, "level.yml", b"title: who else\nlogsource: {product: windows, category: process_creation}\ndetection:\n  s:\n    CommandLine|contains: hostname\n  condition: s\nlevel: superhigh\n");
     let check = asterism().args(["rules", "check"]).arg(&rules).output().unwrap();
+    let told = String::from_utf8_lossy(&check.stdout).into_owned();
+    let of = |file: &str| told.lines().find(|line| line.contains(file)).unwrap_or_default();
+    assert!(of("empty.yml").starts_with("rejected") && of("empty.yml").contains("holds no rule"), "{told}");
+    assert!(
+        of("latin.yml").starts_with("rejected") && of("latin.yml").contains("UTF-8 at byte 10"),
+        "{told}"
+    );
+    assert!(of("level.yml").starts_with("odd") && of("level.yml").contains("level `superhigh`"), "{told}");
     assert_eq!(check.status.code(), Some(1), "check fails where a rule is rejected");
 }
 
@@ -290,6 +369,23 @@ fn an_unknown_config_key_is_refused_with_its_place() {
         ("[respond.policy]\nautomatoin = \"full\"\n", "automatoin"),
         ("[respond.policy]\nautomation = \"fully\"\n", "approve_all"),
         ("[kafka]\nbootstrap = \"b:9092\"\n", "name the topics to read"),
+        (
+            "[kafka]\ntopics = [{ name = \"a\", source = \"nope\" }]\n",
+            "source = \"nope\", which is no source kind",
+        ),
+        (
+            "[api]\ntoken_file = \"/nowhere/token\"\n",
+            "api.token_file: cannot read secret file /nowhere/token",
+        ),
+        ("[respond.edr]\nurl = \"notaurl\"\n", "respond.edr.url is \"notaurl\""),
+        ("[respond.edr]\nurl = \"http://127.0.0.1:1\"\n", "respond.edr.token_file is empty"),
+        (
+            "[respond.edr]\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"/nowhere/token\"\n",
+            "respond.edr.token_file: cannot read secret file /nowhere/token",
+        ),
+        ("[respond.policy]\nttl = \"9d\"\n", "respond.policy.ttl_max"),
+        ("[rules]\ndirs = [\"/nowhere/rules\"]\n", "rules.dirs: cannot read /nowhere/rules"),
+        ("mappings = [\"/nowhere/mappings\"]\n", "mappings: /nowhere/mappings"),
     ] {
         let config = file(dir.path(), "asterism.toml", wrong.as_bytes());
         let output = asterism().args(["run", "--check", "-c"]).arg(&config).output().unwrap();
@@ -494,6 +590,19 @@ fn hunting_refuses_what_is_no_question() {
         .output()
         .unwrap();
     assert!(stderr(&wrong).contains("process_cmd_line"), "{}", stderr(&wrong));
+    let value = asterism()
+        .args(["hunt", "--data-dir"])
+        .arg(&data_dir)
+        .arg("SELECT CAST(process_cmd_line AS BIGINT) FROM process_activity")
+        .output()
+        .unwrap();
+    let text = stderr(&value);
+    assert!(!value.status.success() && text.contains("cmd /c whoami") && !text.contains("Arrow"), "{text}");
+    let csv = ok(asterism()
+        .args(["hunt", "--format", "csv", "--data-dir"])
+        .arg(&data_dir)
+        .arg("SELECT 'x' AS name, make_array(1, 2) AS numbers"));
+    assert_eq!(String::from_utf8_lossy(&csv.stdout), "name,numbers\nx,\"[1,2]\"\n");
 }
 
 /// Guarantees: a full disk stops the work with the place and the remedy; what was there stays readable.

@@ -57,7 +57,7 @@ pub enum DeadReason {
         byte: usize,
     },
     /// No shape recognises the record.
-    #[error("no known record shape{}; name the source kind, or add a mapping", kind.as_deref().map(|k| format!(" of source kind {k}")).unwrap_or_default())]
+    #[error("{}", unknown_shape(kind.as_deref()))]
     UnknownShape {
         /// The source kind that was named, if any.
         kind: Option<String>,
@@ -109,6 +109,16 @@ pub enum DeadReason {
     /// A row could not be built: a defect of this program. The record is kept.
     #[error("bug: {0}")]
     Bug(String),
+}
+
+fn unknown_shape(kind: Option<&str>) -> String {
+    match kind {
+        None => "no known record shape; name the source kind, or add a mapping".to_owned(),
+        Some(kind) => format!(
+            "none of the record shapes of source kind {kind}; name another kind, or auto to have it recognised, or \
+             add a mapping"
+        ),
+    }
 }
 
 impl DeadReason {

@@ -100,7 +100,7 @@ impl Parser {
         match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
             Err(e) => DeadReason::BrokenJson {
                 byte: byte_of(payload, e.line(), e.column()),
-                problem: e.to_string(),
+                problem: without_place(&e.to_string()),
             },
             Ok(_) => DeadReason::BrokenJson { byte: error.index(), problem: error.to_string() },
         }
@@ -127,6 +127,11 @@ fn object(tape: &Tape<'_>) -> Result<(), DeadReason> {
         Kind::Object => Ok(()),
         other => Err(DeadReason::NotAnObject(other.name())),
     }
+}
+
+/// What the parser says, without line and column within the record: the byte tells the place.
+fn without_place(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(problem, _)| problem).to_owned()
 }
 
 /// The byte offset of a line and column, both from 1.

@@ -60,6 +60,8 @@ pub(crate) struct ShapePlan {
     pub(crate) constants: Vec<Box<str>>,
     /// The field that numbers the events of an envelope.
     pub(crate) number: Option<FieldId>,
+    /// Fields that have another name in the record: where they are looked for first, best first.
+    renamed: Vec<(FieldId, Vec<String>)>,
 }
 
 impl KindPlan {
@@ -107,6 +109,7 @@ impl ShapePlan {
             set: Vec::new(),
             constants: Vec::new(),
             number: shape.number.as_ref().and_then(|name| fields.find(&strip_spaces(name))),
+            renamed: Vec::new(),
         };
         let mut tables: Vec<PairTable> = shape.pairs.iter().map(pair_table).collect();
         for (id, name) in fields.iter() {
@@ -132,6 +135,14 @@ impl ShapePlan {
         plan
     }
 
+    /// What the record calls a field: every name that it may have, best first.
+    pub(crate) fn names<'n>(&'n self, field: FieldId, fields: &'n FieldTable) -> Vec<&'n str> {
+        match self.renamed.iter().find(|(id, _)| *id == field) {
+            Some((_, names)) => names.iter().map(String::as_str).collect(),
+            None => vec![fields.name(field).trim_start_matches('^')],
+        }
+    }
+
     fn trie(&mut self, path: &Path) -> &mut Trie {
         if path.in_envelope && self.explode.is_some() { &mut self.envelope } else { &mut self.event }
     }
@@ -144,6 +155,9 @@ impl ShapePlan {
             .filter(|(n, _)| strip_spaces(n).as_ref() == name)
             .flat_map(|(_, p)| p.clone());
         let mut paths: Vec<Path> = renamed.collect();
+        if !paths.is_empty() {
+            self.renamed.push((id, paths.iter().map(|path| path.steps.join(".")).collect()));
+        }
         if name.starts_with('^') {
             paths.extend(Path::readings(name));
         }

@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         let values = Values { slots, tape: parsed.tape, constants: &parsed.shape.constants };
         let index = plan.variant(&values, &mut self.scratch).ok_or_else(|| no_variant(plan, &values))?;
         let variant = &plan.kind.variants[index];
-        let time = match event_time(&variant.event_time, &values, &plan.fields, &mut self.scratch) {
+        let time = match event_time(&variant.event_time, &values, plan, parsed.shape, &mut self.scratch) {
             Ok(time) => time,
             Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => self.ingest_time,
             Err(reason) => return Err(reason),

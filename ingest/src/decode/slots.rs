@@ -147,6 +147,11 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// Which of its paths led to the field, counted from the best one.
+    pub(crate) fn rank(&self, field: FieldId) -> usize {
+        usize::from(self.slots.place(field).rank)
+    }
+
     /// Whether the record has the field.
     #[inline]
     pub(crate) fn has(&self, field: FieldId) -> bool {

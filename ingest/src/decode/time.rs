@@ -4,14 +4,16 @@ use event::{Time, TimeError};
 
 use super::dead::DeadReason;
 use super::eval::is_empty;
+use super::plan::{KindPlan, ShapePlan};
 use super::slots::Values;
-use crate::mapping::{FieldTable, TimeField};
+use crate::mapping::{FieldId, TimeField};
 
 /// The event time, or why there is none.
 pub(crate) fn event_time(
     candidates: &[TimeField],
     values: &Values<'_>,
-    fields: &FieldTable,
+    plan: &KindPlan,
+    shape: &ShapePlan,
     scratch: &mut String,
 ) -> Result<Time, DeadReason> {
     let mut failure: Option<DeadReason> = None;
@@ -25,12 +27,26 @@ pub(crate) fn event_time(
         }
         match read(candidate, text) {
             Ok(time) => return Ok(time),
-            Err(e) => note(&mut failure, fields.name(candidate.field), &e),
+            Err(e) => note(&mut failure, name(candidate.field, values, plan, shape), &e),
         }
     }
-    Err(failure.unwrap_or_else(|| {
-        DeadReason::NoTime(candidates.iter().map(|c| fields.name(c.field)).collect::<Vec<_>>().join(", "))
-    }))
+    Err(failure.unwrap_or_else(|| no_time(candidates, plan, shape)))
+}
+
+/// What the record calls the field that was found; mappings have names of their own, which no record has.
+fn name<'n>(field: FieldId, values: &Values<'_>, plan: &'n KindPlan, shape: &'n ShapePlan) -> &'n str {
+    let names = shape.names(field, &plan.fields);
+    names.get(values.rank(field)).copied().unwrap_or_else(|| plan.fields.name(field))
+}
+
+fn no_time(candidates: &[TimeField], plan: &KindPlan, shape: &ShapePlan) -> DeadReason {
+    let mut looked_at: Vec<&str> = Vec::new();
+    for name in candidates.iter().flat_map(|candidate| shape.names(candidate.field, &plan.fields)) {
+        if !looked_at.contains(&name) {
+            looked_at.push(name);
+        }
+    }
+    DeadReason::NoTime(looked_at.join(", "))
 }
 
 fn read(candidate: &TimeField, text: &str) -> Result<Time, TimeError> {

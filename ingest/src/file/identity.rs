@@ -35,7 +35,7 @@ pub(super) fn identify(paths: &[PathBuf], partition: FilePartition) -> Result<Ve
 
 impl Identity {
     fn of(path: &Path, place: usize, partition: FilePartition) -> Result<Self, IngestError> {
-        let io = |source| IngestError::Io { path: path.to_owned(), source };
+        let io = |cause| IngestError::Io { path: path.to_owned(), cause };
         let is_stream = open::is_stdin(path) || !path.metadata().map_err(io)?.is_file();
         let content = match partition {
             FilePartition::Content if !is_stream => Some(content_of(path).map_err(io)?),

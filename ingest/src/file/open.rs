@@ -13,7 +13,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// The decompressed bytes of `path`; `-` is standard input.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, IngestError> {
-    let io = |source| IngestError::Io { path: path.to_owned(), source };
+    let io = |cause| IngestError::Io { path: path.to_owned(), cause };
     let mut raw: Box<dyn Read + Send> =
         if is_stdin(path) { Box::new(std::io::stdin()) } else { Box::new(File::open(path).map_err(io)?) };
     let mut head = Vec::with_capacity(4);

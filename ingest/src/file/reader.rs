@@ -97,7 +97,7 @@ impl FileReader {
     /// `line` is the first one that could not be read.
     fn damaged(&self, line: i64, error: std::io::Error) -> IngestError {
         if error.raw_os_error().is_some() {
-            return IngestError::Io { path: self.path.clone(), source: error };
+            return IngestError::Io { path: self.path.clone(), cause: error };
         }
         IngestError::Corrupt {
             place: format!("{}:{}", self.path.display(), line + 1),

@@ -46,7 +46,7 @@ pub(super) fn spawn(
         }
     };
     let thread = std::thread::Builder::new().name("journal-writer".to_owned());
-    thread.spawn(work).map_err(|source| IngestError::Io { path, source })
+    thread.spawn(work).map_err(|cause| IngestError::Io { path, cause })
 }
 
 /// The first request and all that wait behind it, up to the size of a group.

@@ -23,7 +23,7 @@ impl Responder {
             return Err(RespondError::Limit(text));
         }
         action.approvals.push(approval(by, comment, true, now));
-        let text = format!("approved: {comment}");
+        let text = said("approved", comment);
         let effect = match self.join_effect(&action, now) {
             Some(effect) => {
                 self.step(
@@ -52,7 +52,7 @@ impl Responder {
         let mut action = self.waiting(id, now)?;
         action.approvals.push(approval(by, comment, false, now));
         self.step(&mut action, ActionState::Rejected, &format!("rejected by {by}"), now);
-        let text = format!("rejected: {comment}");
+        let text = said("rejected", comment);
         self.commit(action, None, Entry::engine("approval", &text).by(by), now);
         Ok(std::mem::take(&mut self.changes))
     }
@@ -65,7 +65,7 @@ impl Responder {
     pub fn cancel(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
         let mut action = self.known(id)?.clone();
         self.may_cancel(&action)?;
-        let text = format!("cancel asked by {by}: {comment}");
+        let text = said(&format!("cancel asked by {by}"), comment);
         let sent = matches!(action.state, ActionState::Accepted | ActionState::Running);
         if sent {
             self.leases.remove(id);
@@ -89,7 +89,7 @@ impl Responder {
         if !holds {
             return Err(conflict(&action, "it holds no effect, so there is nothing to take back"));
         }
-        self.let_go(id, &effect, "undo", by, &format!("undone by {by}: {comment}"), now);
+        self.let_go(id, &effect, "undo", by, &said(&format!("undone by {by}"), comment), now);
         Ok(std::mem::take(&mut self.changes))
     }
 
@@ -135,6 +135,22 @@ fn conflict(action: &Action, reason: &str) -> RespondError {
     RespondError::Conflict { action: action.id.clone(), state: action.state, reason: reason.to_owned() }
 }
 
+/// What was done, and why if that was said.
+fn said(what: &str, comment: &str) -> String {
+    if comment.trim().is_empty() { what.to_owned() } else { format!("{what}: {comment}") }
+}
+
 fn approval(by: &str, comment: &str, approved: bool, at: Time) -> Approval {
     Approval { by: by.to_owned(), at, approved, comment: bounded(comment) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn without_a_comment_no_colon_is_left() {
+        assert_eq!(said("undone by anna", ""), "undone by anna");
+        assert_eq!(said("undone by anna", "host is clean"), "undone by anna: host is clean");
+    }
 }

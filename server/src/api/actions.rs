@@ -1,7 +1,7 @@
 //! Actions and effects: list, decide, take back; the audit chain.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use event::{Action, ActionId, ActionState, Effect, IncidentId, TenantId};
 use respond::AuditEntry;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,9 @@ use storage::{ActionFilter, AuditRow};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::body::Body;
 use super::page::{PageParams, Paged, TenantParam, blocking, comma_separated};
+use super::params::Params;
 use super::problem::Problem;
 use crate::engine::{Input, Verdict};
 
@@ -40,11 +42,9 @@ impl ActionParams {
         (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn list(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
-    Query(params): Query<ActionParams>,
-    Query(page): Query<PageParams>,
+    Params((tenant, params, page)): Params<(TenantParam, ActionParams, PageParams)>,
 ) -> Result<Json<Paged<Action>>, Problem> {
-    let (filter, cursor, limit) = (params.filter(), page.cursor()?, page.limit());
+    let (filter, cursor, limit) = (params.filter(), page.cursor()?, page.limit()?);
     let page =
         blocking(move || api.state.actions_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
@@ -58,7 +58,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Json<Action>, Problem> {
     stored(&api, tenant.id(), &id).await.map(Json)
 }
@@ -106,8 +106,8 @@ macro_rules! decision {
         pub(crate) async fn $name(
             State(api): State<ApiState>,
             Path(id): Path<String>,
-            Query(tenant): Query<TenantParam>,
-            Json(request): Json<DecisionRequest>,
+            Params((tenant,)): Params<(TenantParam,)>,
+            Body(request): Body<DecisionRequest>,
         ) -> Result<Json<Action>, Problem> {
             decide(api, tenant.id(), id, $verdict, request).await
         }
@@ -136,7 +136,7 @@ decision!(
     responses((status = 200, description = "All of them", body = Paged<Effect>)))]
 pub(crate) async fn effects(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Json<Paged<Effect>>, Problem> {
     let items = blocking(move || api.state.effects(&tenant.id())).await?;
     Ok(Json(Paged { items, next: None }))
@@ -160,7 +160,7 @@ const AUDIT_PAGE: usize = 1_000;
         (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn audit(
     State(api): State<ApiState>,
-    Query(params): Query<AuditParams>,
+    Params((params,)): Params<(AuditParams,)>,
 ) -> Result<Json<Paged<serde_json::Value>>, Problem> {
     let rows = blocking(move || api.state.audit(None, params.cursor, AUDIT_PAGE)).await?;
     let next = (rows.len() == AUDIT_PAGE).then(|| rows.last().map(|r| (r.seq + 1).to_string())).flatten();

@@ -1,7 +1,7 @@
 //! Alerts: list and show.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use event::{Alert, AlertId, IncidentId};
 use serde::Deserialize;
 use storage::AlertFilter;
@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 
 use super::ApiState;
 use super::page::{PageParams, Paged, SignalParams, TenantParam, blocking};
+use super::params::Params;
 use super::problem::Problem;
 
 /// Which alerts.
@@ -42,12 +43,9 @@ impl AlertParams {
         (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn list(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
-    Query(params): Query<AlertParams>,
-    Query(signal): Query<SignalParams>,
-    Query(page): Query<PageParams>,
+    Params((tenant, params, signal, page)): Params<(TenantParam, AlertParams, SignalParams, PageParams)>,
 ) -> Result<Json<Paged<Alert>>, Problem> {
-    let (filter, cursor, limit) = (params.filter(signal), page.cursor()?, page.limit());
+    let (filter, cursor, limit) = (params.filter(signal), page.cursor()?, page.limit()?);
     let page = blocking(move || api.state.alerts_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
 }
@@ -60,7 +58,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Json<Alert>, Problem> {
     let alert = AlertId::new(id.as_str());
     let found = blocking(move || api.state.alert(&tenant.id(), &alert)).await?;

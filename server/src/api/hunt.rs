@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use storage::HuntLimits;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::body::Body;
 use super::page::TenantParam;
+use super::params::Params;
 use super::problem::Problem;
 
 /// Rows of an answer at most, whatever the client asks for: they are held in memory as JSON.
 const ROWS_MAX: usize = 100_000;
 /// Seconds of a query at most.
-const TIMEOUT_S_MAX: u64 = 100;
+pub(crate) const TIMEOUT_S_MAX: u64 = 100;
 
 /// A question.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -23,10 +25,10 @@ const TIMEOUT_S_MAX: u64 = 100;
 pub(crate) struct HuntRequest {
     /// A SELECT over the OCSF class tables and alerts, incidents, incident_alerts, actions, effects, audit, dead_letters
     pub(crate) sql: String,
-    /// Most rows to return, at most 100000
+    /// Most rows to return, at most 100000; 0 is that
     #[serde(default)]
     pub(crate) limit: Option<usize>,
-    /// Give up after this many seconds, at most 100
+    /// Give up after this many seconds, 1 to 100; default: 100
     #[serde(default)]
     pub(crate) timeout_s: Option<u64>,
 }
@@ -56,16 +58,14 @@ pub(crate) struct HuntResponse {
 /// Ask in SQL
 #[utoipa::path(post, path = "/api/v1/hunt", operation_id = "hunt", tag = "hunt", params(TenantParam), request_body = HuntRequest,
     responses((status = 200, description = "The rows", body = HuntResponse),
-        (status = 400, description = "The query is wrong, or does more than read"),
+        (status = 400, description = "The query is wrong or does more than read, or a limit is out of range"),
         (status = 422, description = "The query exceeds a limit")))]
 pub(crate) async fn hunt(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
-    Json(request): Json<HuntRequest>,
+    Params((tenant,)): Params<(TenantParam,)>,
+    Body(request): Body<HuntRequest>,
 ) -> Result<Json<HuntResponse>, Problem> {
-    let rows_max = request.limit.filter(|l| *l > 0).unwrap_or(ROWS_MAX).min(ROWS_MAX);
-    let time_max = Duration::from_secs(request.timeout_s.unwrap_or(TIMEOUT_S_MAX).clamp(1, TIMEOUT_S_MAX));
-    let limits = HuntLimits { rows_max, time_max, ..HuntLimits::default() };
+    let limits = limits(&request)?;
     let result = api.hunt.query(&request.sql, &tenant.id(), limits).await?;
     let schema = result.schema();
     let (batches, limited) = result.collect().await?;
@@ -81,4 +81,42 @@ pub(crate) async fn hunt(
     let json = if json.is_empty() { b"[]".to_vec() } else { json };
     let rows = serde_json::from_slice(&json).map_err(|e| Problem::internal(&e))?;
     Ok(Json(HuntResponse { columns: schema.fields().iter().map(column).collect(), rows, limited }))
+}
+
+fn limits(request: &HuntRequest) -> Result<HuntLimits, Problem> {
+    let rows_max = request.limit.filter(|rows| *rows > 0).unwrap_or(ROWS_MAX);
+    if rows_max > ROWS_MAX {
+        return Err(Problem::bad_request(format!(
+            "limit is {rows_max}, but at most {ROWS_MAX} rows are returned"
+        )));
+    }
+    match request.timeout_s.unwrap_or(TIMEOUT_S_MAX) {
+        seconds @ 1..=TIMEOUT_S_MAX => {
+            let time_max = Duration::from_secs(seconds);
+            Ok(HuntLimits { rows_max, time_max, ..HuntLimits::default() })
+        }
+        seconds => Err(Problem::bad_request(format!(
+            "timeout_s is {seconds}, but a query has 1 to {TIMEOUT_S_MAX} seconds"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_out_of_range_are_refused() {
+        let of = |limit, timeout_s| limits(&HuntRequest { sql: String::new(), limit, timeout_s });
+        assert_eq!(of(Some(5), Some(7)).unwrap().time_max, Duration::from_secs(7));
+        assert_eq!(of(Some(0), None).unwrap().rows_max, ROWS_MAX);
+        for (limit, timeout_s, names) in [
+            (None, Some(0), "timeout_s is 0"),
+            (None, Some(100_000), "1 to 100"),
+            (Some(1 << 20), None, "limit is"),
+        ] {
+            let problem = of(limit, timeout_s).unwrap_err();
+            assert!(problem.status == 400 && problem.detail.contains(names), "{problem:?}");
+        }
+    }
 }

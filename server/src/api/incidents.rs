@@ -1,7 +1,7 @@
 //! Incidents: list, show, work, explain.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use correlate::{AnalystInput, Said};
@@ -11,7 +11,9 @@ use storage::{IncidentFilter, IncidentSort};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::body::Body;
 use super::page::{PageParams, Paged, SignalParams, TenantParam, blocking, comma_separated};
+use super::params::Params;
 use super::problem::Problem;
 use crate::command::now;
 use crate::engine::Input;
@@ -66,12 +68,9 @@ impl IncidentParams {
         (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn list(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
-    Query(params): Query<IncidentParams>,
-    Query(signal): Query<SignalParams>,
-    Query(page): Query<PageParams>,
+    Params((tenant, params, signal, page)): Params<(TenantParam, IncidentParams, SignalParams, PageParams)>,
 ) -> Result<Json<Paged<Incident>>, Problem> {
-    let (filter, cursor, limit) = (params.filter(signal), page.cursor()?, page.limit());
+    let (filter, cursor, limit) = (params.filter(signal), page.cursor()?, page.limit()?);
     let page =
         blocking(move || api.state.incidents_page(&tenant.id(), &filter, cursor.as_ref(), limit)).await?;
     Ok(Json(page.into()))
@@ -86,7 +85,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     Ok(tagged(&incident))
@@ -110,6 +109,9 @@ fn tagged(incident: &Incident) -> Response {
     response
 }
 
+/// What an incident can turn out to be.
+pub(crate) const CLASSIFICATIONS: [&str; 3] = ["true_positive", "false_positive", "benign"];
+
 /// What an analyst changes. Absent fields stay as they are.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +122,7 @@ pub(crate) struct IncidentPatch {
     /// new, in_progress or closed
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<IncidentStatus>,
-    /// Such as true_positive, false_positive, benign
+    /// true_positive, false_positive or benign; empty takes it back
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) classification: Option<String>,
     /// Who
@@ -135,23 +137,23 @@ pub(crate) struct IncidentPatch {
     request_body = IncidentPatch,
     responses((status = 200, description = "The incident after the change", body = Incident,
             headers(("ETag" = String, description = "Version, for If-Match"))),
-        (status = 400, description = "Nothing to change, or a status that only a merge gives"),
+        (status = 400, description = "Nothing to change, an unknown classification, or a status that only a merge gives"),
         (status = 404, description = "No such incident"),
         (status = 412, description = "It changed since the If-Match version"),
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn patch(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
-    Json(patch): Json<IncidentPatch>,
+    Body(patch): Body<IncidentPatch>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     require_match(&headers, &incident)?;
     for input in inputs_of(&incident, patch)? {
         api.engine.tell(input).await?;
     }
-    show(State(api), Path(id), Query(TenantParam::of(&incident.tenant))).await
+    show(State(api), Path(id), Params((TenantParam::of(&incident.tenant),))).await
 }
 
 fn require_match(headers: &HeaderMap, incident: &Incident) -> Result<(), Problem> {
@@ -178,10 +180,7 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
         said.push(Said::Assign { incident: id(), assignee: Some(to).filter(|a| !a.is_empty()) });
     }
     if let Some(classification) = patch.classification {
-        said.push(Said::Classify {
-            incident: id(),
-            classification: Some(classification).filter(|c| !c.is_empty()),
-        });
+        said.push(Said::Classify { incident: id(), classification: known_classification(classification)? });
     }
     if patch.status == Some(IncidentStatus::Redirected) {
         return Err(Problem::bad_request("an incident is redirected by merging it, not by a status"));
@@ -193,6 +192,15 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
         return Err(Problem::bad_request("nothing to change: give assignee, classification or status"));
     }
     Ok(said.into_iter().map(|said| analyst(&incident.tenant, by, said)).collect())
+}
+
+/// The classification that was given; empty is none.
+fn known_classification(text: String) -> Result<Option<String>, Problem> {
+    if text.is_empty() || CLASSIFICATIONS.contains(&text.as_str()) {
+        return Ok(Some(text).filter(|text| !text.is_empty()));
+    }
+    let known = CLASSIFICATIONS.join(", ");
+    Err(Problem::bad_request(format!("classification {text:?} is not known; known: {known}")))
 }
 
 fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
@@ -213,7 +221,7 @@ fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
 pub(crate) async fn alerts(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Json<Paged<Alert>>, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     let items = blocking(move || api.state.alerts_of(&tenant.id(), &incident.id)).await?;
@@ -228,7 +236,7 @@ pub(crate) async fn alerts(
 pub(crate) async fn graph(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
 ) -> Result<Json<IncidentGraph>, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     Ok(Json(api.engine.graph(incident.id).await?))
@@ -260,12 +268,11 @@ pub(crate) struct ExplanationResponse {
     params(TenantParam, ExplanationParams, ("id" = String, Path)),
     responses((status = 200, description = "The joins and their reasons", body = ExplanationResponse),
         (status = 400, description = "One alert without the other"),
-        (status = 404, description = "No such incident")))]
+        (status = 404, description = "No such incident or alert")))]
 pub(crate) async fn explanation(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
-    Query(params): Query<ExplanationParams>,
+    Params((tenant, params)): Params<(TenantParam, ExplanationParams)>,
 ) -> Result<Json<ExplanationResponse>, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     let pair = match (params.a, params.b) {
@@ -273,7 +280,16 @@ pub(crate) async fn explanation(
         (None, None) => None,
         _ => return Err(Problem::bad_request("give both a and b, or neither")),
     };
+    for alert in pair.iter().flat_map(|(a, b)| [a.clone(), b.clone()]) {
+        let (state, tenant, id) = (api.state.clone(), tenant.id(), alert.clone());
+        let found = blocking(move || state.alert(&tenant, &id)).await?;
+        found.ok_or_else(|| Problem::not_found("alert", alert.as_str()))?;
+    }
+    let asked = pair.is_some();
     let explanations = api.engine.explain(incident.id.clone(), pair).await?;
+    if asked && explanations.is_empty() {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "the correlation state holds these alerts no more"));
+    }
     Ok(Json(ExplanationResponse { incident: incident.id, explanations }))
 }
 
@@ -302,16 +318,16 @@ pub(crate) struct MergeRequest {
 pub(crate) async fn merge(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
-    Json(request): Json<MergeRequest>,
+    Body(request): Body<MergeRequest>,
 ) -> Result<Response, Problem> {
     let from = stored(&api, &tenant, &id).await?;
     require_match(&headers, &from)?;
     let into = stored(&api, &tenant, request.into.as_str()).await?;
     let said = Said::Merge { into: into.id.clone(), from: from.id };
     api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
-    show(State(api), Path(into.id.to_string()), Query(tenant)).await
+    show(State(api), Path(into.id.to_string()), Params((tenant,))).await
 }
 
 /// Take alerts out into an incident of their own.
@@ -339,20 +355,31 @@ pub(crate) struct SplitRequest {
 pub(crate) async fn split(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Query(tenant): Query<TenantParam>,
+    Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
-    Json(request): Json<SplitRequest>,
+    Body(request): Body<SplitRequest>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     require_match(&headers, &incident)?;
     let said = Said::Split { incident: incident.id, leaving: request.alerts };
     api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
-    show(State(api), Path(id), Query(tenant)).await
+    show(State(api), Path(id), Params((tenant,))).await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::names_version;
+    use super::*;
+
+    #[test]
+    fn a_classification_is_one_of_three_or_none() {
+        for known in CLASSIFICATIONS {
+            assert_eq!(known_classification(known.to_owned()).unwrap().as_deref(), Some(known));
+        }
+        assert_eq!(known_classification(String::new()).unwrap(), None);
+        let problem = known_classification("foo".to_owned()).unwrap_err();
+        assert_eq!(problem.status, 400);
+        assert!(CLASSIFICATIONS.iter().all(|known| problem.detail.contains(known)), "{problem:?}");
+    }
 
     #[test]
     fn if_match_takes_a_star_or_a_list_of_tags() {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use ::ingest::{Journal, MappingSet};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::params::Params;
 use super::problem::Problem;
 use crate::config::HTTP_TOPIC_PREFIX;
 
@@ -37,15 +39,19 @@ pub(crate) struct IngestResponse {
     params(("source_kind" = String, Path)),
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = 200, description = "The records are durable; decoding follows, what cannot be decoded becomes a dead letter", body = IngestResponse),
+        (status = 400, description = "A parameter is wrong"),
         (status = 404, description = "No such source kind"),
         (status = 413, description = "The body is too large: send less at once")))]
 pub(crate) async fn ingest(
     State(api): State<ApiState>,
     Path(kind): Path<String>,
+    Params(()): Params<()>,
     body: Bytes,
 ) -> Result<Json<IngestResponse>, Problem> {
     if kind != "auto" && !api.ingest.mappings.source_kinds().any(|(name, _)| name == kind) {
-        return Err(Problem::not_found("source kind", &kind));
+        let known: Vec<&str> = api.ingest.mappings.source_kinds().map(|(name, _)| name).collect();
+        let detail = format!("no source kind {kind:?}; known: auto, {}", known.join(", "));
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     }
     let lines = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
     let payloads: Vec<Bytes> = lines.map(|line| body.slice_ref(line)).collect();

@@ -7,12 +7,14 @@
 mod actions;
 mod alerts;
 mod auth;
+mod body;
 mod document;
 mod health;
 mod hunt;
 mod incidents;
 mod ingest;
 mod page;
+mod params;
 mod problem;
 mod stream;
 
@@ -37,8 +39,8 @@ use utoipa_axum::routes;
 
 pub(crate) use actions::DecisionRequest;
 pub(crate) use auth::Auth;
-pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse};
-pub(crate) use incidents::{ExplanationResponse, IncidentPatch, MergeRequest, SplitRequest};
+pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
+pub(crate) use incidents::{CLASSIFICATIONS, ExplanationResponse, IncidentPatch, MergeRequest, SplitRequest};
 pub(crate) use page::{Paged, parse_list};
 use problem::Problem;
 
@@ -102,9 +104,16 @@ pub(crate) fn router(state: ApiState, auth: Auth, ingest_body_bytes_max: usize) 
     let intake = intake
         .layer(DefaultBodyLimit::max(ingest_body_bytes_max))
         .layer(tower_http::limit::RequestBodyLimitLayer::new(ingest_body_bytes_max))
-        .layer(RequestDecompressionLayer::new());
+        .layer(RequestDecompressionLayer::new())
+        .layer(middleware::map_response(move |response| async move {
+            let remedy = "send fewer records at once, or raise api.ingest_body_bytes_max";
+            problem::of_large_body(response, ingest_body_bytes_max, remedy)
+        }));
     let described = openapi();
     api.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(|response| async {
+            problem::of_large_body(response, BODY_BYTES_MAX, "ask for less at once")
+        }))
         .merge(intake)
         .route("/api/v1/openapi.json", get(move || async move { Json(described) }))
         .fallback(async || {

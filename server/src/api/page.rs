@@ -57,7 +57,7 @@ pub(crate) struct PageParams {
     /// `next` of the page before
     #[serde(default)]
     cursor: Option<String>,
-    /// Rows, at most 1000
+    /// Rows, 1 to 1000; default: 50
     #[serde(default)]
     limit: Option<usize>,
 }
@@ -67,8 +67,13 @@ impl PageParams {
         self.cursor.as_deref().map(Cursor::parse).transpose().map_err(Problem::from)
     }
 
-    pub(crate) fn limit(&self) -> usize {
-        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        match self.limit.unwrap_or(LIMIT_DEFAULT) {
+            limit @ 1..=LIMIT_MAX => Ok(limit),
+            limit => Err(Problem::bad_request(format!(
+                "limit is {limit}, but a page has 1 to {LIMIT_MAX} rows; `next` leads to the following page"
+            ))),
+        }
     }
 }
 

@@ -101,13 +101,50 @@ pub(super) async fn of_framework(response: Response) -> Response {
     problem
 }
 
+/// A refusal of a body for its size says what the limit is.
+pub(super) fn of_large_body(response: Response, bytes_max: usize, remedy: &str) -> Response {
+    if response.status() != StatusCode::PAYLOAD_TOO_LARGE {
+        return response;
+    }
+    let detail = format!("the body has more than {bytes_max} bytes, which is the limit: {remedy}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
+}
+
 /// What a status means where the framework has no words for it.
 fn detail_of(status: StatusCode) -> &'static str {
     match status {
         StatusCode::METHOD_NOT_ALLOWED => "the path has no such method; the header Allow names those it has",
         StatusCode::REQUEST_TIMEOUT => "the request took too long: ask for less at once",
-        StatusCode::PAYLOAD_TOO_LARGE => "the body is too large: send less at once",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "the body has an encoding or type that is not read here",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "the body has a Content-Encoding that is not read here: send it as gzip, or as it is"
+        }
         _ => "the request was refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn detail(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), DETAIL_BYTES_MAX).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_told_the_limit() {
+        let refused = || (StatusCode::PAYLOAD_TOO_LARGE, "length limit exceeded").into_response();
+        let told = detail(of_large_body(refused(), 4_096, "raise api.ingest_body_bytes_max")).await;
+        assert!(told.contains("4096 bytes") && told.contains("raise api.ingest_body_bytes_max"), "{told}");
+        let other = of_large_body(StatusCode::NO_CONTENT.into_response(), 4_096, "");
+        assert_eq!(other.status(), StatusCode::NO_CONTENT);
+    }
+
+    #[tokio::test]
+    async fn what_the_framework_refuses_without_words_is_told() {
+        let refused = of_framework(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response()).await;
+        assert_eq!(refused.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert!(detail(refused).await.contains("gzip"));
     }
 }

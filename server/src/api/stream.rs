@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{TenantParam, blocking, comma_separated};
+use super::params::Params;
 use super::problem::Problem;
 
 /// Rows read at once: a slow client holds no more than this.
@@ -76,7 +77,8 @@ struct Reader {
 ///
 /// Of each event, `id` is the sequence number, `event` is `kind.change` (such as `incident.created`), and `data` the
 /// state after the change as JSON: Alert, Incident, Action, Effect or AuditEntry, by kind. A client that asks for
-/// changes that are not kept any more gets the event `gap` first: what it has is out of date, and is to be read again.
+/// changes that are not kept any more gets the event `gap` first, whose data has the `reason`: what it has is out of
+/// date, and is to be read again.
 #[utoipa::path(get, path = "/api/v1/stream", operation_id = "stream", tag = "stream",
     params(TenantParam, StreamParams,
         ("Last-Event-ID" = Option<i64>, Header, description = "Resume after this event; goes before `after`")),
@@ -84,8 +86,7 @@ struct Reader {
         (status = 400, description = "A parameter is wrong")))]
 pub(crate) async fn stream(
     State(api): State<ApiState>,
-    Query(tenant): Query<TenantParam>,
-    Query(params): Query<StreamParams>,
+    Params((tenant, params)): Params<(TenantParam, StreamParams)>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let begin = begin(&api, last_event_id(&headers)?.or(params.after)).await?;
@@ -96,7 +97,10 @@ pub(crate) async fn stream(
         after: begin.after,
         waiting: VecDeque::new(),
     };
-    let gap = begin.gap.then(|| Ok(Event::default().id(begin.after.to_string()).event("gap").data("{}")));
+    let gap = begin.gap.map(|reason| {
+        let data = serde_json::json!({ "reason": reason }).to_string();
+        Ok(Event::default().id(begin.after.to_string()).event("gap").data(data))
+    });
     let changes = futures::stream::unfold(reader, |mut reader| async move {
         let row = reader.next().await?;
         let event = Event::default()
@@ -117,21 +121,35 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
 /// Where a stream begins.
 struct Begin {
     after: i64,
-    /// Changes that the client has not had are gone: trimmed, or of another data directory.
-    gap: bool,
+    /// Why changes that the client has not had are gone, if they are.
+    gap: Option<String>,
 }
 
 async fn begin(api: &ApiState, after: Option<i64>) -> Result<Begin, Problem> {
     let state = api.state.clone();
     blocking(move || {
         let head = state.outbox_head()?;
-        let Some(after) = after else { return Ok(Begin { after: head, gap: false }) };
+        let Some(after) = after else { return Ok(Begin { after: head, gap: None }) };
         // Over all tenants numbers have no holes, so the next one is missing only where it is gone.
         let next = state.outbox(None, after, 1)?.first().map_or(head + 1, |row| row.seq);
-        let gap = after > head || (after > 0 && next > after + 1);
-        Ok(Begin { after: if gap { next - 1 } else { after }, gap })
+        let gap = gap(after, next, head);
+        Ok(Begin { after: if gap.is_some() { next - 1 } else { after }, gap })
     })
     .await
+}
+
+/// Why a client that has the changes up to `after` cannot have all that follow: the next one that is kept is `next`,
+/// and the last one `head`.
+fn gap(after: i64, next: i64, head: i64) -> Option<String> {
+    if after > head {
+        return Some(format!(
+            "there is no change {after}, the last one is {head}: the stream is of another data directory now; read everything again"
+        ));
+    }
+    let gone = after > 0 && next > after + 1;
+    gone.then(|| {
+        format!("the changes {} to {} are not kept any more; read everything again", after + 1, next - 1)
+    })
 }
 
 impl Reader {
@@ -157,5 +175,21 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gap;
+
+    #[test]
+    fn a_gap_says_which_changes_are_gone() {
+        assert_eq!(gap(5, 6, 9), None);
+        assert_eq!(gap(9, 10, 9), None, "nothing new yet");
+        assert_eq!(gap(0, 4, 9), None, "0 is the oldest kept");
+        assert!(gap(5, 8, 9).is_some_and(|reason| reason.starts_with("the changes 6 to 7 are not kept")));
+        assert!(
+            gap(12, 10, 9).is_some_and(|reason| reason.contains("no change 12") && reason.contains("is 9"))
+        );
     }
 }

@@ -11,6 +11,8 @@ use crate::cli::TargetArgs;
 
 /// Where `demo` and `run` listen by default.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+/// Names the server where no option does.
+const SERVER_VARIABLE: &str = "ASTERISM_SERVER";
 
 /// The HTTP API of a running server.
 pub(crate) struct Client {
@@ -22,7 +24,9 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(target: &TargetArgs) -> anyhow::Result<Self> {
-        let base = target.server.as_deref().unwrap_or(DEFAULT_SERVER).trim_end_matches('/').to_owned();
+        let variable = || std::env::var(SERVER_VARIABLE).ok().filter(|url| !url.is_empty());
+        let base = target.server.clone().or_else(variable).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        let base = base.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).no_proxy().build()?;
         Ok(Self { base, token: target.token.clone(), tenant: target.tenant.clone(), http })
     }
@@ -33,9 +37,16 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> anyhow::Result<T> {
-        let request = self.request(Method::GET, path).query(query);
-        let response = self.send(request).await?;
-        response.json().await.with_context(|| format!("{} answered something unexpected", self.base))
+        self.read(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// GET of JSON about all tenants.
+    pub(crate) async fn get_of_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
+        self.read(self.request_of_all(Method::GET, path).query(query)).await
     }
 
     /// POST or PATCH of JSON; the answer is JSON.
@@ -45,13 +56,20 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        let response = self.send(self.request(method, path).json(body)).await?;
+        self.read(self.request(method, path).json(body)).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
+        let response = self.send(request).await?;
         response.json().await.with_context(|| format!("{} answered something unexpected", self.base))
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request =
-            self.http.request(method, format!("{}{path}", self.base)).query(&[("tenant", &self.tenant)]);
+        self.request_of_all(method, path).query(&[("tenant", &self.tenant)])
+    }
+
+    fn request_of_all(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

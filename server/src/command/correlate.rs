@@ -48,6 +48,12 @@ pub(crate) async fn run(args: CorrelateArgs) -> anyhow::Result<ExitCode> {
         write_incidents(path, &incidents)?;
     }
     output::note(&format!("{} alerts in {} incidents", order.len(), incidents.len()));
+    if order.is_empty() && tally.rows() > 0 {
+        output::note(
+            "the records are events, and none is an alert: rules make alerts of events; asterism detect shows them, \
+             asterism replay correlates them too",
+        );
+    }
     Ok(tally.report())
 }
 

@@ -100,6 +100,7 @@ fn config(args: &DemoArgs, edr: &EdrSimulator) -> anyhow::Result<Config> {
 }
 
 fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
+    let resumed = progress_path(&args.data_dir).exists();
     let server = format!("http://{}", daemon.address());
     note(&format!("asterism demo: a simulated company feeds the journal in {}", args.data_dir.display()));
     note(&format!(
@@ -113,10 +114,13 @@ fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
         edr.url()
     ));
     let how_long =
-        args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("it stops after {} s", d.as_secs()));
-    note(&format!(
-        "Three attacks hide in an ordinary morning; the last 45 minutes pass in half a minute. {how_long}.\n"
-    ));
+        args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("It stops after {} s", d.as_secs()));
+    let story = if resumed {
+        "The company goes on where it was stopped; what it missed passes ninety times as fast."
+    } else {
+        "Three attacks hide in an ordinary morning; the last 45 minutes pass in half a minute."
+    };
+    note(&format!("{story} {how_long}.\n"));
 }
 
 /// Where the feed keeps how far it came.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
-use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source};
+use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source, TopicPartition};
 use rules::{CorrelationChange, WindowCounts, Windows};
 use serde_json::{Value, json};
 
@@ -139,6 +139,8 @@ pub(crate) struct Tally {
     pub(crate) windows: WindowCounts,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
+    /// Files with records, and whether any of a file's was decoded.
+    decoded: BTreeMap<TopicPartition, bool>,
     faults: Vec<String>,
 }
 
@@ -148,6 +150,9 @@ impl Tally {
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
         self.misfits += detected.counts.misfits;
+        for (file, reached) in &detected.progress {
+            *self.decoded.entry(file.clone()).or_default() |= reached.time_max.is_some();
+        }
         for (_, letter) in &detected.dead {
             let example =
                 || format!("{} line {}: {}", letter.record.topic, letter.record.offset + 1, letter.reason);
@@ -159,7 +164,13 @@ impl Tally {
         self.faults.push(fault.to_string());
     }
 
-    /// Says what was read and what was not. A file that could not be read to its end is a failure.
+    /// Records that were decoded.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Says what was read and what was not. A file that could not be read to its end, or of which nothing could be
+    /// decoded, is a failure.
     pub(crate) fn report(&self) -> ExitCode {
         output::note(&format!("{} records read, {} events, {} alerts", self.records, self.rows, self.alerts));
         for (code, (count, example)) in &self.dead {
@@ -177,7 +188,12 @@ impl Tally {
         for fault in &self.faults {
             output::note(&format!("error: {fault}"));
         }
-        if self.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let undecoded = self.decoded.iter().filter(|(_, decoded)| !**decoded);
+        let undecoded: Vec<&str> = undecoded.map(|((file, _), _)| &**file).collect();
+        for file in &undecoded {
+            output::note(&format!("error: nothing of {file} could be decoded; the reasons stand above"));
+        }
+        if self.faults.is_empty() && undecoded.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

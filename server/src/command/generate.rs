@@ -20,12 +20,13 @@ const KAFKA_BATCH_RECORDS: usize = 1_000;
 
 pub(crate) async fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let generator = generator(&args)?;
-    let mut truth = args.truth.as_deref().map(create).transpose()?;
-    let mut sink = match (&args.out, &args.kafka) {
+    let mut sink = match (&args.sink.out, &args.sink.kafka) {
         (Some(dir), _) => Sink::files(dir)?,
         (None, Some(brokers)) => Sink::kafka(brokers)?,
         (None, None) => return Err(anyhow!("give --out DIR or --kafka BROKERS")),
     };
+    // After the directory of the records, which the truth may lie in.
+    let mut truth = args.truth.as_deref().map(create).transpose()?;
     let progress = output::progress("generate");
     let mut count: u64 = 0;
     for record in generator {

@@ -56,8 +56,9 @@ pub(crate) fn source_hint(
 /// Says how many rules loaded, and names up to ten that did not.
 pub(crate) fn note_rules(report: &LoadReport) {
     const NAMED_MAX: usize = 10;
-    let rejected = report.rejected.len();
-    output::note(&format!("{} rules loaded, {rejected} rejected", report.loaded));
+    let (rejected, odd) = (report.rejected.len(), report.warnings.len());
+    let odd = if odd > 0 { format!(", {odd} oddities (asterism rules check)") } else { String::new() };
+    output::note(&format!("{} rules loaded, {rejected} rejected{odd}", report.loaded));
     for rejection in report.rejected.iter().take(NAMED_MAX) {
         output::note(&format!("  {rejection}"));
     }

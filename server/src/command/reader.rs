@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use correlate::{Correlator, Parameters};
 use event::{Action, ActionId, Alert, AlertId, Explanation, Incident, IncidentGraph, IncidentId, TenantId};
 use storage::{ActionFilter, IncidentFilter, IncidentSort, StateDb};
@@ -10,6 +10,7 @@ use storage::{ActionFilter, IncidentFilter, IncidentSort, StateDb};
 use super::client::{Client, segment};
 use crate::api::{ExplanationResponse, Paged, parse_list};
 use crate::cli::TargetArgs;
+use crate::output::note;
 
 /// A data directory or a running server.
 pub(crate) enum Reader {
@@ -92,11 +93,14 @@ impl Reader {
         id: &str,
         pair: Option<(&str, &str)>,
     ) -> anyhow::Result<Vec<Explanation>> {
-        match self {
-            Reader::Local { state, .. } => {
+        let explanations = match self {
+            Reader::Local { state, tenant } => {
                 let incident = self.incident(id).await?;
+                for id in pair.iter().flat_map(|(a, b)| [*a, *b]) {
+                    state.alert(tenant, &AlertId::new(id))?.with_context(|| format!("no alert {id:?}"))?;
+                }
                 let pair = pair.map(|(a, b)| (AlertId::new(a), AlertId::new(b)));
-                Ok(crate::engine::explain(&correlator(state)?, &incident, pair.as_ref()))
+                crate::engine::explain(&correlator(state)?, &incident, pair.as_ref())
             }
             Reader::Remote(client) => {
                 let mut params = Vec::new();
@@ -104,9 +108,13 @@ impl Reader {
                     params.extend([("a", a.to_owned()), ("b", b.to_owned())]);
                 }
                 let path = format!("/api/v1/incidents/{}/explanation", segment(id));
-                Ok(client.get::<ExplanationResponse>(&path, &params).await?.explanations)
+                client.get::<ExplanationResponse>(&path, &params).await?.explanations
             }
+        };
+        if explanations.is_empty() {
+            note(&nothing_to_explain(&self.incident(id).await?, pair));
         }
+        Ok(explanations)
     }
 
     pub(crate) async fn actions(
@@ -151,7 +159,7 @@ impl Reader {
                 }
                 Reader::Remote(client) => {
                     let page: Paged<serde_json::Value> =
-                        client.get("/api/v1/audit", &[("cursor", from.to_string())]).await?;
+                        client.get_of_all("/api/v1/audit", &[("cursor", from.to_string())]).await?;
                     (page.items, page.next.and_then(|n| n.parse().ok()))
                 }
             };
@@ -166,9 +174,25 @@ impl Reader {
 
 /// The state database of a data directory, beside whoever writes it.
 pub(crate) fn open_state(dir: &Path) -> anyhow::Result<StateDb> {
-    let path = crate::engine::state_path(dir);
-    StateDb::open_read_only(&path)
-        .with_context(|| format!("{} is no data directory of asterism", dir.display()))
+    require_data_dir(dir)?;
+    Ok(StateDb::open_read_only(crate::engine::state_path(dir))?)
+}
+
+/// Refuses a directory without a state database, before an error names a file that the user never heard of.
+pub(crate) fn require_data_dir(dir: &Path) -> anyhow::Result<()> {
+    if crate::engine::state_path(dir).is_file() {
+        return Ok(());
+    }
+    bail!("{} is no data directory of asterism: name that of a run, replay or demo", dir.display())
+}
+
+/// Why there is no join that could be explained.
+fn nothing_to_explain(incident: &Incident, pair: Option<(&str, &str)>) -> String {
+    match (pair, incident.alerts.len()) {
+        (Some((a, b)), _) => format!("the correlation state does not hold {a} and {b}"),
+        (None, 1) => format!("{} has one alert: there is no join to explain", incident.id),
+        (None, alerts) => format!("{} has {alerts} alerts, and no join of them is held", incident.id),
+    }
 }
 
 /// The correlator as of the last snapshot.

@@ -12,9 +12,9 @@ use super::detect::Tally;
 use super::run::{Content, detector, pipeline_options};
 use super::{now, source_hint};
 use crate::cli::ReplayArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
-use crate::output;
+use crate::{output, rule_loading};
 
 /// What is buffered at most: large lake files, little memory.
 const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 32 << 20 };
@@ -23,7 +23,7 @@ const POLL_RECORDS_MAX: usize = 8_192;
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
-    let content = Content::load(&config)?;
+    let content = config::in_file(args.config.as_deref(), Content::load(&config))?;
     let tenant = TenantId::new(args.tenant.as_str());
     let hint = source_hint(&args.input.source, &[], content.mappings())?;
     let topics = Topics::configured_or(&config.kafka.topics, hint, tenant.clone());
@@ -70,6 +70,7 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
     let mut config = Config::load(args.config.as_deref())?;
     config.mappings.extend(args.input.mappings.iter().cloned());
     if !args.rules.is_empty() {
+        rule_loading::require(&args.rules).context("--rules")?;
         (config.rules.builtin, config.rules.dirs) = (false, args.rules.clone());
     }
     Ok(config)

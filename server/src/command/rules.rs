@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use event::{Logsource, TenantId};
 use ingest::{DecodeLimits, Decoded, Decoder, FileOptions, FileSource, MappingSet, Record, Source};
 use rules::{LoadReport, RuleIndex, RuleInfo, RuleSet, WorstCase};
@@ -97,12 +98,35 @@ fn describe(logsource: &Logsource) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
+/// Characters of an id that name a rule: fewer would be a guess.
+const ID_PREFIX_MIN: usize = 8;
+
+/// The rule with this id, or the one whose id begins so.
+fn find(set: &RuleSet, wanted: &str) -> anyhow::Result<RuleIndex> {
+    if let Some(index) = set.find(wanted) {
+        return Ok(index);
+    }
+    let begun: Vec<RuleIndex> =
+        if wanted.len() >= ID_PREFIX_MIN { set.find_by_prefix(wanted).collect() } else { Vec::new() };
+    match begun.as_slice() {
+        [index] => Ok(*index),
+        [] => bail!(
+            "no loaded detection rule has the id {wanted:?}: give an id, or its first {ID_PREFIX_MIN} characters and \
+             more; asterism rules list names them"
+        ),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|index| &*set.rule(*index).reference.id).collect();
+            bail!("{wanted:?} begins the ids of {} rules: {}", ids.len(), ids.join(", "))
+        }
+    }
+}
+
 async fn explain(paths: &[PathBuf], wanted: &str, input: &InputArgs) -> anyhow::Result<ExitCode> {
     let mappings = load_mappings(&input.mappings)?;
     let hint = source_hint(&input.source, &[], &mappings)?;
     let (set, report) = rule_loading::load(paths)?;
     note_rules(&report);
-    let Some(index) = set.find(wanted) else { anyhow::bail!("no loaded rule has the id {wanted:?}") };
+    let index = find(&set, wanted)?;
     let mut decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());
     let mut source = FileSource::open(&input.files, FileOptions::default())?;
     let mut out = Lines::stdout();
@@ -139,4 +163,35 @@ fn explain_record(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_found_by_the_beginning_of_its_id() {
+        let rule = |id: &str| {
+            let text = format!(
+                "title: {id}\nid: {id}\nlogsource: {{product: test}}\ndetection: {{s: {{a: b}}, condition: s}}\n"
+            );
+            (format!("{id}.yml"), text)
+        };
+        let [one, twin, other] = [
+            "3d304fda-0000-4000-8000-000000000001",
+            "3d304fda-0000-4000-8000-000000000002",
+            "77777777-0000-4000-8000-000000000003",
+        ];
+        let (set, report) = RuleSet::load([one, twin, other].map(rule));
+        assert_eq!(report.loaded, 3);
+        let id = |wanted: &str| find(&set, wanted).map(|index| set.rule(index).reference.id.to_string());
+        assert_eq!(id(one).unwrap(), one);
+        assert_eq!(id("77777777").unwrap(), other);
+        assert_eq!(id(&other[..12].to_uppercase()).unwrap(), other);
+        let ambiguous = id("3d304fda").unwrap_err().to_string();
+        assert!(ambiguous.contains(one) && ambiguous.contains(twin), "{ambiguous}");
+        for unknown in ["7777777", "88888888"] {
+            assert!(id(unknown).unwrap_err().to_string().contains("first 8 characters"), "{unknown}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::load(args.config.as_deref())?;
-    let content = Content::load(&config)?;
+    let content = config::in_file(args.config.as_deref(), sound(&config))?;
     if args.check {
         note("the configuration, rules and mappings are sound");
         return Ok(ExitCode::SUCCESS);
@@ -46,6 +46,18 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     note(&format!("asterism serves http://{}; Ctrl-C stops it", daemon.address()));
     daemon.wait().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the settings name, read and found sound: content, secrets, and the EDR's address.
+fn sound(config: &Config) -> anyhow::Result<Content> {
+    let content = Content::load(config)?;
+    api_token(config)?;
+    EdrConnection::configured(&config.respond.edr)?;
+    Ok(content)
+}
+
+fn api_token(config: &Config) -> anyhow::Result<Option<String>> {
+    config::read_secret(&config.api.token_file).context("api.token_file")
 }
 
 /// Everything that is content: mappings, rules, response rules.
@@ -64,21 +76,40 @@ impl Content {
     }
 
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
-        let (rules, report) = RuleSources::configured(&config.rules).load()?;
+        let mappings = load_mappings(&config.mappings).context("mappings")?;
+        known_kinds(&config.kafka.topics, &mappings)?;
+        let (rules, report) = RuleSources::configured(&config.rules).load().context("rules.dirs")?;
         note_rules(&report);
         let (response_rules, rejected) =
-            rule_loading::load_response(config.respond.builtin, &config.respond.rules)?;
+            rule_loading::load_response(config.respond.builtin, &config.respond.rules)
+                .context("respond.rules")?;
         for rejection in rejected {
             let place = rejection.line.map_or_else(String::new, |line| format!(":{line}"));
             note(&format!("  response rule rejected: {}{place}: {}", rejection.file, rejection.reason));
         }
         Ok(Self {
-            mappings: load_mappings(&config.mappings)?,
+            mappings,
             rules: Arc::new(rules),
             response_rules,
             policy: config.respond.policy.clone(),
             parameters: Parameters::builtin()?,
         })
+    }
+}
+
+/// Refuses a topic whose source kind does not exist: every record of it would become a dead letter.
+fn known_kinds(topics: &[Topic], mappings: &MappingSet) -> anyhow::Result<()> {
+    let known: Vec<&str> =
+        ["auto"].into_iter().chain(mappings.source_kinds().map(|(name, _)| name)).collect();
+    match topics.iter().find(|topic| !known.contains(&topic.source.as_str())) {
+        Some(topic) => bail!(
+            "kafka.topics reads {:?} with source = {:?}, which is no source kind: correct it, or add its mapping to \
+             `mappings`; known: {}",
+            topic.name,
+            topic.source,
+            known.join(", ")
+        ),
+        None => Ok(()),
     }
 }
 
@@ -99,7 +130,7 @@ impl Daemon {
         content: Content,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let auth = Auth::new(config::read_secret(&config.api.token_file)?);
+        let auth = Auth::new(api_token(&config)?);
         let listener = api::bind(config.api.listen).await?;
         let address = listener.local_addr()?;
         let metrics = telemetry::init_metrics()?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
 use respond::{HttpExecutor, HttpExecutorConfig, Report, Work, Worker};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,12 +23,19 @@ impl EdrConnection {
         if edr.url.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self::new(&edr.url, read_secret(&edr.token_file)?)?))
-    }
-
-    pub(crate) fn new(url: &str, token: Option<String>) -> anyhow::Result<Self> {
-        let config = HttpExecutorConfig::new(url, token.unwrap_or_default());
-        Ok(Self { worker: Worker::new(Arc::new(HttpExecutor::new(config)?)) })
+        let is_address = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !reqwest::Url::parse(&edr.url).is_ok_and(|url| is_address(&url)) {
+            bail!(
+                "respond.edr.url is {:?}: write the address of the EDR's API, such as https://edr.example, or \"\" for none",
+                edr.url
+            );
+        }
+        let token = read_secret(&edr.token_file).context("respond.edr.token_file")?;
+        let token = token.context(
+            "respond.edr.url is set, but respond.edr.token_file is empty: name the file with its token",
+        )?;
+        let executor = HttpExecutor::new(HttpExecutorConfig::new(&edr.url, token)).context("respond.edr")?;
+        Ok(Some(Self { worker: Worker::new(Arc::new(executor)) }))
     }
 
     /// Performs steps until no more come.

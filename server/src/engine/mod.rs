@@ -3,12 +3,14 @@
 //! ```text
 //! detection.rs   records -> batches, alerts, dead letters            (decode, detect)
 //! pipeline.rs    batches, alerts -> incidents, actions, stored rows  (correlate, respond, store)
+//! analyst.rs     what the audit chain says of analysts' inputs
 //! live.rs        the daemon's loop: sources, ticks, commands of the API, orderly stop
 //! executor.rs    lets decided commands out, one at a time, and reports back
 //! delivery.rs    the outbox to Kafka
 //! topics.rs      how the records of a topic are read
 //! ```
 
+mod analyst;
 mod delivery;
 mod detection;
 mod executor;

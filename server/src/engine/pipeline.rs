@@ -15,7 +15,7 @@ use event::{
     Watermark,
 };
 use ingest::DeadLetter;
-use respond::{ActionChange, AuditHead, Policy, Report, Responder, ResponseRules, Work};
+use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Work};
 use rules::{CorrelationChange, RuleSet, WindowCounts, Windows};
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions,
@@ -23,6 +23,7 @@ use storage::{
 };
 use tokio::task::JoinHandle;
 
+use super::analyst::audit_record;
 use super::detection::Detected;
 use super::live::{Input, InputError, Verdict};
 
@@ -367,7 +368,7 @@ impl Pipeline {
                 action_change.action.target.entity.value,
                 action_change.action.state.as_str()
             );
-            change.audit.push(audit_row(&action_change)?);
+            change.audit.push(audit_row(&action_change.audit)?);
             change.actions.push(action_change.action);
             change.effects.extend(action_change.effect);
         }
@@ -400,12 +401,20 @@ impl Pipeline {
     }
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
+        let record = audit_record(&input, now);
         let (recorded, deltas) =
             self.correlator.apply(input).map_err(|e| InputError::Refused(e.to_string()))?;
+        // What cannot be stored from here on stops the engine, so no link of the chain is lost.
+        let audit = audit_row(&self.responder.note(record)).map_err(InputError::Failed)?;
         let stored: Result<Vec<StoredInput>, _> =
             (1..).zip(&recorded).map(|(i, input)| self.stored(input, i)).collect();
         let analyst_inputs = stored.map_err(|e| InputError::Failed(e.into()))?;
-        let change = StateChange { analyst_inputs, deltas: deltas.clone(), ..StateChange::default() };
+        let change = StateChange {
+            analyst_inputs,
+            deltas: deltas.clone(),
+            audit: vec![audit],
+            ..StateChange::default()
+        };
         let committed = self.stores.state.commit(change).await.map_err(|e| InputError::Failed(e.into()))?;
         self.inputs_seq = committed.inputs_seq;
         self.respond(&deltas, &committed, now).await.map_err(InputError::Failed)
@@ -541,8 +550,7 @@ fn dead_letter((tenant, letter): (TenantId, DeadLetter)) -> DeadLetterRow {
     }
 }
 
-fn audit_row(change: &ActionChange) -> anyhow::Result<AuditRow> {
-    let entry = &change.audit;
+fn audit_row(entry: &AuditEntry) -> anyhow::Result<AuditRow> {
     Ok(AuditRow {
         tenant: entry.record.tenant.clone(),
         seq: i64::try_from(entry.sequence)?,

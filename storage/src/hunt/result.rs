@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -140,12 +141,39 @@ fn query_error(error: &DataFusionError) -> StorageError {
                 ),
             }
         }
-        DataFusionError::Plan(message) => plain(message),
+        DataFusionError::Plan(message) | DataFusionError::Execution(message) => plain(message),
+        DataFusionError::ArrowError(e, _) => plain(&arrow_text(e)),
         DataFusionError::SchemaError(e, _) => plain(&e.to_string()),
         other => plain(&other.strip_backtrace()),
     }
 }
 
+/// What went wrong with a value, without the names of the library's own kinds of errors.
+fn arrow_text(error: &ArrowError) -> String {
+    match error {
+        ArrowError::DivideByZero => "division by zero".to_owned(),
+        ArrowError::CastError(text)
+        | ArrowError::ParseError(text)
+        | ArrowError::ComputeError(text)
+        | ArrowError::ArithmeticOverflow(text)
+        | ArrowError::InvalidArgumentError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_values_are_told_in_plain_words() {
+        let told = |error: ArrowError| hunt_error(&DataFusionError::from(error)).to_string();
+        assert_eq!(told(ArrowError::DivideByZero), "division by zero");
+        let cast = "Cannot cast string 'x' to value of Int64 type";
+        assert_eq!(told(ArrowError::CastError(cast.to_owned())), cast);
+    }
 }

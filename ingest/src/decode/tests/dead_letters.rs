@@ -89,3 +89,33 @@ fn one_bad_event_of_an_envelope_leaves_the_others() {
     assert_eq!(decoded.dead[0].reason, DeadReason::NotAnObject("a number"));
     assert_eq!(decoded.dead[1].payload.as_ref(), br#"{"action":"burn"}"#);
 }
+
+#[test]
+fn a_time_is_named_as_the_record_names_it() {
+    let told = |decoded: Decoded| decoded.dead[0].reason.to_string();
+    let unreadable = told(decode(&[r#"{"sent":"yesterday","doors":[{"action":"open"}]}"#]));
+    assert!(unreadable.starts_with("no readable event time: sent: \"yesterday\""), "{unreadable}");
+    let none = told(decode(&[r#"{"doors":[{"action":"open"}]}"#]));
+    assert_eq!(none, "no event time; looked at sent, tick");
+    let shipped = Arc::new(MappingSet::builtin().unwrap());
+    let mut decoder = Decoder::new(shipped, &NativeWanted::default(), DecodeLimits::default());
+    let mut windows = |header: &str| {
+        let line = format!(
+            r#"{{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational",{header}"Image":"C:\\a.exe"}}"#
+        );
+        let records = records(&[line.as_str()]);
+        told(decoder.decode(&records, &SourceKindHint::Auto, &TenantId::default(), READ_AT))
+    };
+    let unreadable = windows(r#""TimeCreated":"yesterday","#);
+    assert!(unreadable.starts_with("no readable event time: TimeCreated: \"yesterday\""), "{unreadable}");
+    let none = windows("");
+    assert!(none.starts_with("no event time; looked at TimeCreated, UtcTime, @timestamp, "), "{none}");
+    assert!(!none.contains("EventTimestamp"), "{none}");
+}
+
+#[test]
+fn a_source_kind_that_was_named_is_not_asked_for_again() {
+    let decoded = decode_with(&[], &SourceKindHint::Kind("door".into()), &[r#"{"window":"a"}"#]);
+    let told = decoded.dead[0].reason.to_string();
+    assert!(told.contains("of source kind door; name another kind, or auto"), "{told}");
+}

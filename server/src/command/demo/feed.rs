@@ -62,7 +62,7 @@ impl Feed {
             Err(_) => Progress {
                 seed: args.seed,
                 start: now().plus_micros(-i64::try_from(HISTORY.as_micros())?),
-                rate_per_s: f64::from(args.rate.max(1)) * HISTORY_IN.as_secs_f64() / HISTORY.as_secs_f64(),
+                rate_per_s: f64::from(args.rate) * HISTORY_IN.as_secs_f64() / HISTORY.as_secs_f64(),
                 records: 0,
             },
         };

@@ -406,21 +406,42 @@ impl Board {
         let posts = std::mem::take(&mut self.nodes[index as usize].posts);
         for post in &posts {
             let mut ring = std::mem::take(&mut self.entry(post.key).ring);
-            let episode = self.nodes[index as usize].episode;
-            ring.retain(|other| self.nodes[*other as usize].episode != episode);
-            let place = ring.partition_point(|other| {
-                self.nodes[*other as usize].order() < self.nodes[index as usize].order()
-            });
-            ring.insert(place, index);
-            if ring.len() > file.neighbours {
-                ring.remove(0);
-            }
+            self.enter(&mut ring, index, file.neighbours);
             // The entry exists: it was just taken from.
             if let Some(entry) = self.entries.get_mut(&post.key) {
                 entry.ring = ring;
             }
         }
         self.nodes[index as usize].posts = posts;
+    }
+
+    fn enter(&self, ring: &mut SmallVec<[u32; 2]>, index: u32, neighbours: usize) {
+        let node = &self.nodes[index as usize];
+        ring.retain(|other| self.nodes[*other as usize].episode != node.episode);
+        let place = ring.partition_point(|other| self.nodes[*other as usize].order() < node.order());
+        ring.insert(place, index);
+        if ring.len() > neighbours {
+            ring.remove(0);
+        }
+    }
+
+    /// Whether an alert was among the nearest at one of the keys when a later placed one came.
+    pub(crate) fn was_near(&self, earlier: u32, later: u32, keys: &[Key], neighbours: usize) -> bool {
+        let is_at = |index: u32, key: Key| {
+            self.nodes[index as usize].posts.binary_search_by_key(&key, |post| post.key).is_ok()
+        };
+        keys.iter().any(|key| {
+            let mut ring = SmallVec::new();
+            (0..later).filter(|i| is_at(*i, *key)).for_each(|i| self.enter(&mut ring, i, neighbours));
+            ring.contains(&earlier)
+        })
+    }
+
+    /// Whether an alert repeats the one before it in its episode so exactly that it was not compared anew.
+    pub(crate) fn is_repetition(&self, index: u32) -> bool {
+        let node = &self.nodes[index as usize];
+        let before = self.nodes[..index as usize].iter().rev().find(|n| n.scene == node.scene);
+        node.episode != index && before.is_some_and(|before| before.posts == node.posts)
     }
 
     /// The alerts of a component, by event time.

@@ -189,13 +189,9 @@ fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, C
         | Said::SetStatus { incident, .. }
         | Said::Classify { incident, .. } => find(incident)?.alerts.clone(),
         Said::Split { incident, leaving } => {
-            let all = find(incident)?.alerts.clone();
-            if leaving.is_empty() || leaving.len() == all.len() || leaving.iter().any(|a| !all.contains(a)) {
-                return Err(CorrelateError::Input(format!(
-                    "a split takes some, but not all, alerts of {incident}"
-                )));
-            }
-            all
+            let incident = find(incident)?;
+            require_part(leaving, &incident)?;
+            incident.alerts.clone()
         }
         Said::Veto { a, b } => {
             known(a).and(known(b))?;
@@ -213,6 +209,22 @@ fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, C
     };
     after.insert(0, input);
     Ok(after)
+}
+
+/// A split takes some, but not all, alerts of an incident.
+fn require_part(leaving: &[AlertId], incident: &Incident) -> Result<(), CorrelateError> {
+    let id = &incident.id;
+    let refuse = |why: String| Err(CorrelateError::Input(why));
+    if leaving.is_empty() {
+        return refuse(format!("name the alerts that leave {id}: none is named"));
+    }
+    if let Some(foreign) = leaving.iter().find(|alert| !incident.alerts.contains(alert)) {
+        return refuse(format!("{foreign} is not in {id}"));
+    }
+    if incident.alerts.iter().all(|alert| leaving.contains(alert)) {
+        return refuse(format!("a split leaves at least one alert in {id}: all of its alerts are named"));
+    }
+    Ok(())
 }
 
 /// The survivor's assignee, classification and status, said again of the merged incident.

@@ -40,6 +40,7 @@
 
 mod alias;
 mod board;
+mod cast;
 mod correlator;
 mod delta;
 mod episode;
@@ -62,6 +63,7 @@ mod shard;
 mod snapshot;
 mod stats;
 mod watermark;
+mod words;
 
 pub use correlator::Correlator;
 pub use error::CorrelateError;
@@ -70,3 +72,4 @@ pub use merge::Suggestion;
 pub use parameters::Parameters;
 pub use stats::Stats;
 pub use watermark::WatermarkTracker;
+pub use words::{duration, share};

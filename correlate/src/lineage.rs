@@ -87,6 +87,11 @@ impl Lineage {
         is_new
     }
 
+    /// Lower-case base name of a process's image.
+    pub(crate) fn image(&self, key: Key) -> Option<&Arc<str>> {
+        self.processes.get(&key)?.image.as_ref()
+    }
+
     /// Whether the parent of a process is known at time `t`.
     pub(crate) fn is_known(&self, key: Key, t: Time) -> bool {
         self.processes.get(&key).and_then(|p| p.parent).is_some_and(|(time, _)| time <= t)

@@ -7,10 +7,12 @@ use event::{
     Alert, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic, TenantId,
 };
 
+use crate::cast::{Cast, Toward};
 use crate::evidence::Key;
 use crate::facts::Facts;
 use crate::fixed::ONE;
 use crate::parameters::{Confidence, File, Priority};
+use crate::words::{capitalised, clock_after, counted, span, tactic, tactic_list};
 
 /// Entities listed in an incident; the graph and the alerts have them all.
 const ENTITIES_MAX: usize = 200;
@@ -23,21 +25,32 @@ pub(crate) fn incident_id(tenant: &TenantId, root: &Alert) -> IncidentId {
 /// Everything that follows from the alerts of an incident, in order of event time.
 pub(crate) struct Story<'a> {
     alerts: &'a [&'a Alert],
+    /// The alerts without informational ones, which are context and no steps of an attack; all where there are no
+    /// others. Never empty.
+    steps: Vec<&'a Alert>,
+    /// Each tactic of the steps with the first alert of it, by time, then along the kill chain.
+    stages: Vec<(Tactic, &'a Alert)>,
     entities: Vec<(Entity, u32)>,
-    tactics: Vec<Tactic>,
+    cast: Cast,
     domains: Vec<Domain>,
     gravest: Severity,
 }
+
+/// Stages that a summary tells one by one; the others are named.
+const STAGES_TOLD: usize = 6;
 
 impl<'a> Story<'a> {
     pub(crate) fn of(alerts: &'a [&'a Alert], facts: &Facts, file: &File) -> Self {
         let mut domains: Vec<Domain> = alerts.iter().map(|a| a.domain).collect();
         domains.sort_unstable();
         domains.dedup();
+        let steps = steps(alerts);
         Self {
             alerts,
+            stages: stages(&steps),
             entities: entities(alerts, facts, file),
-            tactics: tactics(alerts),
+            cast: Cast::of(&steps, facts, file),
+            steps,
             domains,
             gravest: alerts.iter().map(|a| a.severity).max().unwrap_or(Severity::Informational),
         }
@@ -51,89 +64,128 @@ impl<'a> Story<'a> {
         incident.score = self.score(&file.priority);
         incident.confidence = self.confidence(&file.confidence, incident);
         incident.techniques = self.techniques();
+        incident.tactics = self.tactics();
         incident.domains = self.domains;
-        incident.tactics = self.tactics;
         incident.entities = self.entities;
     }
 
-    fn names(&self, entity_type: EntityType) -> Vec<&str> {
-        self.entities.iter().filter(|(e, _)| e.entity_type == entity_type).map(|(e, _)| short(e)).collect()
+    fn count(&self, entity_type: EntityType) -> usize {
+        self.entities.iter().filter(|(e, _)| e.entity_type == entity_type).count()
     }
 
-    /// `on ws-01 and 2 more devices, user alice`.
-    fn place(&self) -> String {
-        let mut place = String::new();
-        if let Some(devices) = listed(&self.names(EntityType::Device), "device") {
-            place.push_str(&format!(" on {devices}"));
-        }
-        let mut principals = self.names(EntityType::User);
-        if principals.is_empty() {
-            principals = self.names(EntityType::Mailbox);
-        }
-        if let Some(users) = listed(&principals, "user") {
-            place.push_str(&format!(" by {users}"));
-        }
-        if place.is_empty()
-            && let Some(ip) = listed(&self.names(EntityType::Ip), "address")
-        {
-            place.push_str(&format!(" from {ip}"));
-        }
-        place
+    fn tactics(&self) -> Vec<Tactic> {
+        self.stages.iter().map(|(tactic, _)| *tactic).collect()
     }
 
+    /// What, where, who and against whom. A story of one rule keeps that rule's title.
     fn title(&self) -> String {
-        let first = self.alerts.first().map_or("", |a| &a.title);
-        let what = match (self.alerts.len(), self.tactics.as_slice()) {
-            (1, _) => first.to_owned(),
-            (_, []) => self.gravest_title().to_owned(),
-            (_, stages) => capitalised(&stage_list(stages)),
+        let what = match (self.only_rule(), self.steps.len()) {
+            (Some(rule), 1) => rule.to_owned(),
+            (Some(rule), times) => format!("{rule} (x{times})"),
+            (None, steps) if self.stages.is_empty() => {
+                format!("{} and {}", self.gravest_title(), counted(steps - 1, "more alert", "more alerts"))
+            }
+            (None, _) => capitalised(&stage_range(&self.tactics())),
         };
         what + &self.place()
     }
 
+    fn place(&self) -> String {
+        let is_attack = self.only_rule().is_none() && !self.stages.is_empty();
+        self.cast.place(if is_attack { Toward::Attack } else { Toward::Rule })
+    }
+
+    /// The title where all steps are of one rule: their own where they share it, else the rule's.
+    fn only_rule(&self) -> Option<&str> {
+        let (first, others) = self.steps.split_first()?;
+        let is_one = others.iter().all(|a| a.rule.id == first.rule.id);
+        let share_title = others.iter().all(|a| a.title == first.title);
+        is_one.then(|| sentence_end_cut(if share_title { &first.title } else { &first.rule.title }))
+    }
+
     fn gravest_title(&self) -> &str {
-        self.alerts.iter().find(|a| a.severity == self.gravest).map_or("", |a| &a.title)
+        self.steps.iter().find(|a| a.severity == self.gravest).map_or("", |a| headline(a))
     }
 
     fn summary(&self) -> String {
-        let (Some(first), Some(last)) = (self.alerts.first(), self.alerts.last()) else {
+        let (Some(first), Some(last), Some(start)) = (self.alerts.first(), self.alerts.last(), self.start())
+        else {
             return String::new();
         };
         if self.alerts.len() == 1 {
             return format!(
-                "One {} alert of {} at {}: {}{}.",
+                "One {} alert of {} {}: {}{}.",
                 first.severity,
                 first.product,
-                clock(first),
-                first.title,
+                span(first.time, first.time),
+                headline(first),
                 self.place()
             );
         }
-        let mut text = format!(
-            "{} alerts{} between {} and {}, in {}.",
+        format!(
+            "{} alerts{}{} {}, in {}. It began with \"{}\"{}.{}",
             self.alerts.len(),
+            self.context(),
             self.place(),
-            clock(first),
-            clock(last),
+            span(first.time, last.time),
             self.domains.iter().map(|d| d.as_str()).collect::<Vec<_>>().join(", "),
-        );
-        text.push_str(&format!(" It began with \"{}\".", first.title));
-        for stage in self.tactics.iter().skip(1).take(6) {
-            if let Some(alert) = self.alerts.iter().find(|a| a.tactics().contains(stage)) {
-                text.push_str(&format!(
-                    " {} at {}: \"{}\".",
-                    capitalised(&words(*stage)),
-                    clock(alert),
-                    alert.title
-                ));
+            headline(start),
+            self.opening(start),
+            self.course(start),
+        )
+    }
+
+    /// The first step; of those at one time, the one of the first stage.
+    fn start(&self) -> Option<&'a Alert> {
+        let first = *self.steps.first()?;
+        let of_stage = self.stages.first().map(|(_, alert)| *alert);
+        Some(of_stage.filter(|alert| alert.time == first.time).unwrap_or(first))
+    }
+
+    /// ` (3 of them informational)`.
+    fn context(&self) -> String {
+        match self.alerts.len() - self.steps.len() {
+            0 => String::new(),
+            n => format!(" ({n} of them informational)"),
+        }
+    }
+
+    /// The stages that the first step stands for: ` (initial access and execution)`.
+    fn opening(&self, start: &Alert) -> String {
+        let own = self.stages.iter().filter(|(_, alert)| alert.id == start.id);
+        match own.map(|(tactic, _)| *tactic).collect::<Vec<_>>().as_slice() {
+            [] => String::new(),
+            tactics => format!(" ({})", tactic_list(tactics)),
+        }
+    }
+
+    /// The stages after the first step, each alert once: ` Persistence and discovery at 09:08:20: "...".`
+    fn course(&self, start: &Alert) -> String {
+        let mut chapters: Vec<(&Alert, Vec<Tactic>)> = Vec::new();
+        for (tactic, alert) in self.stages.iter().filter(|(_, alert)| alert.id != start.id) {
+            match chapters.iter_mut().find(|(known, _)| known.id == alert.id) {
+                Some((_, tactics)) => tactics.push(*tactic),
+                None => chapters.push((alert, vec![*tactic])),
             }
+        }
+        let rest = chapters.split_off(chapters.len().min(STAGES_TOLD));
+        let mut text = String::new();
+        for (alert, tactics) in &chapters {
+            let (stage, at) =
+                (capitalised(&tactic_list(tactics)), clock_after(self.alerts[0].time, alert.time));
+            text.push_str(&format!(" {stage} at {at}: \"{}\".", headline(alert)));
+        }
+        let rest: Vec<Tactic> = rest.into_iter().flat_map(|(_, tactics)| tactics).collect();
+        if !rest.is_empty() {
+            let stages = counted(rest.len(), "more stage", "more stages");
+            text.push_str(&format!(" Then {stages}: {}.", tactic_list(&rest)));
         }
         text
     }
 
     /// The gravest alert; one step more where the story is broad: three domains, or five stages.
     fn severity(&self) -> Severity {
-        let is_broad = self.domains.len() >= 3 || self.tactics.len() >= 5;
+        let is_broad = self.domains.len() >= 3 || self.stages.len() >= 5;
         match self.gravest {
             Severity::Low if is_broad => Severity::Medium,
             Severity::Medium if is_broad => Severity::High,
@@ -144,10 +196,10 @@ impl<'a> Story<'a> {
 
     /// The sum of parts that `parameters.yml` documents under `priority`.
     fn score(&self, priority: &Priority) -> u32 {
-        let assets = self.names(EntityType::Device).len() + self.names(EntityType::User).len();
+        let assets = self.count(EntityType::Device) + self.count(EntityType::User);
         let doublings = self.alerts.len().max(1).ilog2();
         let severity = priority.severity.of(self.gravest);
-        let tactics = (priority.tactic * self.tactics.len() as u32).min(priority.tactic_max);
+        let tactics = (priority.tactic * self.stages.len() as u32).min(priority.tactic_max);
         let domains =
             (priority.domain * self.domains.len().saturating_sub(1) as u32).min(priority.domain_max);
         let assets = (priority.asset * assets as u32).min(priority.asset_max);
@@ -239,62 +291,40 @@ pub(crate) fn known_name(
     facts.aliases.display(key, at, &file.alias).unwrap_or_else(|| Arc::clone(&entity.value))
 }
 
-fn tactics(alerts: &[&Alert]) -> Vec<Tactic> {
-    let mut found = Vec::new();
-    for tactic in alerts.iter().flat_map(|a| a.tactics()) {
-        if !found.contains(&tactic) {
-            found.push(tactic);
+fn steps<'a>(alerts: &[&'a Alert]) -> Vec<&'a Alert> {
+    let telling: Vec<&Alert> =
+        alerts.iter().copied().filter(|a| a.severity > Severity::Informational).collect();
+    if telling.is_empty() { alerts.to_vec() } else { telling }
+}
+
+fn stages<'a>(steps: &[&'a Alert]) -> Vec<(Tactic, &'a Alert)> {
+    let mut stages: Vec<(Tactic, &Alert)> = Vec::new();
+    for alert in steps {
+        for tactic in alert.tactics() {
+            if !stages.iter().any(|(known, _)| *known == tactic) {
+                stages.push((tactic, alert));
+            }
         }
     }
-    found
+    stages.sort_by_key(|(tactic, alert)| (alert.time, *tactic));
+    stages
 }
 
-/// A device without its domain, a user without it where that is not all there is.
-fn short(entity: &Entity) -> &str {
-    match entity.entity_type {
-        EntityType::Device => crate::alias::short_host(&entity.value).unwrap_or(&entity.value),
-        EntityType::User => entity.value.rsplit('\\').next().unwrap_or(&entity.value),
-        _ => &entity.value,
-    }
+/// The title of an alert, to go on a sentence with.
+fn headline(alert: &Alert) -> &str {
+    sentence_end_cut(&alert.title)
 }
 
-/// `a`, `a and b`, `a and 3 more devices`.
-fn listed(names: &[&str], what: &str) -> Option<String> {
-    let plural = if what.ends_with('s') { "es" } else { "s" };
-    match names {
-        [] => None,
-        [one] => Some((*one).to_owned()),
-        [one, other] => Some(format!("{one} and {other}")),
-        [one, rest @ ..] => Some(format!("{one} and {} more {what}{plural}", rest.len())),
-    }
+fn sentence_end_cut(title: &str) -> &str {
+    title.trim_end_matches(['.', ' '])
 }
 
 /// `execution and discovery`, `execution, discovery and impact`, `initial access to impact in 6 stages`.
-fn stage_list(stages: &[Tactic]) -> String {
+fn stage_range(stages: &[Tactic]) -> String {
     match stages {
-        [] => String::new(),
-        [one] => words(*one),
-        [some @ .., last] if stages.len() <= 3 => {
-            format!("{} and {}", some.iter().map(|s| words(*s)).collect::<Vec<_>>().join(", "), words(*last))
+        [first, .., last] if stages.len() > 3 => {
+            format!("{} to {} in {} stages", tactic(*first), tactic(*last), stages.len())
         }
-        [first, .., last] => format!("{} to {} in {} stages", words(*first), words(*last), stages.len()),
-    }
-}
-
-fn words(tactic: Tactic) -> String {
-    tactic.as_str().replace('_', " ")
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-/// `2024-06-20 09:10:44 UTC`.
-fn clock(alert: &Alert) -> String {
-    let text = alert.time.to_string();
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{} UTC", seconds.replace('T', " ")),
-        None => text,
+        few => tactic_list(few),
     }
 }

@@ -102,7 +102,7 @@ impl Standing {
     }
 
     /// Why two groups must not become one by themselves.
-    fn conflict(&self, other: &Standing) -> Option<String> {
+    pub(crate) fn conflict(&self, other: &Standing) -> Option<String> {
         let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
         if self.closed != other.closed {
             return Some("one of the incidents is closed".to_owned());

@@ -84,6 +84,141 @@ fn people_are_told_why_and_what_if_not() {
     assert!(correlator.explain(&id("a1"), &id("unknown")).is_none());
 }
 
+/// What one incident of some alerts is called.
+fn title(alerts: Vec<Alert>) -> String {
+    let incidents = incidents_of(alerts);
+    assert_eq!(incidents.len(), 1, "one incident");
+    incidents[0].title.clone()
+}
+
+#[test]
+fn a_story_of_one_rule_keeps_its_title() {
+    let wrong = |id: &str, s: i64| {
+        alert(id, "Wrong password.", s, &["device:ws-98.contoso.com", "user/target:zoe@contoso.com"])
+            .tactic(Tactic::CredentialAccess)
+    };
+    assert_eq!(title(vec![wrong("a1", 0)]), "Wrong password on ws-98 for zoe@contoso.com");
+    let context = alert("a3", "Logon", 7, &["device:ws-98.contoso.com", "user/target:zoe@contoso.com"]);
+    let story = vec![wrong("a1", 0), wrong("a2", 5), context.grave(Severity::Informational)];
+    assert_eq!(title(story), "Wrong password (x2) on ws-98 for zoe@contoso.com");
+}
+
+#[test]
+fn victims_are_not_named_as_doers() {
+    let locked = |id: &str, s: i64, user: &str| {
+        alert(id, &format!("Lock {id}"), s, &["session:s1", &format!("user/target:{user}"), "ip:203.0.113.9"])
+            .tactic(Tactic::CredentialAccess)
+            .domain(Domain::Identity)
+    };
+    let spray = vec![locked("a1", 0, "petra@contoso.com"), locked("a2", 60, "xenia@contoso.com")];
+    assert_eq!(
+        title(spray),
+        "Credential access against petra@contoso.com and xenia@contoso.com from 203.0.113.9"
+    );
+
+    let mail = |id: &str, s: i64, to: &str| {
+        let (account, mailbox) = (format!("user/target:{to}"), format!("mailbox/recipient:{to}"));
+        let sender = "mailbox/sender:eva@contoso.com";
+        alert(
+            id,
+            "Mailbox of the organisation sends phishing",
+            s,
+            &[sender, &account, &mailbox, "message:m-1"],
+        )
+        .domain(Domain::Email)
+    };
+    assert_eq!(
+        title(vec![mail("a1", 0, "femke@contoso.com"), mail("a2", 1, "stefan@contoso.com")]),
+        "Mailbox of the organisation sends phishing (x2) by eva@contoso.com against femke@contoso.com and stefan@contoso.com"
+    );
+}
+
+/// An alert of a process of one session, with tactics.
+fn step(id: &str, rule: &str, s: i64, tactics: &[Tactic]) -> Alert {
+    let on = ["device:ws-01.contoso.com", "user:alice@contoso.com", "session:s1"];
+    tactics.iter().fold(alert(id, rule, s, &on), |alert, tactic| alert.tactic(*tactic))
+}
+
+#[test]
+fn stages_are_told_in_order_each_alert_once() {
+    use Tactic::{CredentialAccess, Discovery, Execution, Exfiltration, Impact, InitialAccess, Persistence};
+    let incidents = incidents_of(vec![
+        step("a0", "Backup deleted", 0, &[Impact]).grave(Severity::Informational),
+        step("a2", "Odd sign-in.", 10, &[InitialAccess]),
+        step("a1", "Script sign-in", 10, &[Execution, Discovery]),
+        step("a3", "Secret read", 70, &[CredentialAccess]),
+        step("a4", "Key added", 100_000, &[Persistence]).grave(Severity::High),
+        step("a5", "Files taken", 100_060, &[Exfiltration]),
+    ]);
+    insta::assert_snapshot!(
+        incidents
+            .iter()
+            .map(|i| format!("{}\n{}\n{:?}", i.title, i.summary, i.tactics))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+}
+
+#[test]
+fn stages_that_are_not_told_are_named() {
+    let alerts: Vec<Alert> = Tactic::ALL
+        .iter()
+        .enumerate()
+        .map(|(i, tactic)| step(&format!("a{i:02}"), &format!("Step {i}"), i as i64 * 10, &[*tactic]))
+        .collect();
+    let incidents = incidents_of(alerts);
+    let text = &incidents[0].summary;
+    assert!(
+        text.contains("began with \"Step 0\" (reconnaissance). Resource development at 08:00:10"),
+        "{text}"
+    );
+    assert!(text.contains("Then 7 more stages: credential access, discovery,"), "{text}");
+    assert!(text.ends_with("exfiltration and impact."), "{text}");
+}
+
+/// Nine alerts too slight to join anything stand nearer to the last one than the first does.
+#[test]
+fn a_pair_that_was_never_compared_is_said_to_be_so() {
+    let host = "device:h1.contoso.com";
+    let slight = |n: i64| {
+        alert(&format!("b{n}"), &format!("Slight {n}"), 10 + n, &[host]).grave(Severity::Informational)
+    };
+    let mut correlator = correlator();
+    correlator.push([alert("a", "First", 0, &[host]), alert("c", "Last", 30, &[host])]);
+    correlator.push((0..9).map(slight));
+    correlator.flush();
+    insta::assert_snapshot!(correlator.explain(&id("a"), &id("c")).unwrap().text);
+}
+
+#[test]
+fn a_repetition_that_was_not_compared_is_said_to_be_so() {
+    let host = "device:h1.contoso.com";
+    let noisy = |id: &str, s: i64| alert(id, "Noisy", s, &[host]).tactic(Tactic::Exfiltration);
+    let mut correlator = correlator();
+    correlator.push([
+        noisy("a1", 0).grave(Severity::Informational),
+        alert("b", "Other", 10, &[host]).tactic(Tactic::Execution),
+        noisy("a2", 20),
+    ]);
+    correlator.flush();
+    insta::assert_snapshot!(correlator.explain(&id("b"), &id("a2")).unwrap().text);
+}
+
+#[test]
+fn the_smaller_side_of_a_join_falls_away() {
+    let mut alerts: Vec<Alert> =
+        (0..6).map(|n| step(&format!("a{n}"), &format!("Step {n}"), n, &[])).collect();
+    alerts.push(alert("b", "Leaf", 1_200, &["user:alice@contoso.com"]));
+    let mut correlator = correlator();
+    correlator.push(alerts);
+    correlator.flush();
+    for (a, b) in [("a0", "b"), ("b", "a0")] {
+        let explanation = correlator.explain(&id(a), &id(b)).unwrap();
+        assert_eq!(explanation.without_weakest, [id("b")], "{}", explanation.text);
+        assert!(explanation.text.ends_with("Without it 1 of 7 alerts falls away."), "{}", explanation.text);
+    }
+}
+
 #[test]
 fn the_graph_shows_alerts_entities_and_relations() {
     let mut correlator = correlator();
@@ -417,7 +552,9 @@ fn inputs_that_make_no_sense_are_refused() {
     let messages = [
         refused(Said::Assign { incident: IncidentId::new("i-none"), assignee: None }),
         refused(Said::SetStatus { incident: a.clone(), status: IncidentStatus::Redirected }),
-        refused(Said::Split { incident: a.clone(), leaving: vec![id("b1")] }),
+        refused(Said::Split { incident: a.clone(), leaving: vec![id("a1"), id("b1")] }),
+        refused(Said::Split { incident: a.clone(), leaving: vec![] }),
+        refused(Said::Split { incident: a.clone(), leaving: vec![id("a1"), id("a2")] }),
         refused(Said::Merge { into: a.clone(), from: a.clone() }),
         refused(Said::Veto { a: id("a1"), b: id("none") }),
     ];

@@ -63,7 +63,7 @@ pub struct Incident {
     pub confidence: u32,
     /// Telemetry domains of its alerts, sorted.
     pub domains: Vec<Domain>,
-    /// Tactics in order of first appearance in event time.
+    /// Tactics by first appearance in event time; informational alerts count only where there are no others.
     pub tactics: Vec<Tactic>,
     /// Technique ids, sorted.
     pub techniques: Vec<Arc<str>>,
@@ -169,7 +169,7 @@ pub struct Explanation {
     /// Index in `path` of the weakest join.
     #[schema(required = true)]
     pub weakest: Option<usize>,
-    /// The alerts that would fall away on `b`'s side without the weakest join.
+    /// The alerts that would fall away without the weakest join: those on its smaller side.
     pub without_weakest: Vec<AlertId>,
     /// One sentence a person can read.
     pub text: String,

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use event::{Alert, AlertId, Explanation, Incident, IncidentId, IncidentStatus};
+use correlate::{duration, share};
+use event::{Alert, AlertId, EntityType, Explanation, Incident, IncidentId, IncidentStatus, RecordRef};
 use reqwest::Method;
 
 use super::client::{Client, segment};
@@ -33,12 +34,23 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
                 [a, b] => Some((a.as_str(), b.as_str())),
                 _ => anyhow::bail!("give two alert ids, or none for every join"),
             };
-            explain(&Reader::open(&target)?.explain(&id, pair).await?, json)?;
+            let reader = Reader::open(&target)?;
+            let incident = reader.incident(&id).await?;
+            let explanations = reader.explain(incident.id.as_str(), pair).await?;
+            if let (true, Some((a, b))) = (explanations.is_empty(), pair) {
+                anyhow::bail!(
+                    "{a} or {b} is no alert that the engine holds; `asterism incidents show {id}` lists those of the incident"
+                );
+            }
+            let alerts = reader.alerts_of(incident.id.as_str()).await?;
+            explain(&incident, &alerts, &explanations, json)?;
         }
         IncidentsCommand::Assign { edit, id, to } => {
             let by = Some(edit.by.clone());
             let patch = IncidentPatch { assignee: Some(to), by, ..IncidentPatch::default() };
-            change(&edit, Method::PATCH, &id, "", &patch).await?;
+            let incident = change(&edit, Method::PATCH, &id, "", &patch).await?;
+            let assignee = incident.assignee.as_deref().unwrap_or("nobody");
+            note(&format!("{} is assigned to {assignee}", incident.id));
         }
         IncidentsCommand::Close { edit, id, classification } => {
             let patch = IncidentPatch {
@@ -47,16 +59,21 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
                 by: Some(edit.by.clone()),
                 ..IncidentPatch::default()
             };
-            change(&edit, Method::PATCH, &id, "", &patch).await?;
+            let incident = change(&edit, Method::PATCH, &id, "", &patch).await?;
+            let classification = incident.classification.as_deref().unwrap_or("unclassified");
+            note(&format!("{} is {} as {classification}", incident.id, incident.status.as_str()));
         }
         IncidentsCommand::Merge { edit, from, into } => {
-            let request = MergeRequest { into: IncidentId::new(into), by: Some(edit.by.clone()) };
-            change(&edit, Method::POST, &from, "/merge", &request).await?;
+            let request = MergeRequest { into: IncidentId::new(into.as_str()), by: Some(edit.by.clone()) };
+            let incident = change(&edit, Method::POST, &from, "/merge", &request).await?;
+            let survivor = incident.redirect_to.unwrap_or(incident.id);
+            note(&format!("{from} and {into} are one incident now: {survivor}"));
         }
         IncidentsCommand::Split { edit, id, alerts } => {
-            let alerts = alerts.into_iter().map(AlertId::new).collect();
-            let request = SplitRequest { alerts, by: Some(edit.by.clone()) };
-            change(&edit, Method::POST, &id, "/split", &request).await?;
+            let leaving: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
+            let request = SplitRequest { alerts: leaving.clone(), by: Some(edit.by.clone()) };
+            let incident = change(&edit, Method::POST, &id, "/split", &request).await?;
+            note(&split_note(&edit, &incident, &leaving).await?);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -69,16 +86,29 @@ async fn change(
     id: &str,
     tail: &str,
     body: &impl serde::Serialize,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Incident> {
     anyhow::ensure!(
         edit.target.data_dir.is_none(),
         "changes need the running server: use --server instead of --data-dir"
     );
     let path = format!("/api/v1/incidents/{}{tail}", segment(id));
-    let incident: Incident = Client::new(&edit.target)?.send_json(method, &path, body).await?;
-    let assignee = incident.assignee.as_deref().unwrap_or("nobody");
-    note(&format!("{} is {}, assigned to {assignee}", incident.id, incident.status.as_str()));
-    Ok(())
+    Client::new(&edit.target)?.send_json(method, &path, body).await
+}
+
+/// Where the alerts of a split went: into one incident, or several where nothing but the others joined them.
+async fn split_note(edit: &EditArgs, old: &Incident, leaving: &[AlertId]) -> anyhow::Result<String> {
+    let query = IncidentQuery { limit: 1_000, ..IncidentQuery::default() };
+    let mut homes = Reader::open(&edit.target)?.incidents(&query).await?;
+    homes.retain(|incident| incident.alerts.iter().any(|alert| leaving.contains(alert)));
+    let homes: Vec<&str> = homes.iter().map(|incident| incident.id.as_str()).collect();
+    let split = format!("{} is split: {} of its alerts", old.id, leaving.len());
+    Ok(match homes.as_slice() {
+        [] => format!("{split} left; `asterism incidents list` has their incident"),
+        homes if homes.contains(&old.id.as_str()) => {
+            format!("{split}, its first among them, keep the id; the others are a new incident")
+        }
+        homes => format!("{split} are in {} now", homes.join(", ")),
+    })
 }
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
@@ -133,32 +163,11 @@ fn show(incident: &Incident, alerts: &[Alert], json: bool) -> anyhow::Result<()>
     }
     out.text(&format!("{}  {}", incident.id, incident.title))?;
     out.text(&incident.summary)?;
-    out.text(&format!(
-        "\nseverity {}  score {}  confidence {}  status {}{}  {} .. {}",
-        incident.severity,
-        incident.score,
-        incident.confidence,
-        incident.status.as_str(),
-        if incident.sealed { "" } else { " (event time has not passed it yet)" },
-        incident.first_time,
-        incident.last_time
-    ))?;
-    out.text(&format!(
-        "tactics   {}",
-        incident.tactics.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" > ")
-    ))?;
-    out.text(&format!("techniques {}", incident.techniques.join(", ")))?;
-    out.text("\nENTITIES")?;
-    for (entity, count) in incident.entities.iter().take(ENTITIES_SHOWN) {
-        out.text(&format!(
-            "  {:<14} {:<60} in {count} alerts",
-            entity.entity_type,
-            shorten(&entity.value, 60)
-        ))?;
+    out.text("")?;
+    for (name, value) in facts(incident) {
+        out.text(&format!("{name:<14}  {value}"))?;
     }
-    if incident.entities.len() > ENTITIES_SHOWN {
-        out.text(&format!("  ... and {} more (--json)", incident.entities.len() - ENTITIES_SHOWN))?;
-    }
+    out.text(&format!("\n{}", table(&["ENTITY", "NAME", "ALERTS"], &entities(incident))))?;
     out.text("\nALERTS")?;
     for alert in alerts {
         show_alert(&mut out, alert)?;
@@ -166,45 +175,134 @@ fn show(incident: &Incident, alerts: &[Alert], json: bool) -> anyhow::Result<()>
     out.flush()
 }
 
-/// Entities listed without `--json`: a screen of them.
-const ENTITIES_SHOWN: usize = 25;
+/// What stands about an incident, by name; what it has not is left out.
+fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
+    let open = if incident.sealed { "" } else { " (event time has not passed it yet)" };
+    let tactics: Vec<&str> = incident.tactics.iter().map(|t| t.as_str()).collect();
+    let facts = [
+        ("severity", incident.severity.to_string()),
+        ("score", incident.score.to_string()),
+        ("confidence", incident.confidence.to_string()),
+        ("status", format!("{}{open}", incident.status.as_str())),
+        ("assignee", incident.assignee.clone().unwrap_or_default()),
+        ("classification", incident.classification.clone().unwrap_or_default()),
+        ("time", format!("{} .. {}", incident.first_time, incident.last_time)),
+        ("tactics", tactics.join(" > ")),
+        ("techniques", incident.techniques.join(", ")),
+    ];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// Entities of each type, those of most alerts first.
+fn entities(incident: &Incident) -> Vec<Vec<String>> {
+    /// Of one type: what a screen has room for.
+    const SHOWN: usize = 4;
+    let mut rows = Vec::new();
+    for entity_type in EntityType::ALL {
+        let own: Vec<_> = incident.entities.iter().filter(|(e, _)| e.entity_type == *entity_type).collect();
+        let shown = if is_opaque(*entity_type) { 0 } else { own.len().min(SHOWN) };
+        for (entity, alerts) in &own[..shown] {
+            rows.push(vec![entity_type.to_string(), shorten(&entity.value, 80), alerts.to_string()]);
+        }
+        if own.len() > shown {
+            let more = if shown == 0 { "" } else { " more" };
+            rows.push(vec![entity_type.to_string(), format!("{}{more} (--json)", own.len() - shown)]);
+        }
+    }
+    rows
+}
+
+/// Whether the values of a type are made by machines for machines: a person reads how many there are.
+const fn is_opaque(entity_type: EntityType) -> bool {
+    matches!(entity_type, EntityType::Process | EntityType::Session | EntityType::Message)
+}
 
 fn show_alert(out: &mut Lines, alert: &Alert) -> anyhow::Result<()> {
-    let record = alert.records.first().map(ToString::to_string).unwrap_or_default();
-    out.text(&format!("  {}  {:<13} {:<9} {}", alert.time, alert.severity, alert.domain, alert.title))?;
+    let (severity, domain) = (alert.severity.as_str(), alert.domain.as_str());
+    out.text(&format!("  {}  {severity:<13}  {domain:<8}  {}", alert.time, alert.title))?;
     let author = alert.rule.author.as_deref().map(|a| format!(" by {a}")).unwrap_or_default();
-    out.text(&format!("      {}  rule {}{author}  record {record}", alert.id, alert.rule.id))?;
+    out.text(&format!("      {}  rule {}{author}", alert.id, alert.rule.id))?;
+    out.text(&format!("      {}", places(&alert.records)))?;
     for (field, value) in alert.evidence.iter().take(3) {
         out.text(&format!("      {field}: {}", shorten(&value.replace(['\n', '\r'], " "), 140)))?;
     }
     Ok(())
 }
 
-fn explain(explanations: &[Explanation], json: bool) -> anyhow::Result<()> {
+/// Where the records of an alert lie: `mail.ndjson line 37319`, `edr partition 3 offset 1042 and 4 more records`.
+fn places(records: &[RecordRef]) -> String {
+    /// No log has as many partitions. The partition of a file is 31 bits of its content's hash.
+    const PARTITIONS_MAX: i32 = 1_000_000;
+    let Some(first) = records.first() else { return String::new() };
+    let place = if first.partition >= PARTITIONS_MAX {
+        format!("{} line {}", first.topic, first.offset + 1)
+    } else {
+        format!("{} partition {} offset {}", first.topic, first.partition, first.offset)
+    };
+    match records.len() - 1 {
+        0 => place,
+        1 => format!("{place} and 1 more record"),
+        more => format!("{place} and {more} more records"),
+    }
+}
+
+fn explain(
+    incident: &Incident,
+    alerts: &[Alert],
+    explanations: &[Explanation],
+    json: bool,
+) -> anyhow::Result<()> {
     let mut out = Lines::stdout();
-    for explanation in explanations {
-        if json {
+    if json {
+        for explanation in explanations {
             out.json(explanation)?;
-            continue;
         }
-        out.text(&explanation.text)?;
-        for (i, join) in explanation.path.iter().enumerate() {
-            let weakest = if explanation.weakest == Some(i) && explanation.path.len() > 1 {
-                "  <- weakest"
-            } else {
-                ""
-            };
-            let (score, gap) = (f64::from(join.weight_ppm) / 1e6, join.gap_us as f64 / 1e6);
-            out.text(&format!("  {} -> {}  score {score:.2}, {gap:.0} s apart{weakest}", join.a, join.b))?;
-            for reason in &join.reasons {
-                let (rarity, own) = (f64::from(reason.rarity_ppm) / 1e6, f64::from(reason.score_ppm) / 1e6);
-                out.text(&format!(
-                    "      {} {}: rarity {rarity:.2}, adds {own:.2}",
-                    reason.kind,
-                    shorten(&reason.value, 80)
-                ))?;
-            }
-        }
+        return out.flush();
+    }
+    if explanations.is_empty() {
+        out.text(&format!("{} is one alert: there is no join to explain", incident.id))?;
+    }
+    for explanation in explanations {
+        explain_pair(&mut out, alerts, explanation)?;
+    }
+    if explanations.iter().any(|e| e.path.iter().any(|join| join.reasons.len() > 1)) {
+        out.text(COMBINED)?;
     }
     out.flush()
+}
+
+/// Why the parts of a score do not add up to it.
+const COMBINED: &str = "\nWhat two alerts share counts as independent witnesses do, not as a sum: 0.50 and 0.50 give 0.75. \
+    The whole is then scaled by how telling both rules are and by the order of their tactics.";
+
+fn explain_pair(out: &mut Lines, alerts: &[Alert], explanation: &Explanation) -> anyhow::Result<()> {
+    out.text(&explanation.text)?;
+    for (i, join) in explanation.path.iter().enumerate() {
+        if explanation.path.len() > 1 {
+            let weakest = if explanation.weakest == Some(i) { "  <- weakest" } else { "" };
+            out.text(&format!(
+                "  {} -> {}  score {}, {} apart{weakest}",
+                named(alerts, &join.a),
+                named(alerts, &join.b),
+                share(join.weight_ppm),
+                duration(join.gap_us)
+            ))?;
+        }
+        for reason in &join.reasons {
+            out.text(&format!(
+                "      {} {}: rarity {}, alone {}",
+                reason.kind.replace('_', " "),
+                shorten(&reason.value, 80),
+                share(reason.rarity_ppm),
+                share(reason.score_ppm)
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// `"Script from browser" (a-56)`.
+fn named(alerts: &[Alert], id: &AlertId) -> String {
+    let alert = alerts.iter().find(|alert| alert.id == *id);
+    alert.map_or_else(|| id.to_string(), |alert| format!("\"{}\" ({id})", alert.title))
 }

@@ -58,6 +58,7 @@ mod field;
 mod filter;
 mod fold;
 mod item;
+mod keyword_filter;
 mod keywords;
 mod node;
 mod pack;

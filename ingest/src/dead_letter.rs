@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::decode::DeadLetter;
 use crate::error::IngestError;
 use crate::journal::Journal;
+#[cfg(feature = "kafka")]
 use crate::kafka::KafkaWriter;
 use crate::metrics;
 
@@ -22,6 +23,7 @@ pub struct DeadLetterSink {
 
 #[derive(Debug, Clone)]
 enum Log {
+    #[cfg(feature = "kafka")]
     Kafka(KafkaWriter),
     Journal(Journal),
 }
@@ -29,6 +31,7 @@ enum Log {
 impl DeadLetterSink {
     /// To a Kafka topic. The record's value is the payload; origin and reason are headers `asterism.topic`,
     /// `asterism.partition`, `asterism.offset`, `asterism.reason`, `asterism.message`, `asterism.ingest_time` (us).
+    #[cfg(feature = "kafka")]
     pub const fn kafka(writer: KafkaWriter, topic: Option<String>) -> Self {
         Self { log: Log::Kafka(writer), topic }
     }
@@ -59,6 +62,7 @@ impl DeadLetterSink {
         }
         for (topic, letters) in by_topic {
             match &self.log {
+                #[cfg(feature = "kafka")]
                 Log::Kafka(writer) => to_kafka(writer, &topic, &letters).await?,
                 Log::Journal(journal) => to_journal(journal, &topic, &letters).await?,
             }
@@ -75,6 +79,7 @@ pub(crate) fn is_dead_letter_topic(topic: &str) -> bool {
     topic.ends_with(SUFFIX)
 }
 
+#[cfg(feature = "kafka")]
 async fn to_kafka(writer: &KafkaWriter, topic: &str, letters: &[&DeadLetter]) -> Result<(), IngestError> {
     let records: Vec<_> = letters
         .iter()
@@ -87,6 +92,7 @@ async fn to_kafka(writer: &KafkaWriter, topic: &str, letters: &[&DeadLetter]) ->
     writer.append_keyed(topic, &records).await.map(drop)
 }
 
+#[cfg(feature = "kafka")]
 fn headers(letter: &DeadLetter) -> Vec<(&'static str, String)> {
     vec![
         ("asterism.topic", letter.record.topic.to_string()),

@@ -12,6 +12,7 @@
 //! - [`Journal`]: the log of an installation without Kafka; [`KafkaWriter`] and [`DeadLetterSink`] write to logs.
 //! - [`MappingSet`]: which record shapes are known and which field goes to which OCSF column. Content lies in
 //!   `ingest/mappings/`, its format in `ingest/mappings/README.md`.
+//! - Feature `kafka` (default): all that talks to Kafka; without it librdkafka and OpenSSL are not compiled.
 //! - [`Decoder`]: parses (simd-json), recognises, maps. It reads no clock, no file and no network.
 
 mod budget;
@@ -20,6 +21,7 @@ mod decode;
 mod error;
 mod file;
 mod journal;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod mapping;
 mod metrics;
@@ -35,6 +37,7 @@ pub use decode::{
 pub use error::{IngestError, MappingError};
 pub use file::{FileOptions, FilePartition, FileSource};
 pub use journal::{Journal, JournalOptions, JournalSource, Retention};
+#[cfg(feature = "kafka")]
 pub use kafka::{KafkaHeader, KafkaOptions, KafkaSource, KafkaStart, KafkaWriter};
 pub use mapping::MappingSet;
 pub use record::Record;

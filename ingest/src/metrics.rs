@@ -13,6 +13,7 @@ const PAUSED: &str = "asterism_ingest_paused_partitions";
 const GONE: &str = "asterism_ingest_records_gone_total";
 const FAULTS: &str = "asterism_ingest_faults_total";
 const DEAD: &str = "asterism_ingest_dead_letters_total";
+#[cfg(feature = "kafka")]
 const BROKER_ERRORS: &str = "asterism_ingest_broker_errors_total";
 const DROPPED: &str = "asterism_journal_dropped_records_total";
 
@@ -57,6 +58,7 @@ pub(crate) fn dead_letter(topic: &str, reason: &'static str) {
 }
 
 /// An error that the Kafka client reported and retries.
+#[cfg(feature = "kafka")]
 pub(crate) fn broker_error() {
     metrics::counter!(BROKER_ERRORS).increment(1);
 }

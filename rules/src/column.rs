@@ -32,6 +32,11 @@ pub(crate) struct FieldColumn<'a> {
 
 impl<'a> FieldColumn<'a> {
     pub(crate) fn new(batch: &'a EventBatch, field: &Field) -> Self {
+        Self::of_rows(batch, field, &Rows::all(batch.len()))
+    }
+
+    /// The column as if no row but these had the field.
+    pub(crate) fn of_rows(batch: &'a EventBatch, field: &Field, wanted: &Rows) -> Self {
         let reader = FieldReader::new(batch, field);
         let mut dictionary = Dictionary::default();
         let rows = batch.len();
@@ -40,7 +45,8 @@ impl<'a> FieldColumn<'a> {
             return column;
         }
         for row in 0..rows {
-            match reader.cell(row) {
+            let cell = if wanted.contains(row) { reader.cell(row) } else { Cell::Absent };
+            match cell {
                 Cell::Absent => {}
                 Cell::Null => column.present.insert(row),
                 Cell::One(value) => column.push(row, &mut dictionary, [value]),

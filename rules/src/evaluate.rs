@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use event::EventBatch;
 use hashbrown::HashMap;
 
-use crate::atom::{AtomId, Atoms, FieldId};
+use crate::atom::{AtomId, Atoms, Field, FieldId};
 use crate::column::FieldColumn;
 use crate::fold::fold;
 use crate::node::Node;
@@ -63,7 +63,8 @@ impl<'a> Evaluation<'a> {
     fn scan(&mut self, plan: &Plan) {
         let mut hits = std::mem::take(&mut self.hits);
         for (field, scanner) in &plan.scanners {
-            let column = self.column(*field);
+            let narrowed = self.narrowed(plan, *field);
+            let column = narrowed.as_ref().unwrap_or_else(|| self.column(*field));
             for (code, (raw, folded)) in column.values().enumerate() {
                 scanner.scan(self.atoms, raw, folded, |atom| {
                     let rows = hits.entry(atom).or_insert_with(|| Rows::none(self.batch.len()));
@@ -72,6 +73,13 @@ impl<'a> Evaluation<'a> {
             }
         }
         self.hits = hits;
+    }
+
+    /// Keywords of only the rows that may hold one that is scanned for: no other row needs to be parsed.
+    fn narrowed(&self, plan: &Plan, field: FieldId) -> Option<FieldColumn<'a>> {
+        let field = &self.atoms.fields()[field as usize];
+        let filter = plan.keyword_filter.as_ref().filter(|_| *field == Field::Keywords)?;
+        Some(FieldColumn::of_rows(self.batch, field, &filter.rows(self.batch)))
     }
 
     /// The rules to evaluate, each once.

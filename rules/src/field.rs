@@ -12,7 +12,7 @@ use crate::taxonomy::{self, Source};
 
 /// What a row holds for a field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cell<'a> {
+pub enum Cell<'a> {
     /// The key is not there.
     Absent,
     /// The key is there, without a value.
@@ -21,6 +21,22 @@ pub(crate) enum Cell<'a> {
     One(Cow<'a, str>),
     /// A list of values, perhaps empty.
     Many(Vec<Cow<'a, str>>),
+}
+
+/// One Sigma field of a batch, read as rules read it: what is native, else what the taxonomy finds in OCSF columns.
+pub struct FieldCells<'a>(FieldReader<'a>);
+
+impl<'a> FieldCells<'a> {
+    /// The field `name` (without spaces) of `batch`; `None` where no row can hold it.
+    pub fn of(batch: &'a EventBatch, name: &str) -> Option<Self> {
+        let reader = FieldReader::new(batch, &Field::Named(name.into()));
+        (!reader.is_absent()).then_some(Self(reader))
+    }
+
+    /// What `row` (from 0, below the batch's length) holds.
+    pub fn cell(&self, row: usize) -> Cell<'a> {
+        self.0.cell(row)
+    }
 }
 
 /// Reads the cells of one field of a batch.

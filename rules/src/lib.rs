@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`RuleSet`]: loads documents ([`LoadReport`] says what was rejected and why), evaluates batches.
+//! - [`FieldCells`]: what rules see in a field of a batch.
 //! - [`explain`]: the condition of a rule with the outcome of each leaf on one row.
 //! - `taxonomy.yml`: which OCSF columns stand for a Sigma field where the source does not have it.
 //! - `packs/`: rules of our own.
@@ -58,6 +59,7 @@ mod field;
 mod filter;
 mod fold;
 mod item;
+mod keyword_filter;
 mod keywords;
 mod node;
 mod pack;
@@ -82,6 +84,7 @@ pub use correlation::{
 };
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
+pub use field::{Cell, FieldCells};
 pub use report::{LoadReport, Rejected};
 pub use rule::RuleInfo;
 pub use set::{Evaluated, RuleIndex, RuleSet};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use event::Logsource;
 use hashbrown::HashMap;
 
-use crate::atom::{AtomId, Atoms, FieldId};
+use crate::atom::{AtomId, Atoms, Field, FieldId};
+use crate::keyword_filter::KeywordFilter;
 use crate::rule::CompiledRule;
 use crate::scan::Scanner;
 
@@ -14,6 +15,8 @@ use crate::scan::Scanner;
 pub(crate) struct Plan {
     /// One scanner for each field with scanned atoms.
     pub(crate) scanners: Vec<(FieldId, Scanner)>,
+    /// Which rows the scanner of keywords must look at; without it, at all.
+    pub(crate) keyword_filter: Option<KeywordFilter>,
     /// Rules (indexes of the rule set, ascending) that one of their atoms wakes.
     pub(crate) woken: HashMap<AtomId, Vec<u32>>,
     /// Rules that every batch asks, ascending.
@@ -44,6 +47,9 @@ impl Plan {
         for (field, mut ids) in scanned {
             ids.sort_unstable();
             ids.dedup();
+            if atoms.fields()[field as usize] == Field::Keywords {
+                plan.keyword_filter = KeywordFilter::new(atoms, &ids);
+            }
             plan.scanners.push((field, Scanner::new(atoms, &ids)));
         }
         plan

@@ -42,6 +42,10 @@ impl Rows {
         self.words[row / 64] &= !(1 << (row % 64));
     }
 
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        self.words[row / 64] & (1 << (row % 64)) != 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.words.iter().all(|w| *w == 0)
     }

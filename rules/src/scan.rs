@@ -105,12 +105,19 @@ fn check_of(predicate: &Predicate) -> Check {
     }
 }
 
+/// A DFA takes a step for each byte, the other kind several, but it takes about 256 bytes of memory for each byte of its
+/// literals, and there is one for each field of each set of logsources.
+const DFA_LITERAL_BYTES_MAX: usize = 32 << 10;
+
 fn automaton(literals: &[&str]) -> Option<AhoCorasick> {
     if literals.is_empty() {
         return None;
     }
     let mut builder = AhoCorasick::builder();
-    builder.match_kind(MatchKind::Standard).kind(Some(AhoCorasickKind::ContiguousNFA));
+    let is_small = literals.iter().map(|literal| literal.len()).sum::<usize>() <= DFA_LITERAL_BYTES_MAX;
+    let kind = if is_small { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
+    // The prefilters look for rare bytes, which the values of events are full of: they cost more than they save.
+    builder.match_kind(MatchKind::Standard).kind(Some(kind)).prefilter(false);
     // It fails beyond 2^31 states; a rule set holds 64 MB of text, and at most 25 spellings of each value.
     Some(builder.build(literals).unwrap_or_else(|e| unreachable!("the size of a rule set is capped: {e}")))
 }

@@ -8,7 +8,7 @@ use crate::process::say;
 use crate::workspace;
 
 /// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `correlation_rules`,
-/// `end_to_end`.
+/// `end_to_end`, `peers`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
@@ -36,6 +36,25 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     if wanted("end_to_end") {
         program("end_to_end", &["--events", events])?;
     }
+    if wanted("peers") {
+        peers("diff")?;
+        peers("speed")?;
+    }
+    Ok(())
+}
+
+/// A task of `benches/peers`, which is a workspace of its own, with a lock and a target folder of its own.
+fn peers(task: &str) -> anyhow::Result<()> {
+    let manifest = workspace::root().join("benches/peers/Cargo.toml");
+    let target = workspace::target_dir().join("peers");
+    let status = workspace::cargo()
+        .args(["run", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target)
+        .args(["--", task])
+        .status()?;
+    ensure!(status.success(), "peers {task} failed");
     Ok(())
 }
 

@@ -10,8 +10,9 @@ use event::{
 };
 use serde_json::Value;
 
-/// A batch of the generic class with the native fields that `wanted` names. `@t` (seconds) and `@uid` of an event
-/// give its time and id; without them all events have one time, and ids by row.
+/// A batch of the generic class with the native fields that `wanted` names. `@t` (seconds), `@uid` and
+/// `@raw` of an event give its time, id and raw record; without them all events have one time, ids by row, and
+/// themselves as raw record.
 pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Logsource]) -> EventBatch {
     let meta = RowMeta {
         tenant: TenantId::default(),
@@ -33,7 +34,8 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
         }
         let uid = event.get("@uid").and_then(Value::as_str).map(str::to_owned);
         builder.set_text(at("event_uid"), &uid.unwrap_or_else(|| format!("test/0@{row}")));
-        builder.set_text(at("raw"), &event.to_string());
+        let raw = event.get("@raw").and_then(Value::as_str).map(str::to_owned);
+        builder.set_text(at("raw"), &raw.unwrap_or_else(|| event.to_string()));
         for (column, value) in
             [("class_uid", 0), ("activity_id", 0), ("partition", 0), ("offset", row as i64)]
         {

@@ -91,24 +91,77 @@ fn event() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A word, written in JSON in any of its ways, in any case, and with the characters that fold to its own.
+fn written() -> impl Strategy<Value = String> {
+    let words = vec!["mimikatz", "sekurlsa::logon", "c:\\mimilib.dll", "kali", "nothing", "größe 1000"];
+    let ways = prop::collection::vec(0..40u8, 20);
+    (prop::sample::select(words), ways)
+        .prop_map(|(word, ways)| word.chars().zip(ways).map(|(c, way)| spelled(c, way)).collect())
+}
+
+fn spelled(c: char, way: u8) -> String {
+    match (way, c) {
+        (0, _) => format!("\\u{:04x}", u32::from(c)),
+        (1, _) => format!("\\u{:04X}", u32::from(c.to_ascii_uppercase())),
+        (2..=4, 's') => "\u{17f}".to_owned(),
+        (2..=4, 'k') => "\u{212a}".to_owned(),
+        (2, 'i') => "\\u0130".to_owned(),
+        (_, '\\') => "\\\\".to_owned(),
+        (5..=12, _) => c.to_uppercase().to_string(),
+        _ => c.to_string(),
+    }
+}
+
+fn keywords() -> impl Strategy<Value = String> {
+    let lists = vec![
+        "['mimikatz', 'sekurlsa::']",
+        "{'|all': ['kali', 'mimikatz']}",
+        "['\\mimilib.dll']",
+        "['größe']",
+        "[1000]",
+        "{'|re': 'mimi(katz|lib)'}",
+        "{'|cased': ['Kali']}",
+    ];
+    prop::sample::select(lists).prop_map(|list| {
+        format!("title: k\nlogsource: {{product: test}}\ndetection:\n  s: {list}\n  condition: s\n")
+    })
+}
+
+fn record() -> impl Strategy<Value = Value> {
+    (written(), written(), prop::sample::select(vec!["1000", "1e3", "1000.0", "null"]))
+        .prop_map(|(a, b, n)| json!({"@raw": format!("{{\"mimikatz\":\"{a}\",\"b\":[\"x {b} y\",{n}]}}")}))
+}
+
+/// What fires by the columns, and by the row-wise interpreter.
+fn both(set: &RuleSet, events: &[Value]) -> [Vec<(crate::RuleIndex, usize)>; 2] {
+    let batch = batch::of(events, &set.native_fields(), &[]);
+    let holds = |index: crate::RuleIndex, row| {
+        reference::holds(&set.rules[index.0 as usize].tree, &set.atoms, &batch, row)
+    };
+    let indexes = || set.rules().map(|(index, _)| index);
+    let rows = (0..events.len()).flat_map(|row| indexes().map(move |index| (index, row)));
+    let slow = rows.filter(|(index, row)| holds(*index, *row)).collect();
+    [set.matches(&batch), slow]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn both_engines_agree_on_keywords_however_they_are_written(rules in prop::collection::vec(keywords(), 1..4), events in prop::collection::vec(record(), 1..20)) {
+        let documents = rules.iter().enumerate().map(|(i, text)| (format!("{i}.yml"), text.clone()));
+        let (set, report) = RuleSet::load(documents);
+        prop_assert!(report.rejected.is_empty(), "{}", report.rejected[0]);
+        let [fast, slow] = both(&set, &events);
+        prop_assert_eq!(fast, slow, "{}\n{:#?}", rules.join("\n"), events);
+    }
 
     #[test]
     fn both_engines_agree(rules in prop::collection::vec(rule(), 1..5), events in prop::collection::vec(event(), 1..70), cut in 0..70usize) {
         let documents = rules.iter().enumerate().map(|(i, text)| (format!("{i}.yml"), text.clone()));
         let (set, report) = RuleSet::load(documents);
         prop_assert!(report.rejected.is_empty(), "{}\n{}", report.rejected[0], rules.join("\n"));
-        let batch = batch::of(&events, &set.native_fields(), &[]);
-        let fast = set.matches(&batch);
-        let mut slow = Vec::new();
-        for row in 0..events.len() {
-            for (index, _) in set.rules() {
-                if reference::holds(&set.rules[index.0 as usize].tree, &set.atoms, &batch, row) {
-                    slow.push((index, row));
-                }
-            }
-        }
+        let [fast, slow] = both(&set, &events);
         prop_assert_eq!(&fast, &slow, "{}\n{:#?}", rules.join("\n"), events);
         // The result must not depend on where batches are cut.
         let cut = cut.min(events.len());

@@ -100,6 +100,7 @@ fn read_map(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
         Some(correlation) => read_correlation(text, correlation)?,
         None => read_detection(text, map)?,
     };
+    parsed.warnings.retain(|odd| !odd.starts_with("invalid level:") && !odd.starts_with("invalid status:"));
     parsed.warnings.extend(unknown_header("level", &LEVELS, "`medium` is taken", map));
     parsed.warnings.extend(unknown_header("status", &STATUSES, "none is taken", map));
     Ok(parsed)
@@ -111,7 +112,7 @@ const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"]
 /// Statuses that a rule may have.
 const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
 
-/// The parser passes over a value that it does not know.
+/// What is odd about a header that must be one of a few words. The parser says less of it, and nothing of a number.
 fn unknown_header(key: &str, known: &[&str], instead: &str, map: &Mapping) -> Option<String> {
     let value = map.get(key).filter(|value| !value.is_null())?;
     if value.as_str().is_some_and(|text| known.contains(&text)) {

@@ -8,7 +8,7 @@ use crate::atom::Atoms;
 use crate::compile;
 use crate::error::RuleError;
 use crate::node::Node;
-use crate::pipeline::{Rewriter, expands, with_wildcards};
+use crate::pipeline::{Rewriter, expands};
 use crate::rule::{RuleInfo, logsource};
 
 /// A filter, compiled. Its detections are its own: `them` and patterns never reach those of a rule.
@@ -37,13 +37,16 @@ impl Filter {
         rewriter: &Rewriter,
         atoms: &mut Atoms,
     ) -> Result<Self, RuleError> {
-        let body = if rewriter.has_steps() {
-            compile::compile(&with_wildcards(&filter.detection)?, &mut Atoms::default())?;
-            Body::ToRewrite(filter.detection.clone())
-        } else if expands(&filter.detection) {
-            Body::Compiled(compile::compile(&rewriter.filled(&filter.detection)?, atoms)?)
-        } else {
-            Body::Compiled(compile::compile(&filter.detection, atoms)?)
+        let body = match (rewriter.has_steps(), expands(&filter.detection)) {
+            (true, expands) => {
+                // A mistake of its own must not cost the rules; whether placeholders get values, only they tell.
+                if !expands {
+                    compile::compile(&filter.detection, &mut Atoms::default())?;
+                }
+                Body::ToRewrite(filter.detection.clone())
+            }
+            (false, true) => Body::Compiled(compile::compile(&rewriter.filled(&filter.detection)?, atoms)?),
+            (false, false) => Body::Compiled(compile::compile(&filter.detection, atoms)?),
         };
         let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
         Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), body })

@@ -232,17 +232,23 @@ impl Item {
 }
 
 impl Part {
-    fn read(detection: &Detection) -> Self {
-        let all = |parts: &[Detection]| parts.iter().map(Part::read).collect();
-        match detection {
-            Detection::AllOf(items) => {
-                Part::Group(Link::All, items.iter().map(Item::read).map(Part::Item).collect())
+    /// `owner` is the filter that it belongs to, if it is not the rule's own.
+    fn read(detection: &Detection, owner: Option<&str>) -> Self {
+        let all = |parts: &[Detection]| parts.iter().map(|part| Part::read(part, owner)).collect();
+        let item = |item: &DetectionItem| {
+            let mut read = Item::read(item);
+            if let Some(owner) = owner {
+                read.key = format!("{owner}: {}", read.key).into();
             }
+            Part::Item(read)
+        };
+        match detection {
+            Detection::AllOf(items) => Part::Group(Link::All, items.iter().map(item).collect()),
             Detection::AnyOf(parts) => Part::Group(Link::Any, all(parts)),
             Detection::And(parts) => Part::Group(Link::All, all(parts)),
             Detection::Keywords(values) => {
                 let field = FieldSpec::new(None, Vec::new());
-                Part::Item(Item::read(&DetectionItem { field, values: values.clone() }))
+                item(&DetectionItem { field, values: values.clone() })
             }
             Detection::ArrayMatch { .. } | Detection::Conditional { .. } => Part::Opaque(detection.clone()),
         }
@@ -310,9 +316,10 @@ const DEPTH_MAX: usize = 64;
 
 impl Section {
     pub(crate) fn read(detections: &Detections, label: Option<Arc<str>>) -> Self {
+        let read = |(name, part): (&String, &Detection)| (name.clone(), Part::read(part, label.as_deref()));
         Self {
+            named: detections.named.iter().map(read).collect(),
             label,
-            named: detections.named.iter().map(|(name, d)| (name.clone(), Part::read(d))).collect(),
             dropped: BTreeSet::new(),
             conditions: detections.conditions.clone(),
             timeframe: detections.timeframe.clone(),

@@ -46,7 +46,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use placeholder::Placeholders;
-pub(crate) use rewriter::{Rewriter, Section, expands, with_wildcards};
+pub(crate) use rewriter::{Rewriter, Section, expands};
 pub(crate) use subject::LogsourceHistory;
 
 use step::Step;

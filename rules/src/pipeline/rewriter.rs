@@ -134,11 +134,6 @@ impl Rewriter {
     }
 }
 
-/// Detections with anything in place of their placeholders: to see whether they are sound otherwise.
-pub(crate) fn with_wildcards(detections: &Detections) -> Result<Detections, RuleError> {
-    filled(detections, Filling::Wildcard)
-}
-
 fn filled(detections: &Detections, filling: Filling<'_>) -> Result<Detections, RuleError> {
     let mut section = detection::Section::read(detections, None);
     let mut tracking = Tracking::default();

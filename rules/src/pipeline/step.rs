@@ -216,7 +216,7 @@ impl Step {
         let mut items = added.items.clone();
         if added.template {
             let values = items.iter_mut().flat_map(|item| &mut item.values);
-            values.into_iter().try_for_each(|value| self.from_template(value, &rule.logsource))?;
+            values.into_iter().try_for_each(|value| self.fill_template(value, &rule.logsource))?;
         }
         for item in &mut items {
             subject.tracking.spend(item.size())?;
@@ -232,7 +232,7 @@ impl Step {
         Ok(true)
     }
 
-    fn from_template(&self, value: &mut Value, logsource: &LogSource) -> Result<(), RuleError> {
+    fn fill_template(&self, value: &mut Value, logsource: &LogSource) -> Result<(), RuleError> {
         let Some(text) = value.any_text() else { return Ok(()) };
         let mut filled = Text::default();
         for piece in text.pieces() {

@@ -466,6 +466,13 @@ fn filters_are_rewritten_with_the_rules_they_apply_to() {
     let (set, report) = load(loader, &[&rule("s: {A: 1}, condition: s"), filter]);
     assert!(report.rejected.is_empty() && report.warnings.is_empty(), "{report:?}");
     assert_eq!(rows(&set, &[json!({"A": 1, "user.name": "root"}), json!({"A": 1, "User": "root"})]), [1]);
+    // Without values it is the rule that is rejected, by the filter's name.
+    let (_, report) = load(
+        RuleSet::loader().pipeline(pipeline("- {type: value_placeholders}")),
+        &[&rule("s: {A: 1}, condition: s"), filter],
+    );
+    let reason = report.rejected[0].reason.to_string();
+    assert_eq!(reason, "`filter: f: User|expand`: placeholder %admins% has no values");
     // A filter with a mistake is rejected by itself, pipeline or not.
     let bad =
         "title: bad\nlogsource: {product: windows}\nfilter: {rules: any, s: {A|gt: x}, condition: not s}\n";

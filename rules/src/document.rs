@@ -221,23 +221,29 @@ fn key_with(detection: &Value, modifier: &str) -> Option<String> {
 
 fn check_condition(value: &Value) -> Result<(), RuleError> {
     let conditions = value.as_sequence().map_or(std::slice::from_ref(value), Vec::as_slice);
-    for text in conditions.iter().filter_map(Value::as_str) {
-        if text.len() > CONDITION_BYTES_MAX {
-            return Err(RuleError::Limit { what: "condition length in bytes", limit: CONDITION_BYTES_MAX });
-        }
-        let deepest = text.chars().scan(0usize, |depth, c| {
-            *depth = if c == '(' {
-                *depth + 1
-            } else if c == ')' {
-                depth.saturating_sub(1)
-            } else {
-                *depth
-            };
-            Some(*depth)
-        });
-        if deepest.max().unwrap_or_default() > CONDITION_DEPTH_MAX {
-            return Err(RuleError::Limit { what: "condition depth", limit: CONDITION_DEPTH_MAX });
-        }
+    conditions.iter().filter_map(Value::as_str).try_for_each(check_condition_text)
+}
+
+/// Whether a condition is of a size that a recursive parser can take.
+///
+/// # Errors
+/// The limit that it exceeds.
+pub(crate) fn check_condition_text(text: &str) -> Result<(), RuleError> {
+    if text.len() > CONDITION_BYTES_MAX {
+        return Err(RuleError::Limit { what: "condition length in bytes", limit: CONDITION_BYTES_MAX });
+    }
+    let deepest = text.chars().scan(0usize, |depth, c| {
+        *depth = if c == '(' {
+            *depth + 1
+        } else if c == ')' {
+            depth.saturating_sub(1)
+        } else {
+            *depth
+        };
+        Some(*depth)
+    });
+    if deepest.max().unwrap_or_default() > CONDITION_DEPTH_MAX {
+        return Err(RuleError::Limit { what: "condition depth", limit: CONDITION_DEPTH_MAX });
     }
     Ok(())
 }

@@ -29,13 +29,23 @@ pub enum RuleError {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A placeholder without values. Give it values in a pipeline, or remove the rule.
+    /// A placeholder without values. Give it a list of values, a pipeline that fills it, or remove the rule.
     #[error("`{key}`: placeholder %{placeholder}% has no values")]
     Placeholder {
         /// The detection key as written.
         key: String,
         /// The placeholder, without its percent signs.
         placeholder: String,
+    },
+    /// A pipeline rejects the rule, or cannot be applied to it.
+    #[error("pipeline `{pipeline}`, {transformation}: {problem}")]
+    Pipeline {
+        /// Name of the pipeline.
+        pipeline: String,
+        /// Number, id and type of the transformation.
+        transformation: String,
+        /// Why.
+        problem: String,
     },
     /// A regular expression that the linear-time engine does not take: lookaround, backreference, or a plain mistake.
     #[error("`{key}`: regular expression {pattern:?}: {problem}")]
@@ -78,6 +88,7 @@ impl RuleError {
             RuleError::UnknownModifier { .. } => "unknown_modifier",
             RuleError::Value { .. } => "value",
             RuleError::Placeholder { .. } => "placeholder",
+            RuleError::Pipeline { .. } => "pipeline",
             RuleError::Regex { .. } => "regex",
             RuleError::DuplicateId { .. } => "duplicate_id",
             RuleError::NotYetSupported(_) => "not_yet_supported",

@@ -2,12 +2,13 @@
 //! and every filter's condition hold, so a filter is written as `condition: not selection`.
 
 use event::Logsource;
-use rsigma_parser::{FilterRule, FilterRuleTarget, SigmaRule};
+use rsigma_parser::{Detections, FilterRule, FilterRuleTarget, SigmaRule};
 
 use crate::atom::Atoms;
 use crate::compile;
 use crate::error::RuleError;
 use crate::node::Node;
+use crate::pipeline::{Rewriter, expands};
 use crate::rule::{RuleInfo, logsource};
 
 /// A filter, compiled. Its detections are its own: `them` and patterns never reach those of a rule.
@@ -16,14 +17,39 @@ pub(crate) struct Filter {
     name: String,
     logsource: Logsource,
     target: FilterRuleTarget,
-    tree: Node,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Compiled(Node),
+    /// Pipelines rewrite it with each rule that it applies to.
+    ToRewrite(Detections),
 }
 
 impl Filter {
-    pub(crate) fn new(filter: &FilterRule, atoms: &mut Atoms) -> Result<Self, RuleError> {
-        let tree = compile::compile(&filter.detection, atoms)?;
+    /// Reads a filter, and compiles it unless pipelines are to rewrite it.
+    ///
+    /// # Errors
+    /// Why it must be rejected, also where it is still to be rewritten.
+    pub(crate) fn new(
+        filter: &FilterRule,
+        rewriter: &Rewriter,
+        atoms: &mut Atoms,
+    ) -> Result<Self, RuleError> {
+        let body = match (rewriter.has_steps(), expands(&filter.detection)) {
+            (true, expands) => {
+                // A mistake of its own must not cost the rules; whether placeholders get values, only they tell.
+                if !expands {
+                    compile::compile(&filter.detection, &mut Atoms::default())?;
+                }
+                Body::ToRewrite(filter.detection.clone())
+            }
+            (false, true) => Body::Compiled(compile::compile(&rewriter.filled(&filter.detection)?, atoms)?),
+            (false, false) => Body::Compiled(compile::compile(&filter.detection, atoms)?),
+        };
         let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
-        Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), tree })
+        Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), body })
     }
 
     /// Whether it names the rule, by id or name, and every key of its logsource is the rule's.
@@ -42,9 +68,20 @@ impl Filter {
         &self.name
     }
 
-    /// What it adds to the condition of a rule.
-    pub(crate) fn part(&self) -> Node {
-        Node::Named(self.name.as_str().into(), Box::new(self.tree.clone()))
+    /// What it adds to the condition of a rule, where it is compiled.
+    pub(crate) fn part(&self) -> Option<Node> {
+        match &self.body {
+            Body::Compiled(tree) => Some(Node::Named(self.name.as_str().into(), Box::new(tree.clone()))),
+            Body::ToRewrite(_) => None,
+        }
+    }
+
+    /// Its name and detections, where they are to be rewritten with a rule.
+    pub(crate) fn section(&self) -> Option<(&str, &Detections)> {
+        match &self.body {
+            Body::Compiled(_) => None,
+            Body::ToRewrite(detections) => Some((&self.name, detections)),
+        }
     }
 
     /// The rules that it names and that are none of `known` (ids in lower case, and names).

@@ -46,7 +46,8 @@ fn field_name(name: &str) -> Arc<str> {
     name.replace("\\[", "[").replace("\\]", "]").into()
 }
 
-fn key_of(item: &DetectionItem) -> String {
+/// The detection key as written, about.
+pub(crate) fn key_of(item: &DetectionItem) -> String {
     let name = item.field.name.as_deref().unwrap_or_default();
     let modifiers = item.field.modifiers.iter().map(|m| format!("|{m:?}").to_lowercase());
     std::iter::once(name.to_owned()).chain(modifiers).collect()
@@ -212,9 +213,6 @@ impl Context<'_> {
             SigmaValue::String(text) => Pattern::from_sigma(text),
             other => Pattern::literal(&other.to_string()),
         };
-        if let (SigmaValue::String(text), true) = (value, self.has(Modifier::Expand)) {
-            self.refuse_placeholder(&text.original)?;
-        }
         let mut patterns = vec![Encoding::Text(pattern)];
         for modifier in self.modifiers {
             let applied = patterns.into_iter().map(|p| p.apply(*modifier)).collect::<Result<Vec<_>, _>>();
@@ -227,17 +225,6 @@ impl Context<'_> {
             Predicate::Text(if self.keywords { p.wrapped(true, true) } else { p }.finished(cased))
         };
         Ok(patterns.map_err(|problem| self.bad(problem))?.into_iter().map(finish).collect())
-    }
-
-    fn refuse_placeholder(&self, text: &str) -> Result<(), RuleError> {
-        let mut parts = text.split('%');
-        let (before, name, after) = (parts.next(), parts.next(), parts.next());
-        match (before, name, after) {
-            (Some(before), Some(name), Some(_)) if !before.ends_with('\\') => {
-                Err(RuleError::Placeholder { key: self.key.clone(), placeholder: name.to_owned() })
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -3,12 +3,13 @@
 //! This crate knows no clock, file, network or thread. Texts come in, alerts go out:
 //!
 //! ```text
-//! YAML text --document--> rsigma AST --item, compile--> tree of atoms (field, predicate)
+//! YAML text --document--> rsigma AST --pipeline--> rewritten --item, compile--> tree of atoms (field, predicate)
 //! EventBatch --logsource set--> Plan --scan per field--> rows per atom --evaluate--> (rule, row) --> Alert
 //! ```
 //!
 //! - [`RuleSet`]: loads documents ([`LoadReport`] says what was rejected and why), evaluates batches.
 //! - [`FieldCells`]: what rules see in a field of a batch.
+//! - [`RuleLoader`]: loads them through processing [`Pipeline`]s and with values for [`Placeholders`].
 //! - [`explain`]: the condition of a rule with the outcome of each leaf on one row.
 //! - `taxonomy.yml`: which OCSF columns stand for a Sigma field where the source does not have it.
 //! - `packs/`: rules of our own.
@@ -42,7 +43,7 @@
 //! - **Conditions**: operators also in upper case; `N of` means at least N; a selector that selects nothing is an error.
 //! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3.
 //! - **Filters**: the rule's condition and the filter's must hold; a filter applies to rules that it names and whose logsource has all keys of its own, never to correlations.
-//! - **Correlations**: see the module `correlation`.
+//! - **Correlations**: see the module `correlation`. **Pipelines and placeholders**: see the module `pipeline`.
 //! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context, and none where a correlation rule watches it.
 //! - Two rules of one id: the first is kept.
 
@@ -61,9 +62,11 @@ mod fold;
 mod item;
 mod keyword_filter;
 mod keywords;
+mod loader;
 mod node;
 mod pack;
 mod pattern;
+mod pipeline;
 mod plan;
 mod predicate;
 mod reference;
@@ -85,6 +88,8 @@ pub use correlation::{
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use field::{Cell, FieldCells};
+pub use loader::RuleLoader;
+pub use pipeline::{Pipeline, PipelineError, Placeholders};
 pub use report::{LoadReport, Rejected};
 pub use rule::RuleInfo;
 pub use set::{Evaluated, RuleIndex, RuleSet};

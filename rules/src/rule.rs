@@ -8,8 +8,8 @@ use rsigma_parser::{CorrelationRule, Level, LogSource, SigmaRule, Status};
 use crate::atom::{AtomId, Atoms};
 use crate::compile;
 use crate::error::RuleError;
-use crate::filter::Filter;
 use crate::node::Node;
+use crate::pipeline::Section;
 
 /// What a loaded rule says about itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,18 +47,25 @@ pub(crate) struct CompiledRule {
 }
 
 impl CompiledRule {
-    /// Compiles a parsed rule, with the filters that apply to it.
+    /// Compiles the detections of a rule; `filters` are what compiled filters add to its condition.
     ///
     /// # Errors
     /// Why it must be rejected.
     pub(crate) fn new(
         info: RuleInfo,
-        rule: &SigmaRule,
-        filters: &[Filter],
+        sections: &[Section],
+        filters: Vec<Node>,
         atoms: &mut Atoms,
     ) -> Result<Self, RuleError> {
-        let mut parts = vec![compile::compile(&rule.detection, atoms)?];
-        parts.extend(filters.iter().filter(|f| f.applies_to(&info, rule)).map(Filter::part));
+        let compiled = sections.iter().map(|section| {
+            let node = compile::compile(&section.detections, atoms)?;
+            Ok(match &section.label {
+                Some(label) => Node::Named(Arc::clone(label), Box::new(node)),
+                None => node,
+            })
+        });
+        let mut parts = compiled.collect::<Result<Vec<Node>, RuleError>>()?;
+        parts.extend(filters);
         let tree = Node::and(parts);
         let program = tree.optimised(atoms);
         let triggers = program.triggers(atoms);

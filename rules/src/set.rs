@@ -5,19 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{Alert, EventBatch, Logsource};
 use hashbrown::HashMap;
-use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
 use crate::alert;
 use crate::atom::{Atoms, Field, FieldId};
-use crate::correlation::{Correlations, Names, Observation, Observer, Pending, Source, WorstCase, resolve};
-use crate::document;
-use crate::error::RuleError;
+use crate::correlation::{Correlations, Observation, Observer, Source, WorstCase};
 use crate::evaluate;
-use crate::filter::Filter;
+use crate::loader::RuleLoader;
 use crate::plan::Plan;
 use crate::predicate::Predicate;
-use crate::report::{LoadReport, Rejected};
-use crate::rule::{CompiledRule, RuleInfo, id_of};
+use crate::report::LoadReport;
+use crate::rule::{CompiledRule, RuleInfo};
 
 /// Position of a rule in its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,21 +37,21 @@ impl RuleSet {
     ///
     /// Nothing fails as a whole: what cannot be loaded stands in the report with its reason, the rest is loaded.
     pub fn load(documents: impl IntoIterator<Item = (String, String)>) -> (RuleSet, LoadReport) {
-        let mut loader = Loader::default();
-        let mut hashes = Vec::new();
-        for (file, text) in documents {
-            hashes.push(*blake3::hash(text.as_bytes()).as_bytes());
-            loader.bytes += text.len();
-            if loader.bytes > SET_BYTES_MAX {
-                let reason = RuleError::Limit { what: "size of the rule set in bytes", limit: SET_BYTES_MAX };
-                loader.reject(&file, String::new(), reason);
-            } else {
-                loader.load_file(&file, &text);
-            }
-        }
-        let version = version_of(hashes);
-        let (rules, atoms, correlations, report) = loader.finish();
-        (RuleSet { rules, atoms, correlations, version, plans: Mutex::default() }, report)
+        Self::loader().load(documents)
+    }
+
+    /// Loads documents with pipelines and values of placeholders.
+    pub fn loader() -> RuleLoader {
+        RuleLoader::default()
+    }
+
+    pub(crate) fn new(
+        rules: Vec<CompiledRule>,
+        atoms: Atoms,
+        correlations: Correlations,
+        version: String,
+    ) -> Self {
+        Self { rules, atoms, correlations, version, plans: Mutex::default() }
     }
 
     /// The packs that are part of the program: `rules/packs/`.
@@ -117,7 +114,7 @@ impl RuleSet {
         names
     }
 
-    /// A hash of the loaded texts, the same for any order of files.
+    /// A hash of the loaded texts, the same for any order of files, and of the pipelines and placeholders.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -173,138 +170,4 @@ pub struct Evaluated {
     pub alerts: Vec<Alert>,
     /// For [`Windows::observe`](crate::Windows::observe).
     pub observations: Vec<Observation>,
-}
-
-/// SigmaHQ has 7 MB. The automata of a set stay within their state numbers (see [`crate::scan`]).
-const SET_BYTES_MAX: usize = 64 << 20;
-
-fn version_of(mut hashes: Vec<[u8; 32]>) -> String {
-    hashes.sort_unstable();
-    let hash = blake3::hash(hashes.concat().as_slice());
-    hash.to_hex()[..16].to_owned()
-}
-
-/// A rule set under construction: documents are read first, since filters and correlations may stand anywhere.
-#[derive(Default)]
-struct Loader {
-    rules: Vec<(RuleInfo, SigmaRule)>,
-    filters: Vec<(String, FilterRule)>,
-    correlations: Vec<Pending>,
-    /// The file of each id taken.
-    ids: HashMap<Arc<str>, Arc<str>>,
-    report: LoadReport,
-    bytes: usize,
-}
-
-impl Loader {
-    fn load_file(&mut self, file: &str, text: &str) {
-        let mut titles: HashMap<String, usize> = HashMap::new();
-        let documents = document::read(text);
-        if documents.is_empty() {
-            let reason = "the file holds no rule: it is empty, or has comments alone".to_owned();
-            self.reject(file, String::new(), RuleError::Document(reason));
-        }
-        for document in documents {
-            match document.outcome {
-                Ok(parsed) => {
-                    let warn = |w: String| (file.to_owned(), document.name.clone(), w);
-                    self.report.warnings.extend(parsed.warnings.into_iter().map(warn));
-                    self.take(file, &mut titles, parsed.rules, parsed.correlations);
-                    self.filters.extend(parsed.filters.into_iter().map(|f| (file.to_owned(), f)));
-                }
-                Err(reason) => self.reject(file, document.name, reason),
-            }
-        }
-    }
-
-    fn take(
-        &mut self,
-        file: &str,
-        titles: &mut HashMap<String, usize>,
-        rules: Vec<SigmaRule>,
-        correlations: Vec<CorrelationRule>,
-    ) {
-        let mut id = |id: Option<&str>, title: &str| {
-            let ordinal = titles.entry(title.to_owned()).or_default();
-            *ordinal += 1;
-            id_of(file, *ordinal - 1, id, title)
-        };
-        for rule in rules {
-            let info = RuleInfo::of_rule(id(rule.id.as_deref(), &rule.title), file, &rule);
-            if self.is_new(&info) {
-                self.rules.push((info, rule));
-            }
-        }
-        for rule in correlations {
-            let info = RuleInfo::of_correlation(id(rule.id.as_deref(), &rule.title), file, &rule);
-            if self.is_new(&info) {
-                self.correlations.push(Pending { info, rule });
-            }
-        }
-    }
-
-    /// Of several documents with one id the first is taken.
-    fn is_new(&mut self, info: &RuleInfo) -> bool {
-        let id = &info.reference.id;
-        if let Some(first) = self.ids.get(id) {
-            let reason = RuleError::DuplicateId { id: id.to_string(), first: first.to_string() };
-            self.reject_rule(info, reason);
-            return false;
-        }
-        self.ids.insert(Arc::clone(id), Arc::clone(&info.file));
-        true
-    }
-
-    fn finish(mut self) -> (Vec<CompiledRule>, Atoms, Correlations, LoadReport) {
-        let mut atoms = Atoms::default();
-        let filters = self.compile_filters(&mut atoms);
-        let (mut rules, mut names) = (Vec::new(), Names::new());
-        for (info, rule) in std::mem::take(&mut self.rules) {
-            match CompiledRule::new(info.clone(), &rule, &filters, &mut atoms) {
-                Ok(compiled) => {
-                    let index = rules.len() as u32;
-                    names.insert(info.reference.id.to_string(), index);
-                    if let Some(name) = &rule.name {
-                        names.entry(name.clone()).or_insert(index);
-                    }
-                    rules.push(compiled);
-                }
-                Err(reason) => self.reject_rule(&info, reason),
-            }
-        }
-        self.note_unknown_targets(&filters, &names);
-        let (correlations, rejected) = resolve(std::mem::take(&mut self.correlations), &names, &mut atoms);
-        rejected.into_iter().for_each(|(info, reason)| self.reject_rule(&info, reason));
-        self.report.loaded = rules.len() + correlations.definitions.len();
-        self.report.filters = filters.len();
-        (rules, atoms, correlations, self.report)
-    }
-
-    fn compile_filters(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
-        let mut filters = Vec::new();
-        for (file, filter) in std::mem::take(&mut self.filters) {
-            match Filter::new(&filter, atoms) {
-                Ok(compiled) => filters.push(compiled),
-                Err(reason) => self.reject(&file, filter.title, reason),
-            }
-        }
-        filters
-    }
-
-    fn note_unknown_targets(&mut self, filters: &[Filter], names: &Names) {
-        for filter in filters {
-            for name in filter.unknown(|name| names.contains_key(name)) {
-                let odd = format!("there is no rule `{name}`");
-                self.report.warnings.push((String::new(), filter.name().to_owned(), odd));
-            }
-        }
-    }
-
-    fn reject_rule(&mut self, info: &RuleInfo, reason: RuleError) {
-        self.reject(&info.file, info.reference.title.to_string(), reason);
-    }
-
-    fn reject(&mut self, file: &str, rule: String, reason: RuleError) {
-        self.report.rejected.push(Rejected { file: file.to_owned(), rule, reason });
-    }
 }

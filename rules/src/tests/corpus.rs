@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::batch::{self, data};
-use crate::{LoadReport, RuleError, RuleSet};
+use crate::{LoadReport, Pipeline, RuleError, RuleSet};
 
 /// Files of the unpacked archive below the given folders, by path.
 fn sigmahq(folders: &[&str]) -> Option<Vec<(String, String)>> {
@@ -60,6 +60,23 @@ fn every_active_rule_loads_but_for_placeholders() {
         report.rejected_by_code(),
         set.native_fields().len()
     );
+}
+
+#[test]
+fn every_active_rule_passes_through_a_pipeline() {
+    let Some(files) = sigmahq(&ACTIVE) else { return };
+    let text = "transformations:\n- {id: m, type: field_name_mapping, mapping: {Image: [process.executable, exe]}}\n\
+        - {type: wildcard_placeholders}\n\
+        - {type: replace_string, skip_special: true, regex: '^C:', replacement: 'c:'}\n\
+        - {type: field_name_prefix, prefix: win., rule_conditions: [{type: logsource, product: windows}],\n   \
+           field_name_conditions: [{type: processing_item_applied, processing_item_id: m}], field_name_cond_not: true}\n";
+    let (set, report) = RuleSet::loader().pipeline(Pipeline::parse("p.yml", text).unwrap()).load(files);
+    // Only networks cannot be anything.
+    let odd: Vec<String> =
+        report.rejected.iter().map(ToString::to_string).filter(|r| !r.contains("CIDR")).collect();
+    assert!(odd.is_empty() && report.warnings.is_empty(), "{}\n{:?}", odd.join("\n"), report.warnings);
+    let fields = set.native_fields();
+    assert!(fields.contains("win.CommandLine") && fields.contains("exe") && !fields.contains("Image"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::atom::Atoms;
 use crate::compile;
 use crate::error::RuleError;
 use crate::node::Node;
+use crate::overlay::Exception;
 use crate::rule::{RuleInfo, logsource};
 
 /// A filter, compiled. Its detections are its own: `them` and patterns never reach those of a rule.
@@ -24,6 +25,14 @@ impl Filter {
         let tree = compile::compile(&filter.detection, atoms)?;
         let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
         Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), tree })
+    }
+
+    /// An exception of an overlay: a filter for one rule, whose condition says what does *not* match.
+    pub(crate) fn exception(exception: &Exception, atoms: &mut Atoms) -> Result<Self, RuleError> {
+        let tree = Node::Not(Box::new(compile::compile(&exception.detection, atoms)?));
+        let target = FilterRuleTarget::Specific(vec![exception.rule_id.to_string()]);
+        let name = format!("except: {} {}", exception.by.file, exception.by.label());
+        Ok(Self { name, logsource: Logsource::default(), target, tree })
     }
 
     /// Whether it names the rule, by id or name, and every key of its logsource is the rule's.

@@ -9,6 +9,8 @@
 //!
 //! - [`RuleSet`]: loads documents ([`LoadReport`] says what was rejected and why), evaluates batches.
 //! - [`explain`]: the condition of a rule with the outcome of each leaf on one row.
+//! - [`Overlay`]: rules disabled, patched, excepted, suppressed by id, without touching their pack.
+//! - [`Windows`]: the state of correlation rules. [`Suppressions`]: which alerts of a rule are told, which counted.
 //! - `taxonomy.yml`: which OCSF columns stand for a Sigma field where the source does not have it.
 //! - `packs/`: rules of our own.
 //!
@@ -41,7 +43,7 @@
 //! - **Conditions**: operators also in upper case; `N of` means at least N; a selector that selects nothing is an error.
 //! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3.
 //! - **Filters**: the rule's condition and the filter's must hold; a filter applies to rules that it names and whose logsource has all keys of its own, never to correlations.
-//! - **Correlations**: see the module `correlation`.
+//! - **Correlations**: see the module `correlation`. **Overlays**, **suppression**: see the modules of these names.
 //! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context.
 //! - Two rules of one id: the first is kept.
 
@@ -60,6 +62,7 @@ mod fold;
 mod item;
 mod keywords;
 mod node;
+mod overlay;
 mod pack;
 mod pattern;
 mod plan;
@@ -71,6 +74,7 @@ mod rows;
 mod rule;
 mod scan;
 mod set;
+mod suppression;
 mod taxonomy;
 mod time_part;
 
@@ -80,6 +84,11 @@ mod tests;
 pub use correlation::{CorrelationChange, GROUPS_MAX, Observation, SnapshotError, WindowCounts, Windows};
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
-pub use report::{LoadReport, Rejected};
+pub use overlay::{Overlay, OverlayEntry, OverlayError};
+pub use report::{Disabled, DisabledBy, LoadReport, Overlaid, Rejected};
 pub use rule::RuleInfo;
 pub use set::{Evaluated, RuleIndex, RuleSet};
+pub use suppression::{
+    SUPPRESSION_HELD_MAX, SUPPRESSION_KEYS_MAX, Suppression, SuppressionChange, SuppressionCounts,
+    SuppressionKey, Suppressions,
+};

@@ -1,9 +1,9 @@
 //! A set of rules: loaded once, evaluated over every batch.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use event::{Alert, EventBatch, Logsource};
+use event::{Alert, EventBatch, Logsource, Time};
 use hashbrown::HashMap;
 use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
@@ -14,10 +14,12 @@ use crate::document;
 use crate::error::RuleError;
 use crate::evaluate;
 use crate::filter::Filter;
+use crate::overlay::{self, Applied, Overlay, Targets};
 use crate::plan::Plan;
 use crate::predicate::Predicate;
 use crate::report::{LoadReport, Rejected};
 use crate::rule::{CompiledRule, RuleInfo, id_of};
+use crate::suppression::{self, KeyReader, SuppressionKey, SuppressionRule, SuppressionSpec};
 
 /// Position of a rule in its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +31,8 @@ pub struct RuleSet {
     pub(crate) rules: Vec<CompiledRule>,
     pub(crate) atoms: Atoms,
     pub(crate) correlations: Correlations,
+    /// By rule id.
+    pub(crate) suppressions: HashMap<Arc<str>, SuppressionRule>,
     version: String,
     /// Plans by set of logsources, each made when the first batch with it comes. The sets are those of the
     /// mapping variants, a few dozen; the lock is held for a lookup, or for the making of one plan.
@@ -40,6 +44,15 @@ impl RuleSet {
     ///
     /// Nothing fails as a whole: what cannot be loaded stands in the report with its reason, the rest is loaded.
     pub fn load(documents: impl IntoIterator<Item = (String, String)>) -> (RuleSet, LoadReport) {
+        Self::load_with(documents, &[], Time::MIN)
+    }
+
+    /// [`RuleSet::load`], with the entries of overlays that have not expired at `now`.
+    pub fn load_with(
+        documents: impl IntoIterator<Item = (String, String)>,
+        overlays: &[Overlay],
+        now: Time,
+    ) -> (RuleSet, LoadReport) {
         let mut loader = Loader::default();
         let mut hashes = Vec::new();
         for (file, text) in documents {
@@ -52,9 +65,9 @@ impl RuleSet {
                 loader.load_file(&file, &text);
             }
         }
-        let version = version_of(hashes);
-        let (rules, atoms, correlations, report) = loader.finish();
-        (RuleSet { rules, atoms, correlations, version, plans: Mutex::default() }, report)
+        loader.apply(overlays, now);
+        hashes.append(&mut loader.applied.hashes);
+        loader.finish(version_of(hashes))
     }
 
     /// The packs that are part of the program: `rules/packs/`.
@@ -94,6 +107,7 @@ impl RuleSet {
                 }
             });
         }
+        self.suppressions.values().flat_map(SuppressionRule::fields).for_each(|field| add(*field));
         for member in self.correlations.definitions.iter().flat_map(|d| &d.members) {
             if let Source::Rule(_) = member.source {
                 member.keys.iter().chain(&member.values).for_each(|field| add(*field));
@@ -102,7 +116,7 @@ impl RuleSet {
         names
     }
 
-    /// A hash of the loaded texts, the same for any order of files.
+    /// A hash of the loaded texts and of the entries of overlays that are in force, the same for any order of files.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -118,10 +132,13 @@ impl RuleSet {
     pub fn evaluate(&self, batch: &EventBatch) -> Evaluated {
         let mut evaluated = Evaluated::default();
         let mut observer = Observer::new(self, batch);
+        let mut keys = KeyReader::new(self, batch);
         for (rule, row) in self.matches(batch) {
             observer.observe(rule.0, row, &mut evaluated.observations);
             if !self.correlations.is_silent(Source::Rule(rule.0)) {
-                evaluated.alerts.push(alert::build(self, rule, batch, row));
+                let alert = alert::build(self, rule, batch, row);
+                evaluated.suppression_keys.extend(keys.key(&alert, row));
+                evaluated.alerts.push(alert);
             }
         }
         evaluated
@@ -151,6 +168,8 @@ pub struct Evaluated {
     pub alerts: Vec<Alert>,
     /// For [`Windows::observe`](crate::Windows::observe).
     pub observations: Vec<Observation>,
+    /// For [`Suppressions::observe`](crate::Suppressions::observe): of the alerts that may be suppressed.
+    pub suppression_keys: Vec<SuppressionKey>,
 }
 
 /// SigmaHQ has 7 MB. The automata of a set stay within their state numbers (see [`crate::scan`]).
@@ -170,6 +189,9 @@ struct Loader {
     correlations: Vec<Pending>,
     /// The file of each id taken.
     ids: HashMap<Arc<str>, Arc<str>>,
+    /// Suppression of alerts as rules declare it, by their id.
+    declared: BTreeMap<Arc<str>, SuppressionSpec>,
+    applied: Applied,
     report: LoadReport,
     bytes: usize,
 }
@@ -205,12 +227,14 @@ impl Loader {
         for rule in rules {
             let info = RuleInfo::of_rule(id(rule.id.as_deref(), &rule.title), file, &rule);
             if self.is_new(&info) {
+                self.declare(&info, suppression::declared(&rule.custom_attributes));
                 self.rules.push((info, rule));
             }
         }
         for rule in correlations {
             let info = RuleInfo::of_correlation(id(rule.id.as_deref(), &rule.title), file, &rule);
             if self.is_new(&info) {
+                self.declare(&info, suppression::declared(&rule.custom_attributes));
                 self.correlations.push(Pending { info, rule });
             }
         }
@@ -228,9 +252,20 @@ impl Loader {
         true
     }
 
-    fn finish(mut self) -> (Vec<CompiledRule>, Atoms, Correlations, LoadReport) {
+    /// Overlays change what was parsed; what they leave to be done is kept for [`Loader::finish`].
+    fn apply(&mut self, overlays: &[Overlay], now: Time) {
+        let Self { rules, correlations, report, .. } = self;
+        self.applied = overlay::apply(overlays, now, Targets { rules, correlations, report });
+        for (id, spec) in std::mem::take(&mut self.declared) {
+            self.applied.suppressions.entry(id).or_insert(spec);
+        }
+    }
+
+    fn finish(mut self, version: String) -> (RuleSet, LoadReport) {
         let mut atoms = Atoms::default();
-        let filters = self.compile_filters(&mut atoms);
+        let mut filters = self.compile_filters(&mut atoms);
+        self.report.filters = filters.len();
+        filters.extend(self.compile_exceptions(&mut atoms));
         let (mut rules, mut names) = (Vec::new(), Names::new());
         for (info, rule) in std::mem::take(&mut self.rules) {
             match CompiledRule::new(info.clone(), &rule, &filters, &mut atoms) {
@@ -246,11 +281,52 @@ impl Loader {
             }
         }
         self.note_unknown_targets(&filters, &names);
-        let (correlations, rejected) = resolve(std::mem::take(&mut self.correlations), &names, &mut atoms);
+        let pending = std::mem::take(&mut self.correlations);
+        let (correlations, rejected) = resolve(pending, &self.applied.disabled, &names, &mut atoms);
         rejected.into_iter().for_each(|(info, reason)| self.reject_rule(&info, reason));
+        let specs = &self.applied.suppressions;
+        let (suppressions, unsound) = suppression::compile(specs, &rules, &correlations, &mut atoms);
+        unsound.into_iter().for_each(|(info, reason)| self.note_unsound_suppression(&info, reason));
         self.report.loaded = rules.len() + correlations.definitions.len();
-        self.report.filters = filters.len();
-        (rules, atoms, correlations, self.report)
+        let plans = Mutex::default();
+        (RuleSet { rules, atoms, correlations, suppressions, version, plans }, self.report)
+    }
+
+    /// Takes what a rule declares of the suppression of its alerts.
+    fn declare(&mut self, info: &RuleInfo, declared: Result<Option<SuppressionSpec>, String>) {
+        match declared {
+            Ok(Some(spec)) => {
+                self.declared.insert(Arc::clone(&info.reference.id), spec);
+            }
+            Ok(None) => {}
+            Err(problem) => self.note_unsound_suppression(info, RuleError::Document(problem)),
+        }
+    }
+
+    /// The rule stays loaded, and its alerts all pass. What an overlay said is rejected; what the rule said is odd.
+    fn note_unsound_suppression(&mut self, info: &RuleInfo, reason: RuleError) {
+        let suppressed = &mut self.report.suppressed;
+        match suppressed.iter().position(|overlaid| overlaid.rule.id == info.reference.id) {
+            Some(index) => {
+                let by = suppressed.remove(index).by;
+                self.reject(&by.file, by.label(), reason);
+            }
+            None => {
+                let odd = format!("its alerts are not suppressed: {reason}");
+                self.report.warnings.push((info.file.to_string(), info.reference.title.to_string(), odd));
+            }
+        }
+    }
+
+    fn compile_exceptions(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
+        let mut filters = Vec::new();
+        for exception in std::mem::take(&mut self.applied.exceptions) {
+            match Filter::exception(&exception, atoms) {
+                Ok(compiled) => filters.push(compiled),
+                Err(reason) => self.reject(&exception.by.file, exception.by.label(), reason),
+            }
+        }
+        filters
     }
 
     fn compile_filters(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
@@ -265,8 +341,9 @@ impl Loader {
     }
 
     fn note_unknown_targets(&mut self, filters: &[Filter], names: &Names) {
+        let is_known = |name: &str| names.contains_key(name) || self.applied.disabled_names.contains(name);
         for filter in filters {
-            for name in filter.unknown(|name| names.contains_key(name)) {
+            for name in filter.unknown(is_known) {
                 let odd = format!("there is no rule `{name}`");
                 self.report.warnings.push((String::new(), filter.name().to_owned(), odd));
             }

@@ -40,11 +40,13 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
+pub(crate) use alert::group_of;
 pub(crate) use definition::{Definition, Source};
 pub use observation::Observation;
 pub(crate) use observation::Observer;
 pub(crate) use resolve::{Names, Pending, resolve};
 pub use timeline::WindowCounts;
+pub(crate) use windows::key_of;
 pub use windows::{CorrelationChange, GROUPS_MAX, SnapshotError, Windows};
 
 use observation::{Value, Witness, hash_of};
@@ -56,17 +58,19 @@ use windows::Inbox;
 pub(crate) struct Correlations {
     pub(crate) definitions: Vec<Definition>,
     watching: HashMap<Source, Vec<(u32, u16)>>,
+    /// What disabled correlations would watch, and whether one of them says `generate: true`.
+    disabled: HashMap<Source, bool>,
 }
 
 impl Correlations {
-    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
+    pub(crate) fn new(definitions: Vec<Definition>, disabled: HashMap<Source, bool>) -> Self {
         let mut watching: HashMap<Source, Vec<(u32, u16)>> = HashMap::new();
         for (correlation, definition) in (0..).zip(&definitions) {
             for (number, member) in (0..).zip(&definition.members) {
                 watching.entry(member.source).or_default().push((correlation, number));
             }
         }
-        let mut correlations = Self { definitions, watching };
+        let mut correlations = Self { definitions, watching, disabled };
         for index in 0..correlations.definitions.len() {
             let silent = correlations.is_silent(Source::Correlation(index as u32));
             correlations.definitions[index].silent = silent;
@@ -74,10 +78,13 @@ impl Correlations {
         correlations
     }
 
-    /// Whether a rule only feeds correlations: one of them watches it, and none says `generate: true`.
+    /// Whether a rule only feeds correlations: one of them watches it, and none says `generate: true`. A correlation
+    /// that is disabled still counts: what was written to feed it would flood analysts by itself.
     pub(crate) fn is_silent(&self, source: Source) -> bool {
         let watching = self.watching(source);
-        !watching.is_empty() && watching.iter().all(|(index, _)| !self.definitions[*index as usize].generate)
+        let disabled = self.disabled.get(&source);
+        let generates = watching.iter().any(|(index, _)| self.definitions[*index as usize].generate);
+        (!watching.is_empty() || disabled.is_some()) && !generates && disabled != Some(&true)
     }
 
     /// Correlations, and the member of each, that watch a rule or correlation.

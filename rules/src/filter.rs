@@ -1,6 +1,8 @@
 //! Sigma filters: a condition that is added to rules of others. A rule with filters matches where its own condition
 //! and every filter's condition hold, so a filter is written as `condition: not selection`.
 
+use std::sync::Arc;
+
 use event::Logsource;
 use rsigma_parser::{FilterRule, FilterRuleTarget, SigmaRule};
 
@@ -8,7 +10,7 @@ use crate::atom::Atoms;
 use crate::compile;
 use crate::error::RuleError;
 use crate::node::Node;
-use crate::overlay::Exception;
+use crate::overlay::{Exception, OverlayEntry};
 use crate::rule::{RuleInfo, logsource};
 
 /// A filter, compiled. Its detections are its own: `them` and patterns never reach those of a rule.
@@ -18,13 +20,21 @@ pub(crate) struct Filter {
     logsource: Logsource,
     target: FilterRuleTarget,
     tree: Node,
+    /// For an exception of an overlay: its entry.
+    by: Option<Arc<OverlayEntry>>,
 }
 
 impl Filter {
     pub(crate) fn new(filter: &FilterRule, atoms: &mut Atoms) -> Result<Self, RuleError> {
         let tree = compile::compile(&filter.detection, atoms)?;
         let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
-        Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), tree })
+        Ok(Self {
+            name: format!("filter: {}", filter.title),
+            logsource,
+            target: filter.rules.clone(),
+            tree,
+            by: None,
+        })
     }
 
     /// An exception of an overlay: a filter for one rule, whose condition says what does *not* match.
@@ -32,7 +42,7 @@ impl Filter {
         let tree = Node::Not(Box::new(compile::compile(&exception.detection, atoms)?));
         let target = FilterRuleTarget::Specific(vec![exception.rule_id.to_string()]);
         let name = format!("except: {} {}", exception.by.file, exception.by.label());
-        Ok(Self { name, logsource: Logsource::default(), target, tree })
+        Ok(Self { name, logsource: Logsource::default(), target, tree, by: Some(Arc::clone(&exception.by)) })
     }
 
     /// Whether it names the rule, by id or name, and every key of its logsource is the rule's.
@@ -49,6 +59,11 @@ impl Filter {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The entry of an overlay that it is an exception of.
+    pub(crate) fn exception_by(&self) -> Option<&Arc<OverlayEntry>> {
+        self.by.as_ref()
     }
 
     /// What it adds to the condition of a rule.

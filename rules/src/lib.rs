@@ -87,7 +87,7 @@ pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use overlay::{Overlay, OverlayEntry, OverlayError};
 pub use report::{Disabled, DisabledBy, LoadReport, Overlaid, Rejected};
 pub use rule::RuleInfo;
-pub use set::{Evaluated, RuleIndex, RuleSet};
+pub use set::{Evaluated, Excepted, RuleIndex, RuleSet};
 pub use suppression::{
     SUPPRESSION_HELD_MAX, SUPPRESSION_KEYS_MAX, Suppression, SuppressionChange, SuppressionCounts,
     SuppressionKey, Suppressions,

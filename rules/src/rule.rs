@@ -10,6 +10,7 @@ use crate::compile;
 use crate::error::RuleError;
 use crate::filter::Filter;
 use crate::node::Node;
+use crate::overlay::OverlayEntry;
 
 /// What a loaded rule says about itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,10 +60,37 @@ impl CompiledRule {
     ) -> Result<Self, RuleError> {
         let mut parts = vec![compile::compile(&rule.detection, atoms)?];
         parts.extend(filters.iter().filter(|f| f.applies_to(&info, rule)).map(Filter::part));
+        Ok(Self::of_parts(info, parts, atoms))
+    }
+
+    /// For each exception to a rule, what matches but for it. Each exception is asked by itself, so that each shows how
+    /// much it hides, also where another hides the same.
+    ///
+    /// # Errors
+    /// Those of [`CompiledRule::new`].
+    pub(crate) fn excepted(
+        info: &RuleInfo,
+        rule: &SigmaRule,
+        filters: &[Filter],
+        atoms: &mut Atoms,
+    ) -> Result<Vec<(Arc<OverlayEntry>, Self)>, RuleError> {
+        let applying = || filters.iter().filter(|f| f.applies_to(info, rule));
+        let mut excepted = Vec::new();
+        for exception in applying() {
+            let Some(by) = exception.exception_by() else { continue };
+            let mut parts = vec![compile::compile(&rule.detection, atoms)?];
+            parts.extend(applying().filter(|f| f.exception_by().is_none()).map(Filter::part));
+            parts.push(Node::Not(Box::new(exception.part())));
+            excepted.push((Arc::clone(by), Self::of_parts(info.clone(), parts, atoms)));
+        }
+        Ok(excepted)
+    }
+
+    fn of_parts(info: RuleInfo, parts: Vec<Node>, atoms: &Atoms) -> Self {
         let tree = Node::and(parts);
         let program = tree.optimised(atoms);
         let triggers = program.triggers(atoms);
-        Ok(Self { info, tree, program, triggers })
+        Self { info, tree, program, triggers }
     }
 }
 

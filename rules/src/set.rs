@@ -14,7 +14,7 @@ use crate::document;
 use crate::error::RuleError;
 use crate::evaluate;
 use crate::filter::Filter;
-use crate::overlay::{self, Applied, Overlay, Targets};
+use crate::overlay::{self, Applied, Overlay, OverlayEntry, Targets};
 use crate::plan::Plan;
 use crate::predicate::Predicate;
 use crate::report::{LoadReport, Rejected};
@@ -28,7 +28,9 @@ pub struct RuleIndex(pub(crate) u32);
 /// Compiled rules. Immutable; share it between threads by reference.
 #[derive(Debug)]
 pub struct RuleSet {
+    /// Those that were loaded, then one for each of `exceptions`, which counts what it hides.
     pub(crate) rules: Vec<CompiledRule>,
+    exceptions: Vec<(RuleIndex, Arc<OverlayEntry>)>,
     pub(crate) atoms: Atoms,
     pub(crate) correlations: Correlations,
     /// By rule id.
@@ -77,7 +79,7 @@ impl RuleSet {
 
     /// Every rule and its position.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (RuleIndex, &RuleInfo)> {
-        self.rules.iter().enumerate().map(|(i, rule)| (RuleIndex(i as u32), &rule.info))
+        self.rules[..self.loaded()].iter().enumerate().map(|(i, rule)| (RuleIndex(i as u32), &rule.info))
     }
 
     /// The rule at a position of this set.
@@ -123,6 +125,18 @@ impl RuleSet {
 
     /// Which rules match which rows, by row, then by position of the rule.
     pub fn matches(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
+        let mut found = self.found(batch);
+        found.retain(|(rule, _)| (rule.0 as usize) < self.loaded());
+        found
+    }
+
+    /// How many of `rules` were loaded as such.
+    fn loaded(&self) -> usize {
+        self.rules.len() - self.exceptions.len()
+    }
+
+    /// [`RuleSet::matches`], with those of what counts exceptions.
+    fn found(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
         let plan = self.plan(&batch.meta.logsources);
         let found = evaluate::matches(&plan, &self.rules, &self.atoms, batch);
         found.into_iter().map(|(rule, row)| (RuleIndex(rule), row)).collect()
@@ -133,7 +147,12 @@ impl RuleSet {
         let mut evaluated = Evaluated::default();
         let mut observer = Observer::new(self, batch);
         let mut keys = KeyReader::new(self, batch);
-        for (rule, row) in self.matches(batch) {
+        for (rule, row) in self.found(batch) {
+            if let Some(place) = (rule.0 as usize).checked_sub(self.loaded()) {
+                let (rule, by) = &self.exceptions[place];
+                evaluated.excepted.push(Excepted { rule: *rule, row, by: Arc::clone(by) });
+                continue;
+            }
             observer.observe(rule.0, row, &mut evaluated.observations);
             if !self.correlations.is_silent(Source::Rule(rule.0)) {
                 let alert = alert::build(self, rule, batch, row);
@@ -170,6 +189,19 @@ pub struct Evaluated {
     pub observations: Vec<Observation>,
     /// For [`Suppressions::observe`](crate::Suppressions::observe): of the alerts that may be suppressed.
     pub suppression_keys: Vec<SuppressionKey>,
+    /// What would have matched but for the exceptions of overlays, once for each exception that says so.
+    pub excepted: Vec<Excepted>,
+}
+
+/// A match that an exception hides from people and correlations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excepted {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// The row of the batch.
+    pub row: usize,
+    /// The entry of the overlay.
+    pub by: Arc<OverlayEntry>,
 }
 
 /// SigmaHQ has 7 MB. The automata of a set stay within their state numbers (see [`crate::scan`]).
@@ -266,11 +298,14 @@ impl Loader {
         let mut filters = self.compile_filters(&mut atoms);
         self.report.filters = filters.len();
         filters.extend(self.compile_exceptions(&mut atoms));
-        let (mut rules, mut names) = (Vec::new(), Names::new());
+        let (mut rules, mut names, mut excepted) = (Vec::new(), Names::new(), Vec::new());
         for (info, rule) in std::mem::take(&mut self.rules) {
-            match CompiledRule::new(info.clone(), &rule, &filters, &mut atoms) {
-                Ok(compiled) => {
+            let compiled = CompiledRule::new(info.clone(), &rule, &filters, &mut atoms);
+            let hidden = CompiledRule::excepted(&info, &rule, &filters, &mut atoms);
+            match compiled.and_then(|compiled| Ok((compiled, hidden?))) {
+                Ok((compiled, hidden)) => {
                     let index = rules.len() as u32;
+                    excepted.extend(hidden.into_iter().map(|(by, hidden)| (RuleIndex(index), by, hidden)));
                     names.insert(info.reference.id.to_string(), index);
                     if let Some(name) = &rule.name {
                         names.entry(name.clone()).or_insert(index);
@@ -288,8 +323,13 @@ impl Loader {
         let (suppressions, unsound) = suppression::compile(specs, &rules, &correlations, &mut atoms);
         unsound.into_iter().for_each(|(info, reason)| self.note_unsound_suppression(&info, reason));
         self.report.loaded = rules.len() + correlations.definitions.len();
+        let mut exceptions = Vec::with_capacity(excepted.len());
+        for (rule, by, hidden) in excepted {
+            exceptions.push((rule, by));
+            rules.push(hidden);
+        }
         let plans = Mutex::default();
-        (RuleSet { rules, atoms, correlations, suppressions, version, plans }, self.report)
+        (RuleSet { rules, exceptions, atoms, correlations, suppressions, version, plans }, self.report)
     }
 
     /// Takes what a rule declares of the suppression of its alerts.

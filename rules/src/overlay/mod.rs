@@ -22,7 +22,7 @@
 //!
 //! - Several entries may name one rule. Where one disables it the others do nothing; patches apply in the order of files
 //!   and entries; exceptions add up; of several suppressions the first is taken and the others are rejected.
-//! - `except` is for detection rules: what it excepts, no correlation sees. A correlation cannot be excepted from, as it
+//! - `except` is for detection rules: what it excepts, no correlation sees. It is counted: see `Evaluated::excepted`. A correlation cannot be excepted from, as it
 //!   has no events of its own.
 //! - Rules that only a disabled correlation watched stay as silent as they were: they were written to feed it.
 //! - A file with a mistake is refused as a whole, with the number of its entry: half of an overlay is nobody's intent.

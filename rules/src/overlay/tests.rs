@@ -111,6 +111,27 @@ fn an_exception_hides_events_from_the_rule_and_from_correlations() {
 }
 
 #[test]
+fn what_exceptions_hide_is_told_by_each() {
+    let except = |user: &str| {
+        entry("failed", "except", &format!(", detection: {{s: {{user|startswith: {user}}}}}, condition: s"))
+    };
+    let filter = "---\ntitle: F\nlogsource: {product: test}\n\
+                  filter: {rules: [failed], s: {host: lab}, condition: not s}\n";
+    let overlay = overlay(&[except("svc"), except("svc-b"), except("nobody")]);
+    let documents = [("pack.yml".to_owned(), format!("{PACK}{filter}"))];
+    let (set, report) = RuleSet::load_with(documents, &[overlay], Time::parse(NOW).unwrap());
+    assert_eq!((report.loaded, report.filters, set.rules().len()), (4, 1, 2));
+    let in_lab = json!({"kind": "a", "user": "svc-b", "host": "lab"});
+    let events =
+        [event(1, "a", "svc-b"), event(1, "a", "svc"), event(1, "a", "u"), event(1, "b", "svc"), in_lab];
+    let evaluated = set.evaluate(&batch::of(&events, &set.native_fields(), &[]));
+    let told: Vec<(usize, usize)> = evaluated.excepted.iter().map(|e| (e.row, e.by.number)).collect();
+    assert_eq!(told, [(0, 1), (0, 2), (1, 1)]);
+    assert!(evaluated.excepted.iter().all(|e| set.rule(e.rule).reference.title.as_ref() == "Logon failed"));
+    assert_eq!(evaluated.observations.len(), 2, "row 2 for one rule, row 3 for the other");
+}
+
+#[test]
 fn a_patch_changes_what_a_rule_says_of_itself() {
     let own = ", title: Failed, level: low, tags: {add: [attack.t1110.003], remove: [attack.t1110, attack.x]}, \
                falsepositives: {add: [Kiosks]}";

@@ -183,7 +183,8 @@ fn read_correlation(text: &str, correlation: &Value) -> Result<Parsed, RuleError
     parse(text)
 }
 
-fn known_keys(place: &str, map: &Mapping, known: &[&str]) -> Result<(), RuleError> {
+/// Refuses keys that nobody reads: most are typing mistakes.
+pub(crate) fn known_keys(place: &str, map: &Mapping, known: &[&str]) -> Result<(), RuleError> {
     match map.keys().find(|key| !key.as_str().is_some_and(|key| known.contains(&key))) {
         Some(key) => {
             let key = key.as_str().map_or_else(|| format!("{key:?}"), str::to_owned);

@@ -1,6 +1,8 @@
 //! Sigma filters: a condition that is added to rules of others. A rule with filters matches where its own condition
 //! and every filter's condition hold, so a filter is written as `condition: not selection`.
 
+use std::sync::Arc;
+
 use event::Logsource;
 use rsigma_parser::{Detections, FilterRule, FilterRuleTarget, SigmaRule};
 
@@ -8,6 +10,7 @@ use crate::atom::Atoms;
 use crate::compile;
 use crate::error::RuleError;
 use crate::node::Node;
+use crate::overlay::{Exception, OverlayEntry};
 use crate::pipeline::{Rewriter, expands};
 use crate::rule::{RuleInfo, logsource};
 
@@ -18,6 +21,8 @@ pub(crate) struct Filter {
     logsource: Logsource,
     target: FilterRuleTarget,
     body: Body,
+    /// For an exception of an overlay: its entry.
+    by: Option<Arc<OverlayEntry>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +54,23 @@ impl Filter {
             (false, false) => Body::Compiled(compile::compile(&filter.detection, atoms)?),
         };
         let logsource = filter.logsource.as_ref().map(logsource).unwrap_or_default();
-        Ok(Self { name: format!("filter: {}", filter.title), logsource, target: filter.rules.clone(), body })
+        Ok(Self {
+            name: format!("filter: {}", filter.title),
+            logsource,
+            target: filter.rules.clone(),
+            body,
+            by: None,
+        })
+    }
+
+    /// An exception of an overlay: a filter for one rule, whose condition says what does *not* match. It names fields as
+    /// events have them: pipelines leave it alone.
+    pub(crate) fn exception(exception: &Exception, atoms: &mut Atoms) -> Result<Self, RuleError> {
+        let tree = Node::Not(Box::new(compile::compile(&exception.detection, atoms)?));
+        let target = FilterRuleTarget::Specific(vec![exception.rule_id.to_string()]);
+        let name = format!("except: {} {}", exception.by.file, exception.by.label());
+        let (logsource, by) = (Logsource::default(), Some(Arc::clone(&exception.by)));
+        Ok(Self { name, logsource, target, body: Body::Compiled(tree), by })
     }
 
     /// Whether it names the rule, by id or name, and every key of its logsource is the rule's.
@@ -82,6 +103,11 @@ impl Filter {
             Body::Compiled(_) => None,
             Body::ToRewrite(detections) => Some((&self.name, detections)),
         }
+    }
+
+    /// The entry of an overlay that it is an exception of.
+    pub(crate) fn exception_by(&self) -> Option<&Arc<OverlayEntry>> {
+        self.by.as_ref()
     }
 
     /// The rules that it names and that are none of `known` (ids in lower case, and names).

@@ -11,6 +11,8 @@
 //! - [`FieldCells`]: what rules see in a field of a batch.
 //! - [`RuleLoader`]: loads them through processing [`Pipeline`]s and with values for [`Placeholders`].
 //! - [`explain`]: the condition of a rule with the outcome of each leaf on one row.
+//! - [`Overlay`]: rules disabled, patched, excepted, suppressed by id, without touching their pack.
+//! - [`Windows`]: the state of correlation rules. [`Suppressions`]: which alerts of a rule are told, which counted.
 //! - `taxonomy.yml`: which OCSF columns stand for a Sigma field where the source does not have it.
 //! - `packs/`: rules of our own.
 //!
@@ -43,7 +45,7 @@
 //! - **Conditions**: operators also in upper case; `N of` means at least N; a selector that selects nothing is an error.
 //! - **Rejected**, never ignored: unknown modifiers, modifiers that do not go together, empty lists, wildcards within encodings, placeholders without values, look-around, array selectors of sigma-version 3.
 //! - **Filters**: the rule's condition and the filter's must hold; a filter applies to rules that it names and whose logsource has all keys of its own, never to correlations.
-//! - **Correlations**: see the module `correlation`. **Pipelines and placeholders**: see the module `pipeline`.
+//! - **Correlations**: see the module `correlation`. **Pipelines and placeholders**, **overlays**, **suppression**: see the modules of these names.
 //! - A rule without level is of medium severity; an informational rule makes alerts of informational severity, which correlation reads as context, and none where a correlation rule watches it.
 //! - Two rules of one id: the first is kept.
 
@@ -64,6 +66,7 @@ mod keyword_filter;
 mod keywords;
 mod loader;
 mod node;
+mod overlay;
 mod pack;
 mod pattern;
 mod pipeline;
@@ -76,6 +79,7 @@ mod rows;
 mod rule;
 mod scan;
 mod set;
+mod suppression;
 mod taxonomy;
 mod time_part;
 
@@ -89,7 +93,12 @@ pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use field::{Cell, FieldCells};
 pub use loader::RuleLoader;
+pub use overlay::{Overlay, OverlayEntry, OverlayError};
 pub use pipeline::{Pipeline, PipelineError, Placeholders};
-pub use report::{LoadReport, Rejected};
+pub use report::{Disabled, DisabledBy, LoadReport, Overlaid, Rejected};
 pub use rule::RuleInfo;
-pub use set::{Evaluated, RuleIndex, RuleSet};
+pub use set::{Evaluated, Excepted, RuleIndex, RuleSet};
+pub use suppression::{
+    SUPPRESSION_HELD_MAX, SUPPRESSION_KEYS_MAX, Suppression, SuppressionChange, SuppressionCounts,
+    SuppressionKey, Suppressions,
+};

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use event::Time;
 use hashbrown::HashMap;
 use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
@@ -12,16 +13,21 @@ use crate::correlation::{Names, Pending, resolve};
 use crate::document;
 use crate::error::RuleError;
 use crate::filter::Filter;
+use crate::node::Node;
+use crate::overlay::{self, Applied, Overlay, OverlayEntry, Targets};
 use crate::pipeline::{LogsourceHistory, Pipeline, Placeholders, Rewriter};
 use crate::report::{LoadReport, Rejected};
 use crate::rule::{CompiledRule, RuleInfo, id_of, logsource};
-use crate::set::RuleSet;
+use crate::set::{Parts, RuleIndex, RuleSet};
+use crate::suppression::{self, SuppressionSpec};
 
 /// What rules are loaded with: [`RuleSet::loader`].
 #[derive(Debug, Clone, Default)]
 pub struct RuleLoader {
     pipelines: Vec<Pipeline>,
     placeholders: Placeholders,
+    overlays: Vec<Overlay>,
+    now: Option<Time>,
 }
 
 impl RuleLoader {
@@ -36,6 +42,20 @@ impl RuleLoader {
     #[must_use]
     pub fn placeholders(mut self, placeholders: Placeholders) -> Self {
         self.placeholders.extend(placeholders);
+        self
+    }
+
+    /// Adds an overlay. Its entries change rules as they were written, before pipelines do.
+    #[must_use]
+    pub fn overlay(mut self, overlay: Overlay) -> Self {
+        self.overlays.push(overlay);
+        self
+    }
+
+    /// The time by which entries of overlays have expired; none has where it is not set.
+    #[must_use]
+    pub fn now(mut self, now: Time) -> Self {
+        self.now = Some(now);
         self
     }
 
@@ -57,6 +77,8 @@ impl RuleLoader {
                 loading.load_file(&file, &text);
             }
         }
+        loading.apply(&self.overlays, self.now.unwrap_or(Time::MIN));
+        hashes.append(&mut loading.applied.hashes);
         let version = version_of(hashes, loading.rewriter.fingerprint());
         loading.finish(version)
     }
@@ -82,6 +104,9 @@ struct Loading {
     correlations: Vec<Pending>,
     /// The file of each id taken.
     ids: HashMap<Arc<str>, Arc<str>>,
+    /// Suppression of alerts as rules declare it, by their id.
+    declared: BTreeMap<Arc<str>, SuppressionSpec>,
+    applied: Applied,
     report: LoadReport,
     bytes: usize,
 }
@@ -122,12 +147,14 @@ impl Loading {
         for rule in rules {
             let info = RuleInfo::of_rule(id(rule.id.as_deref(), &rule.title), file, &rule);
             if self.is_new(&info) {
+                self.declare(&info, suppression::declared(&rule.custom_attributes));
                 self.rules.push((info, rule));
             }
         }
         for rule in correlations {
             let info = RuleInfo::of_correlation(id(rule.id.as_deref(), &rule.title), file, &rule);
             if self.is_new(&info) {
+                self.declare(&info, suppression::declared(&rule.custom_attributes));
                 self.correlations.push(Pending { info, rule });
             }
         }
@@ -145,16 +172,28 @@ impl Loading {
         true
     }
 
+    /// Overlays change what was parsed; what they leave to be done is kept for [`Loading::finish`].
+    fn apply(&mut self, overlays: &[Overlay], now: Time) {
+        let Self { rules, correlations, report, .. } = self;
+        self.applied = overlay::apply(overlays, now, Targets { rules, correlations, report });
+        for (id, spec) in std::mem::take(&mut self.declared) {
+            self.applied.suppressions.entry(id).or_insert(spec);
+        }
+    }
+
     fn finish(mut self, version: String) -> (RuleSet, LoadReport) {
         let mut atoms = Atoms::default();
-        let filters = self.compile_filters(&mut atoms);
-        let (mut rules, mut names) = (Vec::new(), Names::new());
+        let mut filters = self.compile_filters(&mut atoms);
+        self.report.filters = filters.len();
+        filters.extend(self.compile_exceptions(&mut atoms));
+        let (mut rules, mut names, mut excepted) = (Vec::new(), Names::new(), Vec::new());
         let mut logsources = Logsources::default();
         for (info, rule) in std::mem::take(&mut self.rules) {
             let name = rule.name.clone();
             match self.compile_rule(info.clone(), rule, &filters, &mut atoms) {
-                Ok((compiled, history)) => {
+                Ok(Compiled { rule: compiled, hidden, history }) => {
                     let index = rules.len() as u32;
+                    excepted.extend(hidden.into_iter().map(|(by, hidden)| (RuleIndex(index), by, hidden)));
                     logsources.add(&info, name.as_ref(), history);
                     names.insert(info.reference.id.to_string(), index);
                     if let Some(name) = name {
@@ -167,12 +206,56 @@ impl Loading {
         }
         self.note_unknown_targets(&filters, &names);
         let pending = self.rewrite_correlations(&logsources);
-        let (correlations, rejected) = resolve(pending, &names, &mut atoms);
+        let (correlations, rejected) = resolve(pending, &self.applied.disabled, &names, &mut atoms);
         rejected.into_iter().for_each(|(info, reason)| self.reject_rule(&info, reason));
+        let specs = &self.applied.suppressions;
+        let (suppressions, unsound) = suppression::compile(specs, &rules, &correlations, &mut atoms);
+        unsound.into_iter().for_each(|(info, reason)| self.note_unsound_suppression(&info, reason));
         self.report.loaded = rules.len() + correlations.definitions.len();
-        self.report.filters = filters.len();
         self.note_idle_transformations();
-        (RuleSet::new(rules, atoms, correlations, version), self.report)
+        let mut exceptions = Vec::with_capacity(excepted.len());
+        for (rule, by, hidden) in excepted {
+            exceptions.push((rule, by));
+            rules.push(hidden);
+        }
+        (RuleSet::new(Parts { rules, exceptions, atoms, correlations, suppressions }, version), self.report)
+    }
+
+    /// Takes what a rule declares of the suppression of its alerts.
+    fn declare(&mut self, info: &RuleInfo, declared: Result<Option<SuppressionSpec>, String>) {
+        match declared {
+            Ok(Some(spec)) => {
+                self.declared.insert(Arc::clone(&info.reference.id), spec);
+            }
+            Ok(None) => {}
+            Err(problem) => self.note_unsound_suppression(info, RuleError::Document(problem)),
+        }
+    }
+
+    /// The rule stays loaded, and its alerts all pass. What an overlay said is rejected; what the rule said is odd.
+    fn note_unsound_suppression(&mut self, info: &RuleInfo, reason: RuleError) {
+        let suppressed = &mut self.report.suppressed;
+        match suppressed.iter().position(|overlaid| overlaid.rule.id == info.reference.id) {
+            Some(index) => {
+                let by = suppressed.remove(index).by;
+                self.reject(&by.file, by.label(), reason);
+            }
+            None => {
+                let odd = format!("its alerts are not suppressed: {reason}");
+                self.report.warnings.push((info.file.to_string(), info.reference.title.to_string(), odd));
+            }
+        }
+    }
+
+    fn compile_exceptions(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
+        let mut filters = Vec::new();
+        for exception in std::mem::take(&mut self.applied.exceptions) {
+            match Filter::exception(&exception, atoms) {
+                Ok(compiled) => filters.push(compiled),
+                Err(reason) => self.reject(&exception.by.file, exception.by.label(), reason),
+            }
+        }
+        filters
     }
 
     fn compile_filters(&mut self, atoms: &mut Atoms) -> Vec<Filter> {
@@ -186,20 +269,29 @@ impl Loading {
         filters
     }
 
-    /// The compiled rule, and the logsources that pipelines gave it.
+    /// Compiles a rule as pipelines rewrite it, with the filters and exceptions that apply to it.
     fn compile_rule(
         &mut self,
         mut info: RuleInfo,
         mut rule: SigmaRule,
         filters: &[Filter],
         atoms: &mut Atoms,
-    ) -> Result<(CompiledRule, LogsourceHistory), RuleError> {
+    ) -> Result<Compiled, RuleError> {
         let filters: Vec<&Filter> = filters.iter().filter(|f| f.applies_to(&info, &rule)).collect();
         let sections = filters.iter().filter_map(|filter| filter.section());
         let (sections, history) = self.rewriter.rule(&mut rule, sections)?;
         info.logsource = logsource(&rule.logsource);
         let parts = filters.iter().filter_map(|filter| filter.part()).collect();
-        Ok((CompiledRule::new(info, &sections, parts, atoms)?, history))
+        let rule = CompiledRule::new(info.clone(), &sections, parts, atoms)?;
+        let mut hidden = Vec::new();
+        for exception in &filters {
+            let Some((by, part)) = exception.exception_by().zip(exception.part()) else { continue };
+            let others = filters.iter().filter(|filter| filter.exception_by().is_none());
+            let mut parts: Vec<Node> = others.filter_map(|filter| filter.part()).collect();
+            parts.push(Node::Not(Box::new(part)));
+            hidden.push((Arc::clone(by), CompiledRule::new(info.clone(), &sections, parts, atoms)?));
+        }
+        Ok(Compiled { rule, hidden, history })
     }
 
     fn rewrite_correlations(&mut self, logsources: &Logsources) -> Vec<Pending> {
@@ -220,8 +312,9 @@ impl Loading {
     }
 
     fn note_unknown_targets(&mut self, filters: &[Filter], names: &Names) {
+        let is_known = |name: &str| names.contains_key(name) || self.applied.disabled_names.contains(name);
         for filter in filters {
-            for name in filter.unknown(|name| names.contains_key(name)) {
+            for name in filter.unknown(is_known) {
                 let odd = format!("there is no rule `{name}`");
                 self.report.warnings.push((String::new(), filter.name().to_owned(), odd));
             }
@@ -242,6 +335,16 @@ impl Loading {
     fn reject(&mut self, file: &str, rule: String, reason: RuleError) {
         self.report.rejected.push(Rejected { file: file.to_owned(), rule, reason });
     }
+}
+
+/// A rule, compiled.
+struct Compiled {
+    rule: CompiledRule,
+    /// For each exception to it, what matches but for that one. Each is asked by itself, so that each shows how much it
+    /// hides, also where another hides the same.
+    hidden: Vec<(Arc<OverlayEntry>, CompiledRule)>,
+    /// The logsources that pipelines gave it.
+    history: LogsourceHistory,
 }
 
 /// The logsources of rules, by id (lower case) and name.

@@ -11,21 +11,37 @@ use crate::atom::{Atoms, Field, FieldId};
 use crate::correlation::{Correlations, Observation, Observer, Source, WorstCase};
 use crate::evaluate;
 use crate::loader::RuleLoader;
+use crate::overlay::OverlayEntry;
 use crate::plan::Plan;
 use crate::predicate::Predicate;
 use crate::report::LoadReport;
 use crate::rule::{CompiledRule, RuleInfo};
+use crate::suppression::{KeyReader, SuppressionKey, SuppressionRule};
 
 /// Position of a rule in its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleIndex(pub(crate) u32);
 
+/// What a set is made of.
+pub(crate) struct Parts {
+    /// Those that were loaded, then one for each of `exceptions`.
+    pub(crate) rules: Vec<CompiledRule>,
+    pub(crate) exceptions: Vec<(RuleIndex, Arc<OverlayEntry>)>,
+    pub(crate) atoms: Atoms,
+    pub(crate) correlations: Correlations,
+    pub(crate) suppressions: HashMap<Arc<str>, SuppressionRule>,
+}
+
 /// Compiled rules. Immutable; share it between threads by reference.
 #[derive(Debug)]
 pub struct RuleSet {
+    /// Those that were loaded, then one for each of `exceptions`, which counts what it hides.
     pub(crate) rules: Vec<CompiledRule>,
+    exceptions: Vec<(RuleIndex, Arc<OverlayEntry>)>,
     pub(crate) atoms: Atoms,
     pub(crate) correlations: Correlations,
+    /// By rule id.
+    pub(crate) suppressions: HashMap<Arc<str>, SuppressionRule>,
     version: String,
     /// Plans by set of logsources, each made when the first batch with it comes. The sets are those of the
     /// mapping variants, a few dozen; the lock is held for a lookup, or for the making of one plan.
@@ -40,18 +56,14 @@ impl RuleSet {
         Self::loader().load(documents)
     }
 
-    /// Loads documents with pipelines and values of placeholders.
+    /// Loads documents with pipelines, values of placeholders, and overlays.
     pub fn loader() -> RuleLoader {
         RuleLoader::default()
     }
 
-    pub(crate) fn new(
-        rules: Vec<CompiledRule>,
-        atoms: Atoms,
-        correlations: Correlations,
-        version: String,
-    ) -> Self {
-        Self { rules, atoms, correlations, version, plans: Mutex::default() }
+    pub(crate) fn new(parts: Parts, version: String) -> Self {
+        let Parts { rules, exceptions, atoms, correlations, suppressions } = parts;
+        Self { rules, exceptions, atoms, correlations, suppressions, version, plans: Mutex::default() }
     }
 
     /// The packs that are part of the program: `rules/packs/`.
@@ -70,7 +82,7 @@ impl RuleSet {
 
     /// Every rule and its position.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = (RuleIndex, &RuleInfo)> {
-        self.rules.iter().enumerate().map(|(i, rule)| (RuleIndex(i as u32), &rule.info))
+        self.rules[..self.loaded()].iter().enumerate().map(|(i, rule)| (RuleIndex(i as u32), &rule.info))
     }
 
     /// The rule at a position of this set.
@@ -106,6 +118,7 @@ impl RuleSet {
                 }
             });
         }
+        self.suppressions.values().flat_map(SuppressionRule::fields).for_each(|field| add(*field));
         for member in self.correlations.definitions.iter().flat_map(|d| &d.members) {
             if let Source::Rule(_) = member.source {
                 member.keys.iter().chain(&member.values).for_each(|field| add(*field));
@@ -114,13 +127,26 @@ impl RuleSet {
         names
     }
 
-    /// A hash of the loaded texts, the same for any order of files, and of the pipelines and placeholders.
+    /// A hash of the loaded texts, the same for any order of files, of the pipelines and placeholders, and of the entries
+    /// of overlays that are in force.
     pub fn version(&self) -> &str {
         &self.version
     }
 
     /// Which rules match which rows, by row, then by position of the rule.
     pub fn matches(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
+        let mut found = self.found(batch);
+        found.retain(|(rule, _)| (rule.0 as usize) < self.loaded());
+        found
+    }
+
+    /// How many of `rules` were loaded as such.
+    fn loaded(&self) -> usize {
+        self.rules.len() - self.exceptions.len()
+    }
+
+    /// [`RuleSet::matches`], with those of what counts exceptions.
+    fn found(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
         let plan = self.plan(&batch.meta.logsources);
         let found = evaluate::matches(&plan, &self.rules, &self.atoms, batch);
         found.into_iter().map(|(rule, row)| (RuleIndex(rule), row)).collect()
@@ -130,11 +156,19 @@ impl RuleSet {
     pub fn evaluate(&self, batch: &EventBatch) -> Evaluated {
         let mut evaluated = Evaluated::default();
         let mut observer = Observer::new(self, batch);
-        for (rule, row) in self.matches(batch) {
+        let mut keys = KeyReader::new(self, batch);
+        for (rule, row) in self.found(batch) {
+            if let Some(place) = (rule.0 as usize).checked_sub(self.loaded()) {
+                let (rule, by) = &self.exceptions[place];
+                evaluated.excepted.push(Excepted { rule: *rule, row, by: Arc::clone(by) });
+                continue;
+            }
             observer.observe(rule.0, row, &mut evaluated.observations);
             let severity = self.rule(rule).severity;
             if !self.correlations.is_silent(Source::Rule(rule.0), severity) {
-                evaluated.alerts.push(alert::build(self, rule, batch, row));
+                let alert = alert::build(self, rule, batch, row);
+                evaluated.suppression_keys.extend(keys.key(&alert, row));
+                evaluated.alerts.push(alert);
             }
         }
         evaluated
@@ -170,4 +204,19 @@ pub struct Evaluated {
     pub alerts: Vec<Alert>,
     /// For [`Windows::observe`](crate::Windows::observe).
     pub observations: Vec<Observation>,
+    /// For [`Suppressions::observe`](crate::Suppressions::observe): of the alerts that may be suppressed.
+    pub suppression_keys: Vec<SuppressionKey>,
+    /// What would have matched but for the exceptions of overlays, once for each exception that says so.
+    pub excepted: Vec<Excepted>,
+}
+
+/// A match that an exception hides from people and correlations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excepted {
+    /// The rule.
+    pub rule: RuleIndex,
+    /// The row of the batch.
+    pub row: usize,
+    /// The entry of the overlay.
+    pub by: Arc<OverlayEntry>,
 }

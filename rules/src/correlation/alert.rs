@@ -27,7 +27,14 @@ pub(super) fn change(
         Verdict::Retracted { at, stands } => {
             let id_at = |place: &Place| id(definition, tenant, keys, *place);
             let (alert, in_place) = (id_at(at), stands.as_ref().map(id_at));
-            CorrelationChange::Retracted { tenant: tenant.clone(), alert, time: Time(at.0), in_place }
+            CorrelationChange::Retracted {
+                tenant: tenant.clone(),
+                rule: Arc::clone(&definition.info.reference.id),
+                group: keys.into(),
+                alert,
+                time: Time(at.0),
+                in_place,
+            }
         }
     }
 }
@@ -105,4 +112,10 @@ fn evidence(definition: &Definition, keys: &[Arc<str>], window: &Window) -> Vec<
     ];
     evidence.extend(definition.group_by.iter().cloned().zip(keys.iter().cloned()));
     evidence
+}
+
+/// The group-by values of an alert, which end the evidence that [`build`] gives it.
+pub(crate) fn group_of(definition: &Definition, alert: &Alert) -> Vec<Arc<str>> {
+    let begin = alert.evidence.len().saturating_sub(definition.group_by.len());
+    alert.evidence[begin..].iter().map(|(_, value)| Arc::clone(value)).collect()
 }

@@ -41,11 +41,13 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
+pub(crate) use alert::group_of;
 pub(crate) use definition::{Definition, Source};
 pub use observation::Observation;
 pub(crate) use observation::Observer;
 pub(crate) use resolve::{Names, Pending, resolve};
 pub use timeline::WindowCounts;
+pub(crate) use windows::key_of;
 pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, SnapshotError, Windows, WorstCase};
 
 use observation::{Value, Witness, hash_of};
@@ -57,17 +59,19 @@ use windows::Inbox;
 pub(crate) struct Correlations {
     pub(crate) definitions: Vec<Definition>,
     watching: HashMap<Source, Vec<(u32, u16)>>,
+    /// What disabled correlations would watch, and whether one of them says `generate: true`.
+    disabled: HashMap<Source, bool>,
 }
 
 impl Correlations {
-    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
+    pub(crate) fn new(definitions: Vec<Definition>, disabled: HashMap<Source, bool>) -> Self {
         let mut watching: HashMap<Source, Vec<(u32, u16)>> = HashMap::new();
         for (correlation, definition) in (0..).zip(&definitions) {
             for (number, member) in (0..).zip(&definition.members) {
                 watching.entry(member.source).or_default().push((correlation, number));
             }
         }
-        let mut correlations = Self { definitions, watching };
+        let mut correlations = Self { definitions, watching, disabled };
         for index in 0..correlations.definitions.len() {
             let severity = correlations.definitions[index].info.severity;
             let silent = correlations.is_silent(Source::Correlation(index as u32), severity);
@@ -77,11 +81,14 @@ impl Correlations {
     }
 
     /// Whether a rule of that severity only feeds correlations: one of them watches it, and it is informational or none
-    /// says `generate: true`.
+    /// says `generate: true`. A correlation that is disabled still counts: what was written to feed it would flood
+    /// analysts by itself.
     pub(crate) fn is_silent(&self, source: Source, severity: Severity) -> bool {
         let watching = self.watching(source);
+        let disabled = self.disabled.get(&source);
         let speaks = |(index, _): &(u32, u16)| self.definitions[*index as usize].generate;
-        !watching.is_empty() && (severity == Severity::Informational || !watching.iter().any(speaks))
+        let generates = watching.iter().any(speaks) || disabled == Some(&true);
+        (!watching.is_empty() || disabled.is_some()) && (severity == Severity::Informational || !generates)
     }
 
     /// Correlations, and the member of each, that watch a rule or correlation.

@@ -20,9 +20,11 @@ pub(crate) struct Pending {
 /// Detection rules by id (lower case) and by name.
 pub(crate) type Names = HashMap<String, u32>;
 
-/// Compiles correlations; what cannot be compiled comes back with the reason.
+/// Compiles correlations; what cannot be compiled comes back with the reason. Of those that are `disabled` it is only
+/// kept which rules they would watch.
 pub(crate) fn resolve(
     mut pending: Vec<Pending>,
+    disabled: &[Pending],
     rules: &Names,
     atoms: &mut Atoms,
 ) -> (Correlations, Vec<(RuleInfo, RuleError)>) {
@@ -59,7 +61,19 @@ pub(crate) fn resolve(
         )
     };
     rejected.extend(pending.into_iter().map(circle));
-    (Correlations::new(definitions), rejected)
+    let disabled = watched(disabled, |name| find(name, rules, &known, &definitions).map(|r| r.source));
+    (Correlations::new(definitions, disabled), rejected)
+}
+
+/// What correlations name, and whether one that names it says `generate: true`.
+fn watched(correlations: &[Pending], find: impl Fn(&str) -> Option<Source>) -> HashMap<Source, bool> {
+    let mut watched = HashMap::new();
+    for Pending { rule, .. } in correlations {
+        for source in rule.rules.iter().filter_map(|name| find(name)) {
+            *watched.entry(source).or_default() |= rule.generate;
+        }
+    }
+    watched
 }
 
 fn names_of(pending: &Pending) -> Vec<String> {

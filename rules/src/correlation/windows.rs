@@ -23,6 +23,10 @@ pub enum CorrelationChange {
     Retracted {
         /// The tenant of the alert.
         tenant: TenantId,
+        /// The id of the correlation rule.
+        rule: Arc<str>,
+        /// The group-by values, in lower case.
+        group: Box<[Arc<str>]>,
         /// The alert.
         alert: AlertId,
         /// Its event time.
@@ -62,10 +66,19 @@ pub(super) struct Limits {
 /// Marks the bytes of a snapshot and their format.
 const MAGIC: &[u8; 8] = b"asterw01";
 
-/// Bytes that are no snapshot of [`Windows`].
+/// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("state of correlation rules: {0}")]
-pub struct SnapshotError(String);
+#[error("state of {of}: {problem}")]
+pub struct SnapshotError {
+    of: &'static str,
+    problem: String,
+}
+
+impl SnapshotError {
+    pub(crate) fn new(of: &'static str, problem: String) -> Self {
+        Self { of, problem }
+    }
+}
 
 /// The groups of one correlation and tenant.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -168,8 +181,9 @@ impl Windows {
     /// # Errors
     /// Where the bytes are no such snapshot.
     pub fn restore(set: &RuleSet, bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let body = bytes.strip_prefix(MAGIC).ok_or_else(|| SnapshotError("not a snapshot".to_owned()))?;
-        let mut windows: Self = ciborium::from_reader(body).map_err(|e| SnapshotError(e.to_string()))?;
+        let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
+        let body = bytes.strip_prefix(MAGIC).ok_or_else(|| refuse("not a snapshot".to_owned()))?;
+        let mut windows: Self = ciborium::from_reader(body).map_err(|e| refuse(e.to_string()))?;
         windows.retain(set);
         Ok(windows)
     }
@@ -278,7 +292,8 @@ fn sort_out(inbox: Inbox, per_tenant: &mut BTreeMap<TenantId, Vec<(GroupKey, Tou
     }
 }
 
-fn key_of(keys: &[Arc<str>]) -> GroupKey {
+/// 128 bits of the hash of several values.
+pub(crate) fn key_of(keys: &[Arc<str>]) -> GroupKey {
     let mut hasher = blake3::Hasher::new();
     for key in keys {
         hasher.update(&(key.len() as u64).to_le_bytes());

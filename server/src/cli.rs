@@ -125,11 +125,28 @@ pub(crate) struct InputArgs {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// What changes rules while they are loaded.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RewriteArgs {
+    /// Processing pipeline in pySigma's format (repeatable)
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
+    /// Values of placeholders (repeatable): YAML of names and lists, or any other file with a value a line, named as
+    /// its placeholder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) placeholders: Vec<PathBuf>,
+    /// Rules disabled, patched, excepted or suppressed, with owner, reason and expiry (repeatable)
+    #[arg(long = "overlay", value_name = "FILE")]
+    pub(crate) overlays: Vec<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {
     /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack
     #[arg(long, required = true, value_name = "DIR")]
     pub(crate) rules: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteArgs,
     /// With `--source json`: the logsource of the records, which gates the rules
     #[arg(long, value_name = "product=..,category=..,service=..", value_parser = parse_logsource)]
     pub(crate) logsource: Vec<event::Logsource>,
@@ -158,6 +175,8 @@ pub(crate) struct ReplayArgs {
     /// Directory or file with Sigma rules (repeatable); `builtin` is the shipped pack [default: those of --config]
     #[arg(long, required_unless_present = "config", value_name = "DIR")]
     pub(crate) rules: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rewrite: RewriteArgs,
     /// Data directory to fill; a file that is in it already, by name and content, changes nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
@@ -423,6 +442,8 @@ pub(crate) enum RulesCommand {
         /// Directories or files; `builtin` is the shipped pack
         #[arg(required = true)]
         rules: Vec<PathBuf>,
+        #[command(flatten)]
+        rewrite: RewriteArgs,
         /// Directory with further mappings (repeatable)
         #[arg(long)]
         mappings: Vec<PathBuf>,
@@ -436,6 +457,8 @@ pub(crate) enum RulesCommand {
         /// Directories or files; `builtin` is the shipped pack
         #[arg(required = true)]
         rules: Vec<PathBuf>,
+        #[command(flatten)]
+        rewrite: RewriteArgs,
     },
     /// Why a rule did or did not match the events of a file
     #[command(
@@ -445,6 +468,8 @@ pub(crate) enum RulesCommand {
         /// Directory or file with the rule
         #[arg(long, required = true)]
         rules: Vec<PathBuf>,
+        #[command(flatten)]
+        rewrite: RewriteArgs,
         /// Rule id, or its first 8 characters and more
         #[arg(long, value_name = "ID")]
         rule: String,

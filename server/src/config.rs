@@ -63,6 +63,9 @@ pub(crate) struct Topic {
 pub(crate) struct Rules {
     pub(crate) builtin: bool,
     pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) pipelines: Vec<PathBuf>,
+    pub(crate) placeholders: Vec<PathBuf>,
+    pub(crate) overlays: Vec<PathBuf>,
     pub(crate) reload_s: u64,
 }
 

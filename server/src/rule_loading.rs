@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use event::Time;
 use respond::{RejectedRule, ResponseRules};
-use rules::{LoadReport, Rejected, RuleError, RuleSet};
+use rules::{LoadReport, Overlay, Pipeline, Placeholders, Rejected, RuleError, RuleLoader, RuleSet};
 
+use crate::cli::RewriteArgs;
 use crate::config;
 
 /// The name that stands for the shipped packs on the command line.
@@ -19,44 +21,92 @@ const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct RuleSources {
     paths: Vec<PathBuf>,
+    rewrite: RewriteArgs,
 }
 
 impl RuleSources {
     pub(crate) fn configured(rules: &config::Rules) -> Self {
         let builtin = rules.builtin.then(|| PathBuf::from(BUILTIN));
-        Self { paths: builtin.into_iter().chain(rules.dirs.iter().cloned()).collect() }
+        let config::Rules { pipelines, placeholders, overlays, .. } = rules.clone();
+        Self {
+            paths: builtin.into_iter().chain(rules.dirs.iter().cloned()).collect(),
+            rewrite: RewriteArgs { pipelines, placeholders, overlays },
+        }
     }
 
-    pub(crate) fn load(&self) -> anyhow::Result<(RuleSet, LoadReport)> {
-        load(&self.paths)
+    pub(crate) fn named(paths: &[PathBuf], rewrite: &RewriteArgs) -> Self {
+        Self { paths: paths.to_owned(), rewrite: rewrite.clone() }
     }
 
-    /// Changes whenever a file comes, goes, or is written.
-    pub(crate) fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
+    /// Loads rules in path order, through pipelines and with overlays. `now` tells which entries of overlays have expired.
+    pub(crate) fn load(&self, now: Time) -> anyhow::Result<(RuleSet, LoadReport)> {
+        let (documents, unreadable) = documents(&self.paths)?;
+        let (rules, mut report) = self.loader()?.now(now).load(documents);
+        let rejected =
+            |(file, reason)| Rejected { file, rule: String::new(), reason: RuleError::Document(reason) };
+        report.rejected.extend(unreadable.into_iter().map(rejected));
+        Ok((rules, report))
+    }
+
+    /// What a pipeline, a list of values or an overlay says wrongly is an error: without it rules would mean something
+    /// else.
+    fn loader(&self) -> anyhow::Result<RuleLoader> {
+        let RewriteArgs { pipelines, placeholders, overlays } = &self.rewrite;
+        let mut loader = RuleSet::loader();
+        for file in pipelines {
+            loader = loader.pipeline(Pipeline::parse(&file.display().to_string(), &text_of(file)?)?);
+        }
+        for file in placeholders {
+            loader = loader.placeholders(values_of(file)?);
+        }
+        for file in overlays {
+            loader = loader.overlay(Overlay::parse(&file.display().to_string(), &text_of(file)?)?);
+        }
+        Ok(loader)
+    }
+
+    /// Changes whenever a file comes, goes, or is written, and every hour where entries of overlays can expire.
+    pub(crate) fn fingerprint(&self, now: Time) -> anyhow::Result<Fingerprint> {
         let mut files = Vec::new();
         for path in self.paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
-            for file in yaml_files(path)? {
-                let metadata =
-                    std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
-                files.push((file, metadata.len(), metadata.modified().ok()));
-            }
+            files.extend(yaml_files(path)?);
         }
-        Ok(Fingerprint(files))
+        let RewriteArgs { pipelines, placeholders, overlays } = &self.rewrite;
+        files.extend([pipelines, placeholders, overlays].into_iter().flatten().cloned());
+        let look = |file: PathBuf| {
+            let metadata =
+                std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok((file, metadata.len(), metadata.modified().ok()))
+        };
+        let files = files.into_iter().map(look).collect::<anyhow::Result<Vec<_>>>()?;
+        let hour = if overlays.is_empty() { 0 } else { now.micros() / HOUR_US };
+        Ok(Fingerprint { files, hour })
     }
+}
+
+const HOUR_US: i64 = 3_600_000_000;
+
+/// The text of a file that rules are not to be loaded without.
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    read_capped(file)?.map_err(|reason| anyhow::anyhow!("{}: {reason}", file.display()))
+}
+
+fn values_of(file: &Path) -> anyhow::Result<Placeholders> {
+    let text = text_of(file)?;
+    if file.extension().is_some_and(|e| e == "yml" || e == "yaml") {
+        return Placeholders::from_yaml(&text).with_context(|| file.display().to_string());
+    }
+    let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut values = Placeholders::default();
+    values.insert_lines(name, &text);
+    Ok(values)
 }
 
 /// What files looked like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Fingerprint(Vec<(PathBuf, u64, Option<SystemTime>)>);
-
-/// Loads the rules of directories and files, in path order.
-pub(crate) fn load(paths: &[PathBuf]) -> anyhow::Result<(RuleSet, LoadReport)> {
-    let (documents, unreadable) = documents(paths)?;
-    let (rules, mut report) = RuleSet::load(documents);
-    let rejected =
-        |(file, reason)| Rejected { file, rule: String::new(), reason: RuleError::Document(reason) };
-    report.rejected.extend(unreadable.into_iter().map(rejected));
-    Ok((rules, report))
+pub(crate) struct Fingerprint {
+    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
+    hour: i64,
 }
 
 /// Checks that there are rule files at every path.
@@ -168,7 +218,8 @@ mod tests {
         std::fs::write(dir.path().join("good.yml"), GOOD).unwrap();
         std::fs::write(dir.path().join("latin.yml"), b"title: caf\xe9\n").unwrap();
         std::fs::write(dir.path().join("empty.yml"), "# nothing yet\n").unwrap();
-        let (_, report) = load(&[dir.path().to_owned()]).unwrap();
+        let sources = RuleSources::named(&[dir.path().to_owned()], &RewriteArgs::default());
+        let (_, report) = sources.load(Time::MIN).unwrap();
         assert_eq!((report.loaded, report.rejected.len()), (1, 2));
         let said = |file: &str| {
             let of = |r: &&Rejected| r.file.ends_with(file);

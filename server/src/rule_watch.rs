@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::now;
 use crate::rule_loading::{Fingerprint, RuleSources};
 
 /// Hands `rules` on, and after them every set that the sources give later; until `stopping`.
@@ -22,7 +23,7 @@ pub(crate) fn follow(
 ) -> anyhow::Result<watch::Receiver<Arc<RuleSet>>> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let (sender, receiver) = watch::channel(rules);
-    let mut seen = sources.fingerprint().unwrap_or_default();
+    let mut seen = sources.fingerprint(now()).unwrap_or_default();
     tokio::spawn(async move {
         loop {
             let asked = tokio::select! {
@@ -55,11 +56,11 @@ fn look(
     running: &str,
     asked: bool,
 ) -> anyhow::Result<(Fingerprint, Option<Arc<RuleSet>>)> {
-    let fingerprint = sources.fingerprint()?;
+    let fingerprint = sources.fingerprint(now())?;
     if fingerprint == *before && !asked {
         return Ok((fingerprint, None));
     }
-    let (rules, report) = sources.load()?;
+    let (rules, report) = sources.load(now())?;
     if rules.version() == running {
         return Ok((fingerprint, None));
     }

@@ -31,5 +31,6 @@ pub use lake::{Flushed, Lake, LakeLimits, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, IncidentCounts,
-    IncidentFilter, IncidentSort, OutboxRow, Page, Snapshot, StateChange, StateDb, StateLimits, Trimmed,
+    IncidentFilter, IncidentSort, OutboxRow, Page, Snapshot, StateChange, StateDb, StateLimits,
+    SuppressionRow, Trimmed,
 };

@@ -27,7 +27,7 @@ use crate::StorageError;
 use read::ReadPool;
 use writer::Writer;
 
-pub use change::{AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange};
+pub use change::{AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow};
 pub use engine::{OutboxRow, StateLimits, Trimmed};
 pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page};
 pub use query::IncidentCounts;

@@ -8,14 +8,14 @@ use std::time::Duration;
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
 use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source, TopicPartition};
-use rules::{CorrelationChange, WindowCounts, Windows};
+use rules::{SuppressionChange, Suppressions, WindowCounts, Windows};
 use serde_json::{Value, json};
 
 use super::{load_mappings, note_rules, now, source_hint};
 use crate::cli::DetectArgs;
 use crate::engine::{Detected, Detector, Topics};
 use crate::output::{self, Lines};
-use crate::rule_loading;
+use crate::rule_loading::RuleSources;
 
 /// What one poll of files may bring: full column batches, little memory.
 pub(crate) const FILE_BUDGET: PollBudget =
@@ -24,7 +24,7 @@ pub(crate) const FILE_BUDGET: PollBudget =
 pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
     let mappings = load_mappings(&args.input.mappings)?;
     let hint = source_hint(&args.input.source, &args.logsource, &mappings)?;
-    let (rules, report) = rule_loading::load(&args.rules)?;
+    let (rules, report) = RuleSources::named(&args.rules, &args.rewrite).load(now())?;
     note_rules(&report);
     let topics = Topics::all(hint, TenantId::default());
     let rules = Arc::new(rules);
@@ -33,42 +33,58 @@ pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
     let mut tally = Tally::default();
     let mut lines = Lines::stdout();
     let mut completed = Completed::default();
+    let mut correlated = 0;
     let progress = output::progress("detect");
     each_portion(&mut source, &mut detector, &mut tally, &progress, |detected| {
         let told = completed.windows.observe(&rules, detected.observations);
+        let told = completed.suppressions.observe_correlations(&rules, told);
+        correlated += completed.apply(told);
+        if detected.suppression_keys.is_empty() {
+            return detected.alerts.iter().try_for_each(|alert| lines.json(&line(alert)));
+        }
+        let told = completed.suppressions.observe(&rules, detected.alerts, detected.suppression_keys);
         completed.apply(told);
-        detected.alerts.iter().try_for_each(|alert| lines.json(&line(alert)))
+        Ok(())
     })
     .await?;
     let told = completed.windows.advance(&rules, Watermark::END);
+    let told = completed.suppressions.observe_correlations(&rules, told);
+    correlated += completed.apply(told);
+    let told = completed.suppressions.advance(Watermark::END);
     completed.apply(told);
-    tally.alerts += completed.alerts.len() as u64;
+    tally.alerts = tally.alerts.saturating_add_signed(correlated);
     tally.windows = completed.windows.counts();
+    tally.suppressed = completed.suppressions.counts().suppressed;
     completed.alerts.values().try_for_each(|alert| lines.json(&line(alert)))?;
     lines.flush()?;
     progress.finish_and_clear();
     Ok(tally.report())
 }
 
-/// Alerts of correlation rules. What fires may be taken back until all files are read, so they come last.
+/// Alerts that later events may take back: those of correlation rules, and those that may be suppressed. They come last.
 #[derive(Default)]
 struct Completed {
     windows: Windows,
+    suppressions: Suppressions,
     alerts: BTreeMap<(Time, AlertId), Alert>,
 }
 
 impl Completed {
-    fn apply(&mut self, changes: Vec<CorrelationChange>) {
+    /// Returns how many alerts more there are.
+    fn apply(&mut self, changes: Vec<SuppressionChange>) -> i64 {
+        let before = self.alerts.len();
         for change in changes {
             match change {
-                CorrelationChange::Fired(alert) => {
+                SuppressionChange::Passed(alert) => {
                     self.alerts.insert((alert.time, alert.id.clone()), alert);
                 }
-                CorrelationChange::Retracted { alert, time, .. } => {
+                SuppressionChange::Retracted { alert, time, .. } => {
                     self.alerts.remove(&(time, alert));
                 }
+                SuppressionChange::Suppressed { .. } | SuppressionChange::Closed(_) => {}
             }
         }
+        self.alerts.len() as i64 - before as i64
     }
 }
 
@@ -137,6 +153,8 @@ pub(crate) struct Tally {
     misfits: u64,
     /// What correlation rules took in, and what they did not.
     pub(crate) windows: WindowCounts,
+    /// Alerts that others stood for.
+    pub(crate) suppressed: u64,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
     /// Files with records, and whether any of a file's was decoded.
@@ -172,7 +190,11 @@ impl Tally {
     /// Says what was read and what was not. A file that could not be read to its end, or of which nothing could be
     /// decoded, is a failure.
     pub(crate) fn report(&self) -> ExitCode {
-        output::note(&format!("{} records read, {} events, {} alerts", self.records, self.rows, self.alerts));
+        let alerts = self.alerts.saturating_sub(self.suppressed);
+        output::note(&format!("{} records read, {} events, {alerts} alerts", self.records, self.rows));
+        if self.suppressed > 0 {
+            output::note(&format!("  {} more were suppressed: others stand for them", self.suppressed));
+        }
         for (code, (count, example)) in &self.dead {
             output::note(&format!("  {count} not decoded ({code}), such as {example}"));
         }

@@ -44,6 +44,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();
+    tally.suppressed = pipeline.suppression_counts().suppressed;
     pipeline.checkpoint(now()).await?;
     pipeline.settle().await?;
     let counts = stores.state.incident_counts(&tenant)?;
@@ -73,6 +74,9 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
         rule_loading::require(&args.rules).context("--rules")?;
         (config.rules.builtin, config.rules.dirs) = (false, args.rules.clone());
     }
+    config.rules.pipelines.extend(args.rewrite.pipelines.iter().cloned());
+    config.rules.placeholders.extend(args.rewrite.placeholders.iter().cloned());
+    config.rules.overlays.extend(args.rewrite.overlays.iter().cloned());
     Ok(config)
 }
 

@@ -1,7 +1,6 @@
 //! `asterism rules`: check, list and explain rules.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -13,17 +12,17 @@ use super::detect::FILE_BUDGET;
 use super::{load_mappings, note_rules, now, source_hint};
 use crate::cli::{InputArgs, RulesArgs, RulesCommand};
 use crate::output::{Lines, note};
-use crate::rule_loading;
+use crate::rule_loading::RuleSources;
 
 pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        RulesCommand::Check { rules, mappings, all } => {
+        RulesCommand::Check { rules, rewrite, mappings, all } => {
             let mappings = load_mappings(&mappings)?;
-            let (set, report) = rule_loading::load(&rules)?;
+            let (set, report) = RuleSources::named(&rules, &rewrite).load(now())?;
             check(&set, &report, &mappings, all)
         }
-        RulesCommand::List { rules } => {
-            let (set, _) = rule_loading::load(&rules)?;
+        RulesCommand::List { rules, rewrite } => {
+            let (set, _) = RuleSources::named(&rules, &rewrite).load(now())?;
             let mut out = Lines::stdout();
             let detections = set.rules().map(|(_, rule)| described(rule, "detection"));
             let correlations = set.correlations().map(|rule| described(rule, "correlation"));
@@ -31,7 +30,9 @@ pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
             out.flush()?;
             Ok(ExitCode::SUCCESS)
         }
-        RulesCommand::Explain { rules, rule, input } => explain(&rules, &rule, &input).await,
+        RulesCommand::Explain { rules, rewrite, rule, input } => {
+            explain(&RuleSources::named(&rules, &rewrite), &rule, &input).await
+        }
     }
 }
 
@@ -47,6 +48,17 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
     let mut out = Lines::stdout();
     for rejection in &report.rejected {
         out.text(&format!("rejected  {rejection}"))?;
+    }
+    for disabled in &report.disabled {
+        out.text(&format!("disabled  {disabled}"))?;
+    }
+    let overlaid =
+        [("patched", &report.patched), ("excepted", &report.excepted), ("muffled", &report.suppressed)];
+    for (what, overlaid) in overlaid.iter().flat_map(|(what, all)| all.iter().map(move |one| (what, one))) {
+        out.text(&format!("{what:<9} {overlaid}"))?;
+    }
+    for entry in &report.expired {
+        out.text(&format!("expired   {entry}"))?;
     }
     for (file, rule, odd) in &report.warnings {
         out.text(&format!("odd       {file}: {rule}: {odd}"))?;
@@ -121,10 +133,10 @@ fn find(set: &RuleSet, wanted: &str) -> anyhow::Result<RuleIndex> {
     }
 }
 
-async fn explain(paths: &[PathBuf], wanted: &str, input: &InputArgs) -> anyhow::Result<ExitCode> {
+async fn explain(sources: &RuleSources, wanted: &str, input: &InputArgs) -> anyhow::Result<ExitCode> {
     let mappings = load_mappings(&input.mappings)?;
     let hint = source_hint(&input.source, &[], &mappings)?;
-    let (set, report) = rule_loading::load(paths)?;
+    let (set, report) = sources.load(now())?;
     note_rules(&report);
     let index = find(&set, wanted)?;
     let mut decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());

@@ -78,7 +78,7 @@ impl Content {
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
         let mappings = load_mappings(&config.mappings).context("mappings")?;
         known_kinds(&config.kafka.topics, &mappings)?;
-        let (rules, report) = RuleSources::configured(&config.rules).load().context("rules.dirs")?;
+        let (rules, report) = RuleSources::configured(&config.rules).load(now()).context("rules.dirs")?;
         note_rules(&report);
         let (response_rules, rejected) =
             rule_loading::load_response(config.respond.builtin, &config.respond.rules)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use event::{Alert, EventBatch, TenantId, Time};
 use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Record};
-use rules::{Observation, RuleSet};
+use rules::{Observation, RuleSet, SuppressionKey};
 
 use super::topics::Topics;
 
@@ -26,6 +26,10 @@ pub(crate) struct Detected {
     pub(crate) alerts: Vec<Alert>,
     /// What correlation rules are told of the matches.
     pub(crate) observations: Vec<Observation>,
+    /// Of the alerts that may be suppressed.
+    pub(crate) suppression_keys: Vec<SuppressionKey>,
+    /// Matches that exceptions of overlays hide.
+    pub(crate) excepted: u64,
     pub(crate) dead: Vec<(TenantId, DeadLetter)>,
     /// Per topic-partition: how far event time and offsets came.
     pub(crate) progress: BTreeMap<(Arc<str>, i32), Progress>,
@@ -50,6 +54,8 @@ impl Detected {
             batches: Vec::new(),
             alerts: Vec::new(),
             observations: Vec::new(),
+            suppression_keys: Vec::new(),
+            excepted: 0,
             dead: Vec::new(),
             progress: BTreeMap::new(),
             counts: DecodeCounts::default(),
@@ -94,6 +100,7 @@ impl Detector {
         }
         metrics::counter!("asterism_events_total").increment(detected.counts.rows);
         metrics::counter!("asterism_alerts_total").increment(detected.alerts.len() as u64);
+        metrics::counter!("asterism_excepted_total").increment(detected.excepted);
         detected
     }
 
@@ -108,6 +115,8 @@ impl Detector {
             let evaluated = self.rules.evaluate(batch);
             detected.alerts.extend(evaluated.alerts);
             detected.observations.extend(evaluated.observations);
+            detected.suppression_keys.extend(evaluated.suppression_keys);
+            detected.excepted += evaluated.excepted.len() as u64;
         }
         detected.alerts.extend(decoded.alerts);
         detected.dead.extend(decoded.dead.into_iter().map(|d| (route.tenant.clone(), d)));

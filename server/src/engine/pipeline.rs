@@ -1,6 +1,6 @@
 //! Batches and alerts to incidents, actions and stored rows: the stateful half of the engine, one owner.
 //!
-//! Order of a turn: correlation rules, correlate, store alerts and incident changes, respond, store decisions.
+//! Order of a turn: correlation rules, suppression, correlate, store alerts and incident changes, respond, store decisions.
 //! Commands leave only after their decision is on disk. A checkpoint takes the correlation state and the buffered
 //! rows at one point of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
 
@@ -16,10 +16,13 @@ use event::{
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Work};
-use rules::{CorrelationChange, RuleSet, WindowCounts, Windows};
+use rules::{
+    CorrelationChange, RuleSet, Suppression, SuppressionChange, SuppressionCounts, Suppressions,
+    WindowCounts, Windows,
+};
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions,
-    Snapshot, StateChange, StateDb,
+    Snapshot, StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
@@ -80,6 +83,7 @@ pub(crate) struct Pipeline {
     stores: Stores,
     rules: Arc<RuleSet>,
     windows: Windows,
+    suppressions: Suppressions,
     correlator: Correlator,
     watermarks: WatermarkTracker,
     responder: Responder,
@@ -106,12 +110,15 @@ impl Pipeline {
     /// Takes up where the data directory stopped.
     pub(crate) async fn open(stores: Stores, options: PipelineOptions, now: Time) -> anyhow::Result<Self> {
         let snapshot = stores.state.load_snapshot()?;
-        let (correlator, windows, positions, inputs_seq) = match snapshot {
-            Some(s) => {
-                let windows = Windows::restore(&options.rules, &s.windows)?;
-                (Correlator::restore(options.parameters, &s.correlator)?, windows, s.positions, s.inputs_seq)
-            }
-            None => (Correlator::new(options.parameters), Windows::default(), Positions::new(), 0),
+        let (positions, inputs_seq) =
+            snapshot.as_ref().map_or((Positions::new(), 0), |s| (s.positions.clone(), s.inputs_seq));
+        let (correlator, windows, suppressions) = match snapshot {
+            Some(s) => (
+                Correlator::restore(options.parameters, &s.correlator)?,
+                Windows::restore(&options.rules, &s.windows)?,
+                Suppressions::restore(&s.suppressions)?,
+            ),
+            None => (Correlator::new(options.parameters), Windows::default(), Suppressions::default()),
         };
         let responder = Responder::new(options.response_rules, options.policy)?;
         let counts = stores.state.counters()?;
@@ -120,6 +127,7 @@ impl Pipeline {
             stores,
             rules: options.rules,
             windows,
+            suppressions,
             correlator,
             watermarks: WatermarkTracker::default(),
             responder,
@@ -211,13 +219,13 @@ impl Pipeline {
             self.correlator.observe(batch);
         }
         let mut change = StateChange {
-            alerts: detected.alerts.clone(),
             dead_letters: detected.dead.into_iter().map(dead_letter).collect(),
             ..StateChange::default()
         };
-        self.correlator.push(detected.alerts);
+        let passed = self.suppressions.observe(&detected.rules, detected.alerts, detected.suppression_keys);
+        self.tell(passed, &mut change);
         let told = self.windows.observe(&detected.rules, detected.observations);
-        self.complete(told, &mut change);
+        self.complete(&detected.rules, told, &mut change);
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
         if self.buffered_rows >= self.limits.rows_max || self.buffered_bytes >= self.limits.bytes_max {
@@ -254,28 +262,40 @@ impl Pipeline {
 
     /// Event time comes to `watermark`. Correlation rules come first: what they seal is in time for the correlator.
     async fn pass(&mut self, watermark: Watermark, mut change: StateChange, now: Time) -> anyhow::Result<()> {
-        let told = self.windows.advance(&self.rules, watermark);
-        self.complete(told, &mut change);
+        let rules = Arc::clone(&self.rules);
+        let told = self.windows.advance(&rules, watermark);
+        self.complete(&rules, told, &mut change);
+        let sealed = self.suppressions.advance(watermark);
+        self.tell(sealed, &mut change);
         change.deltas = self.correlator.advance(watermark);
         let deltas = change.deltas.clone();
         let committed = self.commit(change).await?;
         self.respond(&deltas, &committed, now).await
     }
 
-    /// What correlation rules say goes to the correlator as alerts do.
-    fn complete(&mut self, told: Vec<CorrelationChange>, change: &mut StateChange) {
+    /// What correlation rules say goes the way of alerts.
+    fn complete(&mut self, rules: &RuleSet, told: Vec<CorrelationChange>, change: &mut StateChange) {
         metrics::counter!("asterism_correlation_changes_total").increment(told.len() as u64);
-        for told in told {
+        let passed = self.suppressions.observe_correlations(rules, told);
+        self.tell(passed, change);
+    }
+
+    /// What suppression lets pass goes to the correlator and the store; what it takes back leaves both.
+    fn tell(&mut self, changes: Vec<SuppressionChange>, change: &mut StateChange) {
+        for told in changes {
             match told {
-                CorrelationChange::Fired(alert) => {
+                SuppressionChange::Passed(alert) => {
                     change.alerts.push(alert.clone());
                     self.correlator.push([alert]);
                 }
-                CorrelationChange::Retracted { tenant, alert, in_place, .. } => {
+                SuppressionChange::Retracted { tenant, alert, in_place, .. } => {
                     self.correlator.withdraw(&tenant, &alert, in_place);
                     change.alerts.retain(|a| a.id != alert || a.tenant != tenant);
                     change.withdrawn.push((tenant, alert));
                 }
+                // Counted in the window's row once it is sealed.
+                SuppressionChange::Suppressed { .. } => {}
+                SuppressionChange::Closed(window) => change.suppressions.push(suppression_row(window)),
             }
         }
     }
@@ -328,6 +348,8 @@ impl Pipeline {
             ("asterism_correlation_retracted_total", counts.retracted),
         ];
         totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
+        let counts = self.suppressions.counts();
+        metrics::counter!("asterism_suppressed_total").absolute(counts.suppressed);
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
@@ -435,6 +457,11 @@ impl Pipeline {
         self.windows.counts()
     }
 
+    /// Which alerts others stood for.
+    pub(crate) fn suppression_counts(&self) -> SuppressionCounts {
+        self.suppressions.counts()
+    }
+
     pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
         self.correlator.graph(incident)
     }
@@ -457,6 +484,7 @@ impl Pipeline {
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),
                 windows: self.windows.snapshot(),
+                suppressions: self.suppressions.snapshot(),
                 positions: self.positions.clone(),
                 inputs_seq: self.inputs_seq,
             }),
@@ -519,6 +547,21 @@ impl Pipeline {
     /// Whether there is anything that a checkpoint would add.
     pub(crate) fn has_news(&self) -> bool {
         self.buffered_rows > 0 || self.flushes > 0
+    }
+}
+
+fn suppression_row(window: Suppression) -> SuppressionRow {
+    SuppressionRow {
+        tenant: window.tenant,
+        rule: window.rule_id.to_string(),
+        alert: window.by,
+        key: window.key.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        window_start: window.window_start,
+        window_end: window.window_end,
+        first: window.first,
+        last: window.last,
+        count: window.count,
+        samples: window.samples,
     }
 }
 

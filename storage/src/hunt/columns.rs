@@ -80,6 +80,7 @@ pub(super) const STATE_TABLES: &[TableSpec] = &[
     TableSpec { name: "actions", from: "actions t", columns: ACTIONS },
     TableSpec { name: "effects", from: "effects t", columns: EFFECTS },
     TableSpec { name: "audit", from: "audit t", columns: AUDIT },
+    TableSpec { name: "suppressions", from: "suppressions t", columns: SUPPRESSIONS },
     TableSpec { name: "dead_letters", from: "dead_letters t", columns: DEAD_LETTERS },
 ];
 
@@ -189,6 +190,19 @@ const AUDIT: &[ColumnSpec] = &[
     c("subject", Text, "t.subject"),
     c("hash", Text, "t.hash"),
     c("body", Text, "t.body"),
+];
+
+const SUPPRESSIONS: &[ColumnSpec] = &[
+    c("time", Time, "t.window_start"),
+    c("end_time", Time, "t.window_end"),
+    c("tenant", Text, "t.tenant"),
+    c("rule_id", Text, "t.rule"),
+    c("alert_id", Text, "t.alert"),
+    c("key", Text, "t.key"),
+    c("first_time", Time, "t.first_time"),
+    c("last_time", Time, "t.last_time"),
+    c("count", Int, "t.count"),
+    c("samples", Texts, "t.samples"),
 ];
 
 const DEAD_LETTERS: &[ColumnSpec] = &[

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use event::{Action, Alert, Effect};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::change::{AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange};
+use super::change::{
+    AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+};
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
 
@@ -29,6 +31,9 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     }
     for effect in &change.effects {
         put_effect(&mut outbox, effect)?;
+    }
+    for row in &change.suppressions {
+        put_suppression(connection, row)?;
     }
     for row in &change.audit {
         put_audit(&mut outbox, row)?;
@@ -258,6 +263,28 @@ fn put_dead_letter(connection: &Connection, letter: &DeadLetterRow) -> Result<()
     Ok(())
 }
 
+/// A window is told once it is over; told again after a restart, it is the same one.
+fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), ReadError> {
+    let sql = "INSERT INTO suppressions
+           (tenant, rule, alert, key, window_start, window_end, first_time, last_time, count, samples)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (tenant, rule, alert) DO UPDATE SET window_end = ?6, first_time = ?7, last_time = ?8,
+           count = ?9, samples = ?10";
+    connection.prepare_cached(sql)?.execute(params![
+        row.tenant.as_str(),
+        row.rule,
+        row.alert.as_str(),
+        serde_json::to_string(&row.key)?,
+        row.window_start.micros(),
+        row.window_end.micros(),
+        row.first.micros(),
+        row.last.micros(),
+        i64::try_from(row.count).unwrap_or(i64::MAX),
+        serde_json::to_string(&row.samples)?,
+    ])?;
+    Ok(())
+}
+
 fn put_analyst_input(connection: &Connection, input: &AnalystInput) -> Result<(), ReadError> {
     let sql = "INSERT INTO analyst_inputs (tenant, id, at, body) SELECT ?1, ?2, ?3, ?4
          WHERE NOT EXISTS (SELECT 1 FROM analyst_inputs WHERE tenant = ?1 AND id = ?2)";
@@ -284,9 +311,11 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions)
+         VALUES (?1, ?2, ?3, ?4, ?5)";
     let positions = positions::to_json(&snapshot.positions)?;
-    let values = params![snapshot.inputs_seq, positions, snapshot.correlator, snapshot.windows];
+    let Snapshot { inputs_seq, correlator, windows, suppressions, .. } = snapshot;
+    let values = params![inputs_seq, positions, correlator, windows, suppressions];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;

@@ -28,6 +28,8 @@ pub struct StateChange {
     pub actions: Vec<Action>,
     /// Effects after their change.
     pub effects: Vec<Effect>,
+    /// Windows with suppressed alerts that are over.
+    pub suppressions: Vec<SuppressionRow>,
     /// Next entries of the audit chain.
     pub audit: Vec<AuditRow>,
     /// Records that could not be read.
@@ -53,10 +55,37 @@ pub struct Snapshot {
     pub correlator: Vec<u8>,
     /// The bytes of the state of correlation rules.
     pub windows: Vec<u8>,
+    /// The bytes of the state of alert suppression.
+    pub suppressions: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
     pub inputs_seq: i64,
+}
+
+/// Alerts that were not told, since another of their rule and key stood for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuppressionRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Id of the rule.
+    pub rule: String,
+    /// The alert that passed.
+    pub alert: AlertId,
+    /// Fields and their values.
+    pub key: Vec<(String, String)>,
+    /// When the window began: event time of the alert that passed.
+    pub window_start: Time,
+    /// The last time at which an alert was, or would have been, suppressed.
+    pub window_end: Time,
+    /// Event time of the first suppressed alert.
+    pub first: Time,
+    /// Event time of the last one.
+    pub last: Time,
+    /// How many there were.
+    pub count: u64,
+    /// Some of them.
+    pub samples: Vec<AlertId>,
 }
 
 /// An entry of the audit chain, as its owner made it.
@@ -134,6 +163,7 @@ impl StateChange {
             && self.deltas.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
+            && self.suppressions.is_empty()
             && self.audit.is_empty()
             && self.dead_letters.is_empty()
             && self.analyst_inputs.is_empty()

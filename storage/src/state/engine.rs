@@ -84,18 +84,16 @@ impl StateDb {
     /// [`StorageError`] where the database cannot be read.
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
         self.read(|c| {
-            let sql =
-                "SELECT correlator, windows, positions, inputs_seq FROM snapshots ORDER BY id DESC LIMIT 1";
-            let row = c
-                .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, String>(2)?, r.get(3)?)))
-                .optional()?;
-            let Some((correlator, windows, positions, inputs_seq)) = row else { return Ok(None) };
-            Ok(Some(Snapshot {
-                correlator,
-                windows,
-                positions: positions::from_json(&positions)?,
-                inputs_seq,
-            }))
+            let sql = "SELECT correlator, windows, suppressions, positions, inputs_seq FROM snapshots
+                 ORDER BY id DESC LIMIT 1";
+            let row = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get::<_, String>(3)?, r.get(4)?));
+            let Some((correlator, windows, suppressions, positions, inputs_seq)) =
+                c.query_row(sql, [], row).optional()?
+            else {
+                return Ok(None);
+            };
+            let positions = positions::from_json(&positions)?;
+            Ok(Some(Snapshot { correlator, windows, suppressions, positions, inputs_seq }))
         })
     }
 

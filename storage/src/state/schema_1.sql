@@ -133,8 +133,23 @@ CREATE TABLE snapshots (
   inputs_seq INTEGER NOT NULL,
   positions TEXT NOT NULL,
   correlator BLOB NOT NULL,
-  windows BLOB NOT NULL -- state of Sigma correlation rules
+  windows BLOB NOT NULL, -- state of Sigma correlation rules
+  suppressions BLOB NOT NULL -- state of alert suppression
 );
+
+CREATE TABLE suppressions (
+  tenant TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  alert TEXT NOT NULL, -- the one that passed
+  key TEXT NOT NULL, -- JSON: pairs of a field and its value
+  window_start INTEGER NOT NULL,
+  window_end INTEGER NOT NULL,
+  first_time INTEGER NOT NULL,
+  last_time INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  samples TEXT NOT NULL, -- JSON: alert ids
+  PRIMARY KEY (tenant, rule, alert)
+) WITHOUT ROWID;
 
 CREATE TABLE counters (
   name TEXT PRIMARY KEY,

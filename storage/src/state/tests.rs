@@ -174,6 +174,7 @@ fn a_bit_of_everything() -> StateChange {
         }],
         snapshot: Some(Snapshot {
             windows: vec![7, 8],
+            suppressions: vec![7],
             correlator: vec![1, 2, 3],
             positions: [((Arc::from("mail"), 1), 8), ((Arc::from("endpoint"), 0), 21)].into(),
             inputs_seq: 1,

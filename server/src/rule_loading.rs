@@ -111,8 +111,8 @@ pub(crate) struct Fingerprint {
 
 /// Checks that there are rule files at every path.
 pub(crate) fn require(paths: &[PathBuf]) -> anyhow::Result<()> {
-    let on_disk = paths.iter().filter(|path| path.as_os_str() != BUILTIN);
-    on_disk.map(|path| yaml_files(path).map(drop)).collect()
+    let mut on_disk = paths.iter().filter(|path| path.as_os_str() != BUILTIN);
+    on_disk.try_for_each(|path| yaml_files(path).map(drop))
 }
 
 /// Pairs of a file and its text, or why it is none.

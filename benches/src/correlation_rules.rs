@@ -81,7 +81,7 @@ fn second(n: u64, events: u64) -> i64 {
 /// The events in the order of arrival: one in ten comes up to five minutes after its time.
 fn order(events: u64) -> Vec<u64> {
     let late = u64::try_from(LATENESS_S - 10).unwrap_or(0) * events / 1_800;
-    let arrival = |n: u64| if scramble(n) % 10 == 0 { n + scramble(n ^ 1) % late.max(1) } else { n };
+    let arrival = |n: u64| if scramble(n).is_multiple_of(10) { n + scramble(n ^ 1) % late.max(1) } else { n };
     let mut order: Vec<u64> = (0..events).collect();
     order.sort_by_key(|n| (arrival(*n), *n));
     order

@@ -212,12 +212,12 @@ async fn edits(api: &mut Api) {
     assert_eq!(patched.etag, Some(format!("\"{}\"", patched.body["version"])));
     let only_by_merging = api.call(Method::PATCH, ONE, &path, Some(json!({"status": "redirected"}))).await;
     assert_eq!(only_by_merging.status, 400);
-    let foo = api.call(Method::PATCH, ONE, &path, Some(json!({"classification": "foo"}))).await;
-    assert_eq!(foo.status, 400);
+    let refused = api.call(Method::PATCH, ONE, &path, Some(json!({"classification": "foo"}))).await;
+    assert_eq!(refused.status, 400);
     assert!(
-        foo.body["detail"].as_str().unwrap().contains("true_positive, false_positive, benign"),
+        refused.body["detail"].as_str().unwrap().contains("true_positive, false_positive, benign"),
         "{}",
-        foo.body
+        refused.body
     );
     let audit = api.get("/api/v1/audit", "/api/v1/audit").await;
     let assigned =

@@ -1,7 +1,4 @@
-//! Snapshots: the whole state of a correlator as bytes, tied to the parameters it was made with. They are written as a
-//! compressed stream: process lineage makes most of them, repeats itself, and would otherwise be in memory twice.
-
-use std::io::{BufReader, BufWriter, Write};
+//! Snapshots: the whole state of a correlator as bytes, tied to the parameters it was made with.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,26 +17,9 @@ struct Envelope<T> {
     state: T,
 }
 
-/// The fastest level that still finds the repetitions.
-const LEVEL: i32 = 1;
-
 /// Writes a state.
 pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Vec<u8> {
-    let envelope = Envelope { version: VERSION, parameters: parameters.to_owned(), state };
-    // Writing to memory fails only where a type refuses to be written, which none of the state does.
-    match try_write(&envelope) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("state is writable: {error}"),
-    }
-}
-
-fn try_write<T: Serialize>(envelope: &Envelope<T>) -> Result<Vec<u8>, ciborium::ser::Error<std::io::Error>> {
-    let mut compressed = zstd::Encoder::new(MAGIC.to_vec(), LEVEL).map_err(ciborium::ser::Error::Io)?;
-    let mut out = BufWriter::new(&mut compressed);
-    ciborium::into_writer(envelope, &mut out)?;
-    out.flush().map_err(ciborium::ser::Error::Io)?;
-    drop(out);
-    compressed.finish().map_err(ciborium::ser::Error::Io)
+    event::snapshot::write(MAGIC, &Envelope { version: VERSION, parameters: parameters.to_owned(), state })
 }
 
 /// Reads a state back.
@@ -47,11 +27,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
     parameters: &str,
     bytes: &[u8],
 ) -> Result<T, CorrelateError> {
-    let damaged = |error: &dyn std::fmt::Display| CorrelateError::Snapshot(error.to_string());
-    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged(&"not a snapshot"))?;
-    let body = zstd::Decoder::with_buffer(body).map_err(|error| damaged(&error))?;
-    let envelope: Envelope<T> =
-        ciborium::from_reader(BufReader::new(body)).map_err(|error| damaged(&error))?;
+    let envelope: Envelope<T> = event::snapshot::read(MAGIC, bytes).map_err(CorrelateError::Snapshot)?;
     if envelope.version != VERSION {
         return Err(CorrelateError::Snapshot(format!("version {} is not {VERSION}", envelope.version)));
     }

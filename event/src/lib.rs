@@ -31,6 +31,7 @@ mod entity;
 mod ids;
 mod incident;
 pub mod ocsf;
+pub mod snapshot;
 mod time;
 
 pub use action::{

@@ -64,7 +64,7 @@ pub(super) struct Limits {
 }
 
 /// Marks the bytes of a snapshot and their format.
-const MAGIC: &[u8; 8] = b"asterw01";
+const MAGIC: &[u8; 8] = b"asterw02";
 
 /// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,12 +168,7 @@ impl Windows {
 
     /// The whole state as bytes; equal states have equal bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        // Writing to memory fails only where a type refuses to be written, which none of the state does.
-        if let Err(error) = ciborium::into_writer(self, &mut bytes) {
-            unreachable!("state is writable: {error}");
-        }
-        bytes
+        event::snapshot::write(MAGIC, self)
     }
 
     /// Reads [`Windows::snapshot`] back, without the state of correlations that `set` does not have in that form.
@@ -182,8 +177,7 @@ impl Windows {
     /// Where the bytes are no such snapshot.
     pub fn restore(set: &RuleSet, bytes: &[u8]) -> Result<Self, SnapshotError> {
         let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
-        let body = bytes.strip_prefix(MAGIC).ok_or_else(|| refuse("not a snapshot".to_owned()))?;
-        let mut windows: Self = ciborium::from_reader(body).map_err(|e| refuse(e.to_string()))?;
+        let mut windows: Self = event::snapshot::read(MAGIC, bytes).map_err(refuse)?;
         windows.retain(set);
         Ok(windows)
     }

@@ -61,7 +61,7 @@ pub struct Suppressions {
 }
 
 /// Marks the bytes of a snapshot and their format.
-const MAGIC: &[u8; 8] = b"astersu1";
+const MAGIC: &[u8; 8] = b"astersu2";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct RuleState {
@@ -177,12 +177,7 @@ impl Suppressions {
 
     /// The whole state as bytes; equal states have equal bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        // Writing to memory fails only where a type refuses to be written, which none of the state does.
-        if let Err(error) = ciborium::into_writer(self, &mut bytes) {
-            unreachable!("state is writable: {error}");
-        }
-        bytes
+        event::snapshot::write(MAGIC, self)
     }
 
     /// Reads [`Suppressions::snapshot`] back. Windows of rules that have changed since then end at their time.
@@ -191,8 +186,7 @@ impl Suppressions {
     /// Where the bytes are no such snapshot.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let refuse = |problem: String| SnapshotError::new("suppression", problem);
-        let body = bytes.strip_prefix(MAGIC).ok_or_else(|| refuse("not a snapshot".to_owned()))?;
-        ciborium::from_reader(body).map_err(|e| refuse(e.to_string()))
+        event::snapshot::read(MAGIC, bytes).map_err(refuse)
     }
 
     /// What was taken in, suppressed, late, given up.

@@ -13,6 +13,20 @@ use crate::report::{Disabled, DisabledBy, LoadReport, Overlaid, Rejected};
 use crate::rule::RuleInfo;
 use crate::suppression::SuppressionSpec;
 
+/// The [`Patched`] of a rule of either kind: the parser has two types with the same parts.
+macro_rules! patched {
+    ($rule:expr) => {
+        Patched {
+            title: &mut $rule.title,
+            description: &mut $rule.description,
+            level: &mut $rule.level,
+            tags: &mut $rule.tags,
+            falsepositives: &mut $rule.falsepositives,
+            references: &mut $rule.references,
+        }
+    };
+}
+
 /// The parsed rules of a set, and the report on them.
 pub(crate) struct Targets<'a> {
     pub(crate) rules: &'a mut Vec<(RuleInfo, SigmaRule)>,
@@ -135,27 +149,13 @@ impl Targets<'_> {
         let target = entry.about.rule.as_str();
         let mut missing = Vec::new();
         for (info, rule) in self.rules.iter_mut().filter(|(i, r)| is_named(target, i, r.name.as_ref())) {
-            missing.extend(patch.apply(Patched {
-                title: &mut rule.title,
-                description: &mut rule.description,
-                level: &mut rule.level,
-                tags: &mut rule.tags,
-                falsepositives: &mut rule.falsepositives,
-                references: &mut rule.references,
-            }));
+            missing.extend(patch.apply(patched!(rule)));
             *info = RuleInfo::of_rule(Arc::clone(&info.reference.id), &info.file, rule);
             self.report.patched.push(Overlaid::new(info, &entry.about));
         }
         let named = |p: &&mut Pending| is_named(target, &p.info, p.rule.name.as_ref());
         for Pending { info, rule } in self.correlations.iter_mut().filter(named) {
-            missing.extend(patch.apply(Patched {
-                title: &mut rule.title,
-                description: &mut rule.description,
-                level: &mut rule.level,
-                tags: &mut rule.tags,
-                falsepositives: &mut rule.falsepositives,
-                references: &mut rule.references,
-            }));
+            missing.extend(patch.apply(patched!(rule)));
             *info = RuleInfo::of_correlation(Arc::clone(&info.reference.id), &info.file, rule);
             self.report.patched.push(Overlaid::new(info, &entry.about));
         }

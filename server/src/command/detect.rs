@@ -8,7 +8,7 @@ use std::time::Duration;
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
 use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source, TopicPartition};
-use rules::{SuppressionChange, Suppressions, WindowCounts, Windows};
+use rules::{SuppressionChange, SuppressionCounts, Suppressions, WindowCounts, Windows};
 use serde_json::{Value, json};
 
 use super::{load_mappings, note_rules, now, source_hint};
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
     completed.apply(told);
     tally.alerts = tally.alerts.saturating_add_signed(correlated);
     tally.windows = completed.windows.counts();
-    tally.suppressed = completed.suppressions.counts().suppressed;
+    tally.suppressions = completed.suppressions.counts();
     completed.alerts.values().try_for_each(|alert| lines.json(&line(alert)))?;
     lines.flush()?;
     progress.finish_and_clear();
@@ -154,7 +154,9 @@ pub(crate) struct Tally {
     /// What correlation rules took in, and what they did not.
     pub(crate) windows: WindowCounts,
     /// Alerts that others stood for.
-    pub(crate) suppressed: u64,
+    pub(crate) suppressions: SuppressionCounts,
+    /// Matches that exceptions of overlays hide.
+    excepted: u64,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
     /// Files with records, and whether any of a file's was decoded.
@@ -168,6 +170,7 @@ impl Tally {
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
         self.misfits += detected.counts.misfits;
+        self.excepted += detected.excepted;
         for (file, reached) in &detected.progress {
             *self.decoded.entry(file.clone()).or_default() |= reached.time_max.is_some();
         }
@@ -190,10 +193,11 @@ impl Tally {
     /// Says what was read and what was not. A file that could not be read to its end, or of which nothing could be
     /// decoded, is a failure.
     pub(crate) fn report(&self) -> ExitCode {
-        let alerts = self.alerts.saturating_sub(self.suppressed);
+        let suppressed = self.suppressions.suppressed;
+        let alerts = self.alerts.saturating_sub(suppressed);
         output::note(&format!("{} records read, {} events, {alerts} alerts", self.records, self.rows));
-        if self.suppressed > 0 {
-            output::note(&format!("  {} more were suppressed: others stand for them", self.suppressed));
+        if suppressed > 0 {
+            output::note(&format!("  {suppressed} more were suppressed: others stand for them"));
         }
         for (code, (count, example)) in &self.dead {
             output::note(&format!("  {count} not decoded ({code}), such as {example}"));
@@ -204,7 +208,7 @@ impl Tally {
                 self.misfits
             ));
         }
-        for told in window_losses(self.windows) {
+        for told in self.losses() {
             output::note(&format!("  {told}"));
         }
         for fault in &self.faults {
@@ -217,15 +221,23 @@ impl Tally {
         }
         if self.faults.is_empty() && undecoded.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
-}
 
-/// What correlation rules could not count as it was meant.
-fn window_losses(counts: WindowCounts) -> impl Iterator<Item = String> {
-    let losses = [
-        (counts.late, "events came too late to change what correlation rules had sealed"),
-        (counts.expired, "events came too late for any window of correlation rules"),
-        (counts.evicted_events, "events were given up, as a group of a correlation rule was full"),
-        (counts.evicted_groups, "groups were given up, as a correlation rule had too many"),
-    ];
-    losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
+    /// What overlays hide, and what correlation rules and suppression could not judge as it was meant.
+    fn losses(&self) -> impl Iterator<Item = String> {
+        let Self { windows, suppressions, .. } = self;
+        let losses = [
+            (self.excepted, "matches are hidden by exceptions of overlays"),
+            (windows.late, "events came too late to change what correlation rules had sealed"),
+            (windows.expired, "events came too late for any window of correlation rules"),
+            (windows.evicted_events, "events were given up, as a group of a correlation rule was full"),
+            (windows.evicted_groups, "groups were given up, as a correlation rule had too many"),
+            (suppressions.late, "alerts came too late to change what suppression had sealed"),
+            (
+                suppressions.sealed_early,
+                "alerts were judged early, as their key of a suppression had too many",
+            ),
+            (suppressions.evicted_keys, "keys were given up, as the suppression of a rule had too many"),
+        ];
+        losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
+    }
 }

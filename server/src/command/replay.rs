@@ -44,7 +44,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();
-    tally.suppressed = pipeline.suppression_counts().suppressed;
+    tally.suppressions = pipeline.suppression_counts();
     pipeline.checkpoint(now()).await?;
     pipeline.settle().await?;
     let counts = stores.state.incident_counts(&tenant)?;

@@ -53,7 +53,7 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
         out.text(&format!("disabled  {disabled}"))?;
     }
     let overlaid =
-        [("patched", &report.patched), ("excepted", &report.excepted), ("muffled", &report.suppressed)];
+        [("patched", &report.patched), ("excepted", &report.excepted), ("suppressed", &report.suppressed)];
     for (what, overlaid) in overlaid.iter().flat_map(|(what, all)| all.iter().map(move |one| (what, one))) {
         out.text(&format!("{what:<9} {overlaid}"))?;
     }

@@ -349,7 +349,15 @@ impl Pipeline {
         ];
         totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
         let counts = self.suppressions.counts();
-        metrics::counter!("asterism_suppressed_total").absolute(counts.suppressed);
+        let totals = [
+            ("asterism_suppressed_total", counts.suppressed),
+            ("asterism_suppression_late_total", counts.late),
+            ("asterism_suppression_retracted_total", counts.retracted),
+            ("asterism_suppression_sealed_early_total", counts.sealed_early),
+            ("asterism_suppression_evicted_keys_total", counts.evicted_keys),
+        ];
+        totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
+        metrics::gauge!("asterism_suppression_keys").set(self.suppressions.keys() as f64);
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }

@@ -4,35 +4,69 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use event::Time;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::evidence::Key;
 use crate::fixed::{ONE, rarity};
 use crate::parameters::{File, Weighing};
-use crate::snapshot::sorted;
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// There may be a million of them: texts are in one place, and most have no children.
+#[derive(Debug, Clone, Default)]
 struct Process {
-    name: Arc<str>,
-    /// Lower-case base name of the image, the smallest seen (there should be one).
-    image: Option<Arc<str>>,
+    name: TextId,
+    /// Lower-case base name of the image, the smallest seen (there should be one); no text: not known.
+    image: TextId,
     /// Earliest proof of a parent; the smallest pair wins, whatever came first.
     parent: Option<(Time, Key)>,
     /// The earliest children by time, then key: enough of them to know a crowd.
-    children: SmallVec<[(Time, Key); 2]>,
+    children: Option<Box<Vec<(Time, Key)>>>,
     /// Generation of eviction: epoch of the latest mention.
     seen: i64,
+}
+
+/// A text of [`Texts`].
+type TextId = u32;
+
+/// Names and images of processes, each once.
+#[derive(Debug, Clone)]
+struct Texts {
+    texts: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, TextId>,
+}
+
+impl Default for Texts {
+    /// The empty text is the first.
+    fn default() -> Self {
+        let empty: Arc<str> = Arc::from("");
+        Self { texts: vec![Arc::clone(&empty)], ids: HashMap::from([(empty, 0)]) }
+    }
+}
+
+impl Texts {
+    fn id(&mut self, text: &str) -> TextId {
+        if let Some(id) = self.ids.get(text) {
+            return *id;
+        }
+        let (id, text) = (self.texts.len() as TextId, Arc::<str>::from(text));
+        self.texts.push(Arc::clone(&text));
+        self.ids.insert(text, id);
+        id
+    }
+
+    fn get(&self, id: TextId) -> &Arc<str> {
+        &self.texts[id as usize]
+    }
 }
 
 /// As many children as this are a crowd; later ones are not kept.
 const CHILDREN_MAX: usize = 256;
 
 /// The processes of a tenant. Over its limit, the processes mentioned longest ago go, and are counted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lineage {
-    #[serde(with = "sorted")]
     processes: HashMap<Key, Process>,
+    texts: Texts,
     /// Processes forgotten because the table was full.
     pub(crate) evicted: u64,
 }
@@ -76,20 +110,24 @@ impl Lineage {
     fn mention(&mut self, mention: &Mention, time: Time) -> bool {
         let process = self.processes.entry(mention.key).or_default();
         process.seen = process.seen.max(time.0);
-        if process.name.is_empty() {
-            process.name = mention.name.as_str().into();
+        if process.name == 0 {
+            process.name = self.texts.id(&mention.name);
         }
         let Some(image) = mention.image.as_deref() else { return false };
-        let is_new = process.image.as_deref().is_none_or(|known| image < known);
+        let is_new = process.image == 0 || image < self.texts.get(process.image).as_ref();
         if is_new {
-            process.image = Some(image.into());
+            process.image = self.texts.id(image);
         }
         is_new
     }
 
     /// Lower-case base name of a process's image.
     pub(crate) fn image(&self, key: Key) -> Option<&Arc<str>> {
-        self.processes.get(&key)?.image.as_ref()
+        self.image_of(self.processes.get(&key)?)
+    }
+
+    fn image_of(&self, process: &Process) -> Option<&Arc<str>> {
+        (process.image != 0).then(|| self.texts.get(process.image))
     }
 
     /// Whether the parent of a process is known at time `t`.
@@ -110,12 +148,12 @@ impl Lineage {
         let mut at = Some(key);
         while let Some(key) = at.take() {
             let Some(process) = self.processes.get(&key) else { break };
-            let rarity = process.rarity(t, file, weighing);
+            let rarity = self.rarity(process, t, file, weighing);
             let steps = found.len() as u8;
             if rarity == 0 || found.iter().any(|a| a.key == key) {
                 break;
             }
-            found.push(Ancestor { key, steps, rarity, name: Arc::clone(&process.name) });
+            found.push(Ancestor { key, steps, rarity, name: Arc::clone(self.texts.get(process.name)) });
             if steps < file.tree.steps {
                 at = process.parent.filter(|(time, _)| *time <= t).map(|(_, parent)| parent);
             }
@@ -125,7 +163,7 @@ impl Lineage {
 
     /// Whether the table knows the process, and it starts everything.
     pub(crate) fn is_session_root(&self, key: Key, t: Time, file: &File, weighing: &Weighing) -> bool {
-        self.processes.get(&key).is_some_and(|p| p.rarity(t, file, weighing) == 0)
+        self.processes.get(&key).is_some_and(|p| self.rarity(p, t, file, weighing) == 0)
     }
 
     /// Forgets the processes that were mentioned longest ago until the table is within its limit.
@@ -146,39 +184,119 @@ impl Lineage {
             self.processes.remove(key);
         }
         self.evicted += excess as u64;
+        self.forget_texts();
     }
 
     /// Forgets processes last mentioned before `t`, which are beyond the horizon of any join.
     pub(crate) fn forget_before(&mut self, t: Time) {
+        let before = self.processes.len();
         self.processes.retain(|_, process| process.seen >= t.0);
+        if self.processes.len() < before {
+            self.forget_texts();
+        }
+    }
+
+    /// Lets go of the texts of forgotten processes, once they may be most of them.
+    fn forget_texts(&mut self) {
+        if self.texts.texts.len() < 1_024 || self.texts.texts.len() < self.processes.len() / 2 {
+            return;
+        }
+        let old = std::mem::take(&mut self.texts);
+        for process in self.processes.values_mut() {
+            process.name = self.texts.id(old.get(process.name));
+            process.image = self.texts.id(old.get(process.image));
+        }
+    }
+
+    fn rarity(&self, process: &Process, t: Time, file: &File, weighing: &Weighing) -> u32 {
+        if self.image_of(process).is_some_and(|image| file.is_session_root(image)) {
+            return 0;
+        }
+        let children = process.children().partition_point(|(time, _)| *time <= t);
+        rarity(children as u32, weighing.free, weighing.population).min(ONE)
     }
 }
 
 impl Process {
+    fn children(&self) -> &[(Time, Key)] {
+        self.children.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     fn add_child(&mut self, time: Time, child: Key) -> bool {
-        if let Some((known, _)) = self.children.iter_mut().find(|(_, key)| *key == child) {
+        let children = self.children.get_or_insert_default();
+        if let Some((known, _)) = children.iter_mut().find(|(_, key)| *key == child) {
             if *known <= time {
                 return false;
             }
             *known = time;
-        } else if self.children.len() >= CHILDREN_MAX
-            && self.children.last().is_some_and(|last| *last < (time, child))
-        {
+        } else if children.len() >= CHILDREN_MAX && children.last().is_some_and(|last| *last < (time, child)) {
             return false;
         } else {
-            self.children.push((time, child));
+            children.push((time, child));
         }
-        self.children.sort_unstable();
-        self.children.truncate(CHILDREN_MAX);
+        children.sort_unstable();
+        children.truncate(CHILDREN_MAX);
         true
     }
+}
 
-    fn rarity(&self, t: Time, file: &File, weighing: &Weighing) -> u32 {
-        if self.image.as_deref().is_some_and(|image| file.is_session_root(image)) {
-            return 0;
+/// A process in a snapshot: with its texts.
+#[derive(Serialize, Deserialize)]
+struct Written<T, C> {
+    name: T,
+    image: Option<T>,
+    parent: Option<(Time, Key)>,
+    children: C,
+    seen: i64,
+}
+
+/// A lineage in a snapshot: in the order of keys, so that equal states have equal bytes.
+#[derive(Serialize, Deserialize)]
+struct WrittenLineage<P> {
+    processes: P,
+    evicted: u64,
+}
+
+impl Serialize for Lineage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Processes<'a>(&'a Lineage);
+        impl Serialize for Processes<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Processes(lineage) = self;
+                let mut entries: Vec<(&Key, &Process)> = lineage.processes.iter().collect();
+                entries.sort_unstable_by_key(|(key, _)| **key);
+                serializer.collect_seq(entries.into_iter().map(|(key, process)| {
+                    let written = Written {
+                        name: lineage.texts.get(process.name).as_ref(),
+                        image: lineage.image_of(process).map(AsRef::as_ref),
+                        parent: process.parent,
+                        children: process.children(),
+                        seen: process.seen,
+                    };
+                    (key, written)
+                }))
+            }
         }
-        let children = self.children.partition_point(|(time, _)| *time <= t);
-        rarity(children as u32, weighing.free, weighing.population).min(ONE)
+        WrittenLineage { processes: Processes(self), evicted: self.evicted }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lineage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Processes = Vec<(Key, Written<String, Vec<(Time, Key)>>)>;
+        let written = WrittenLineage::<Processes>::deserialize(deserializer)?;
+        let mut lineage = Self { evicted: written.evicted, ..Self::default() };
+        for (key, process) in written.processes {
+            let process = Process {
+                name: lineage.texts.id(&process.name),
+                image: process.image.map_or(0, |image| lineage.texts.id(&image)),
+                parent: process.parent,
+                children: (!process.children.is_empty()).then(|| Box::new(process.children)),
+                seen: process.seen,
+            };
+            lineage.processes.insert(key, process);
+        }
+        Ok(lineage)
     }
 }
 
@@ -227,6 +345,23 @@ mod tests {
         lineage.learn(&mention(1, "a.exe"), Some(&mention(2, "b.exe")), Time(1));
         lineage.learn(&mention(2, "b.exe"), Some(&mention(1, "a.exe")), Time(1));
         assert_eq!(steps(&lineage, 1, 1), [(1, 0), (2, 1)]);
+    }
+
+    #[test]
+    fn a_snapshot_holds_the_same_and_forgotten_texts_go() {
+        let mut lineage = Lineage::default();
+        for id in 0..5_000 {
+            let parent = mention(id / 10, &format!("i{}.exe", id / 10));
+            lineage.learn(&mention(id + 1_000, &format!("i{id}.exe")), Some(&parent), Time(id as i64));
+        }
+        let bytes = event::snapshot::write(b"asterc02", &lineage);
+        let mut restored: Lineage = event::snapshot::read(b"asterc02", &bytes).unwrap();
+        assert_eq!(event::snapshot::write(b"asterc02", &restored), bytes);
+        assert_eq!(steps(&restored, 5_000, 9_999), steps(&lineage, 5_000, 9_999));
+        assert_eq!(restored.image(Key(5_000)), lineage.image(Key(5_000)));
+        restored.bound(100);
+        assert!(restored.texts.texts.len() < 300, "{}", restored.texts.texts.len());
+        assert_eq!(restored.image(Key(5_999)).map(AsRef::as_ref), Some("i4999.exe"));
     }
 
     #[test]

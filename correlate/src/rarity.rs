@@ -4,7 +4,7 @@
 //! Telemetry is counted in fixed-size sketches, one an epoch of event time. An alert reads only epochs that
 //! ended before its own began: by the time it is sealed those are complete, so arrival order is nothing to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use event::Time;
 use serde::{Deserialize, Serialize};
@@ -58,12 +58,59 @@ impl Crowd {
 struct Sketch {
     slots: usize,
     #[serde(with = "sparse")]
-    crowds: Vec<Crowd>,
+    crowds: Slots,
+}
+
+/// The slots of a sketch. At night and in small companies most are empty.
+#[derive(Debug, Clone)]
+enum Slots {
+    Sparse { len: usize, used: HashMap<u32, Crowd> },
+    Dense(Vec<Crowd>),
+}
+
+impl Slots {
+    /// As many used slots of all take about as much memory either way.
+    const SPARSE_SHARE: usize = 4;
+
+    fn new(len: usize) -> Self {
+        Slots::Sparse { len, used: HashMap::new() }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Slots::Sparse { len, .. } => *len,
+            Slots::Dense(crowds) => crowds.len(),
+        }
+    }
+
+    fn get(&self, slot: usize) -> Crowd {
+        match self {
+            Slots::Sparse { used, .. } => used.get(&(slot as u32)).copied().unwrap_or_default(),
+            Slots::Dense(crowds) => crowds[slot],
+        }
+    }
+
+    /// Adds a member to the crowd of a slot; `true` where it sets a bit.
+    fn add(&mut self, slot: usize, member: Key) -> bool {
+        if let Slots::Sparse { len, used } = self
+            && used.len() >= *len / Self::SPARSE_SHARE
+        {
+            let mut crowds = vec![Crowd::default(); *len];
+            for (slot, crowd) in used {
+                crowds[*slot as usize] = *crowd;
+            }
+            *self = Slots::Dense(crowds);
+        }
+        match self {
+            Slots::Sparse { used, .. } => used.entry(slot as u32).or_default().add(member),
+            Slots::Dense(crowds) => crowds[slot].add(member),
+        }
+    }
 }
 
 impl Sketch {
     fn new(slots: usize) -> Self {
-        Self { slots, crowds: vec![Crowd::default(); slots * 2] }
+        Self { slots, crowds: Slots::new(slots * 2) }
     }
 
     fn places(&self, key: Key) -> [usize; 2] {
@@ -73,13 +120,13 @@ impl Sketch {
 
     fn add(&mut self, key: Key, member: Key) -> bool {
         let [one, other] = self.places(key);
-        let first = self.crowds[one].add(member);
-        self.crowds[other].add(member) || first
+        let first = self.crowds.add(one, member);
+        self.crowds.add(other, member) || first
     }
 
     fn crowd(&self, key: Key) -> Crowd {
         let [one, other] = self.places(key);
-        self.crowds[one].intersection(self.crowds[other])
+        self.crowds.get(one).intersection(self.crowds.get(other))
     }
 }
 
@@ -147,34 +194,38 @@ impl Rarity {
     }
 }
 
-/// Sketches are mostly empty at night and in small companies: stored as the slots in use.
+/// Stored as the slots in use, in their order.
 mod sparse {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Crowd;
+    use super::{Crowd, Slots};
 
-    pub(super) fn serialize<S: Serializer>(crowds: &[Crowd], serializer: S) -> Result<S::Ok, S::Error> {
-        let used: Vec<(u32, Crowd)> = crowds
-            .iter()
-            .enumerate()
-            .filter(|(_, crowd)| **crowd != Crowd::default())
-            .map(|(i, crowd)| (i as u32, *crowd))
-            .collect();
-        (crowds.len() as u32, used).serialize(serializer)
+    pub(super) fn serialize<S: Serializer>(slots: &Slots, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut used: Vec<(u32, Crowd)> = match slots {
+            Slots::Sparse { used, .. } => used.iter().map(|(slot, crowd)| (*slot, *crowd)).collect(),
+            Slots::Dense(crowds) => (0..).zip(crowds.iter().copied()).collect(),
+        };
+        used.retain(|(_, crowd)| *crowd != Crowd::default());
+        used.sort_unstable_by_key(|(slot, _)| *slot);
+        (slots.len() as u32, used).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Crowd>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Slots, D::Error> {
         let (len, used) = <(u32, Vec<(u32, Crowd)>)>::deserialize(deserializer)?;
         // A hostile length must not allocate: no parameter file makes a sketch this large.
         if len > 1 << 26 {
             return Err(serde::de::Error::custom("sketch of more than 2^26 slots"));
         }
-        let mut crowds = vec![Crowd::default(); len as usize];
-        for (i, crowd) in used {
-            let slot = crowds.get_mut(i as usize);
-            *slot.ok_or_else(|| serde::de::Error::custom("slot outside its sketch"))? = crowd;
+        if used.iter().any(|(slot, _)| *slot >= len) {
+            return Err(serde::de::Error::custom("slot outside its sketch"));
         }
-        Ok(crowds)
+        let len = len as usize;
+        let is_sparse = used.len() < len / Slots::SPARSE_SHARE;
+        let sparse = Slots::Sparse { len, used: used.iter().copied().collect() };
+        if is_sparse {
+            return Ok(sparse);
+        }
+        Ok(Slots::Dense((0..len).map(|slot| sparse.get(slot)).collect()))
     }
 }
 
@@ -196,6 +247,25 @@ mod tests {
             let error = (i64::from(crowd.count()) - size as i64).abs();
             assert!(error * 100 <= size as i64 * 20, "{size} counted as {}", crowd.count());
         }
+    }
+
+    #[test]
+    fn few_and_many_slots_say_the_same() {
+        let mut sketch = Sketch::new(64);
+        let mut all = vec![Crowd::default(); 128];
+        for i in 0..200_u64 {
+            let (key, member) = (Key(i % 50), Key(i));
+            for place in sketch.places(key) {
+                all[place].add(member);
+            }
+            sketch.add(key, member);
+            assert!((0..128).all(|slot| sketch.crowds.get(slot) == all[slot]), "after {i}");
+            let bytes = event::snapshot::write(b"asterc02", &sketch);
+            let restored: Sketch = event::snapshot::read(b"asterc02", &bytes).unwrap();
+            assert_eq!(event::snapshot::write(b"asterc02", &restored), bytes);
+            assert!((0..50).all(|key| restored.crowd(Key(key)) == sketch.crowd(Key(key))));
+        }
+        assert!(matches!(sketch.crowds, Slots::Dense(_)));
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! after a crash are never written twice. All rows of a record (it may have been exploded) reach the writer in one
 //! push and leave in one commit.
 
-mod buffer;
 mod durable;
+mod marks;
 mod schema;
 mod writer;
 
@@ -22,7 +22,7 @@ use event::Class;
 
 use crate::StorageError;
 
-pub use writer::{Flushed, LakeLimits, LakeWriter};
+pub use writer::{Flushed, LakeWriter};
 
 pub(crate) use schema::{TENANT, table_schema};
 
@@ -47,6 +47,11 @@ impl Lake {
     /// Where the table of a class is.
     pub fn location(&self, class: Class) -> String {
         format!("{}/{}", self.root, class.name())
+    }
+
+    /// An error of the table of a class.
+    fn error(&self, class: Class, error: &DeltaTableError) -> StorageError {
+        delta_error(&self.location(class), error)
     }
 
     /// The table of a class, with its state where it exists.

@@ -10,8 +10,8 @@
 //! rows whose offset a table already has, the state database keeps what it has and only tells its outbox what is new.
 //! There is no commit protocol between the two.
 //!
-//! - [`LakeWriter`]: buffers batches by class and commits them to the [`Lake`]; [`LakeLimits`] say when. Flush it before
-//!   a snapshot is committed: the snapshot's positions say that everything before them is kept.
+//! - [`LakeWriter`]: encodes batches by class and commits them to the [`Lake`]. Flush it before a snapshot is committed:
+//!   the snapshot's positions say that everything before them is kept.
 //! - [`StateDb`]: [`StateDb::commit`] applies a [`StateChange`] in one durable transaction; queries answer the API.
 //! - [`Positions`]: where reading goes on; stored with the correlator's [`Snapshot`].
 //! - [`Hunt`]: SQL of one tenant over both, read-only, within [`HuntLimits`].
@@ -27,7 +27,7 @@ mod state;
 
 pub use error::StorageError;
 pub use hunt::{Hunt, HuntLimits, HuntResult};
-pub use lake::{Flushed, Lake, LakeLimits, LakeWriter};
+pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, IncidentCounts,

@@ -641,4 +641,5 @@ fn a_full_disk_is_said() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("no space left for ") && text.contains("free some, then retry"), "{text}");
     assert!(text.contains(&small.display().to_string()), "the place is named: {text}");
+    assert!(!text.contains("panicked"), "{text}");
 }

@@ -284,6 +284,7 @@ fn part_of(text: &str, part: Part) -> Option<Cow<'_, str>> {
         Part::Dirname => split_path(text).0,
         Part::Extension => split_path(text).1.rsplit_once('.').map(|(_, extension)| extension),
         Part::Host => host(text),
+        Part::Url => is_url(text).then_some(text),
         Part::DomainPart => match text.split_once('\\') {
             Some((domain, _)) => Some(domain),
             None => text.rsplit_once('@').map(|(_, domain)| domain),
@@ -306,6 +307,15 @@ fn split_path(text: &str) -> (Option<&str>, &str) {
         Some((directory, name)) => (Some(directory), name),
         None => (None, trimmed),
     }
+}
+
+/// Whether the text begins with a scheme and names a host.
+fn is_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && !rest.is_empty()
+    })
 }
 
 /// The host of a URL, or of `host:port`.
@@ -339,6 +349,9 @@ mod tests {
         assert_eq!(part("sh", Part::Dirname), None);
         assert_eq!(part("a.tar.gz", Part::Extension), some("gz"));
         assert_eq!(part("https://u@files.example:8443/a?b", Part::Host), some("files.example"));
+        assert_eq!(part("https://files.example/a", Part::Url), some("https://files.example/a"));
+        assert_eq!(part("0f8fad5b-d9cb-469f-a165-70867728950e", Part::Url), None);
+        assert_eq!(part("://files.example", Part::Url), None);
         assert_eq!(part("[2001:db8::1]:443", Part::Host), some("2001:db8::1"));
         assert_eq!(part("2001:db8::1", Part::Host), some("2001:db8::1"));
         assert_eq!(part(r"CORP\ann", Part::DomainPart), some("CORP"));

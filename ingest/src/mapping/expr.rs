@@ -88,6 +88,7 @@ pub(crate) enum Part {
     Dirname,
     Extension,
     Host,
+    Url,
     DomainPart,
     UserPart,
     Lower,
@@ -95,11 +96,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const NAMES: [(&'static str, Part); 8] = [
+    const NAMES: [(&'static str, Part); 9] = [
         ("basename", Part::Basename),
         ("dirname", Part::Dirname),
         ("extension", Part::Extension),
         ("host", Part::Host),
+        ("url", Part::Url),
         ("domain_part", Part::DomainPart),
         ("user_part", Part::UserPart),
         ("lower", Part::Lower),

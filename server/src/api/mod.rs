@@ -19,12 +19,13 @@ mod problem;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -122,7 +123,21 @@ pub(crate) fn router(state: ApiState, auth: Auth, ingest_body_bytes_max: usize) 
         .layer(limited)
         .layer(middleware::map_response(problem::of_framework))
         .layer(middleware::from_fn_with_state(auth, auth::require))
+        .layer(middleware::from_fn(measured))
         .with_state(state)
+}
+
+/// Counts requests and times their answers, by route as documented and not by path: ids would make a series each.
+async fn measured(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let labels = [("method", request.method().to_string()), ("route", route)];
+    let started = Instant::now();
+    let response = next.run(request).await;
+    metrics::histogram!("asterism_http_answer_seconds", &labels).record(started.elapsed().as_secs_f64());
+    let [method, route] = labels;
+    let status = ("status", response.status().as_u16().to_string());
+    metrics::counter!("asterism_http_requests_total", &[method, route, status]).increment(1);
+    response
 }
 
 /// Binds the listener; a busy port is an error with its remedy.

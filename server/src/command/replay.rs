@@ -13,11 +13,9 @@ use super::run::{Content, detector, pipeline_options};
 use super::{now, source_hint};
 use crate::cli::ReplayArgs;
 use crate::config::{self, Config};
-use crate::engine::{CheckpointLimits, Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
+use crate::engine::{Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
 use crate::{output, rule_loading};
 
-/// What is buffered at most: large lake files, little memory.
-const CHECKPOINT: CheckpointLimits = CheckpointLimits { rows_max: 100_000, bytes_max: 32 << 20 };
 /// What one poll reads of a file at most: three portions are under way at once.
 const POLL_RECORDS_MAX: usize = 8_192;
 
@@ -33,10 +31,6 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
     let options = PipelineOptions {
-        checkpoint: CheckpointLimits {
-            rows_max: config.store.checkpoint_rows_max.min(CHECKPOINT.rows_max),
-            bytes_max: config.store.checkpoint_bytes_max.min(CHECKPOINT.bytes_max),
-        },
         // Offline nothing is executed: what would be done is recorded, and waits.
         executes: false,
         ..pipeline_options(&config, content)

@@ -4,6 +4,7 @@
 //! detection.rs   records -> batches, alerts, dead letters            (decode, detect)
 //! pipeline.rs    batches, alerts -> incidents, actions, stored rows  (correlate, respond, store)
 //! analyst.rs     what the audit chain says of analysts' inputs
+//! meters.rs      what the stages hold, did and refused, as metrics
 //! live.rs        the daemon's loop: sources, ticks, commands of the API, orderly stop
 //! executor.rs    lets decided commands out, one at a time, and reports back
 //! delivery.rs    the outbox to Kafka
@@ -15,6 +16,7 @@ mod delivery;
 mod detection;
 mod executor;
 mod live;
+mod meters;
 mod pipeline;
 mod topics;
 

@@ -21,7 +21,7 @@ use rules::{
     WindowCounts, Windows,
 };
 use storage::{
-    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeLimits, LakeWriter, Positions,
+    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeWriter, Positions,
     Snapshot, StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use super::analyst::audit_record;
 use super::detection::Detected;
 use super::live::{Input, InputError, Verdict};
+use super::meters;
 
 /// The stores of a data directory.
 #[derive(Clone)]
@@ -61,22 +62,21 @@ pub(crate) struct PipelineOptions {
     pub(crate) parameters: Parameters,
     pub(crate) response_rules: ResponseRules,
     pub(crate) policy: Policy,
-    /// What is buffered before it is written.
     pub(crate) checkpoint: CheckpointLimits,
     /// Whether there is an executor for commands.
     pub(crate) executes: bool,
 }
 
-/// When buffered rows are written: whichever comes first. As much again may be on its way to disk.
+/// When a checkpoint is taken, whichever comes first, if none was asked for sooner.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckpointLimits {
     pub(crate) rows_max: usize,
-    /// Bytes of Arrow columns.
+    /// Bytes of rows that wait encoded.
     pub(crate) bytes_max: usize,
 }
 
-/// Every so many writes of rows the correlation state is written too, when no checkpoint came sooner.
-const FLUSHES_PER_CHECKPOINT: u32 = 4;
+/// Rows are encoded when they take this many bytes as Arrow columns. As much again may be under way.
+const ENCODE_BYTES: usize = 8 << 20;
 
 /// The stateful half of the engine.
 pub(crate) struct Pipeline {
@@ -89,16 +89,17 @@ pub(crate) struct Pipeline {
     responder: Responder,
     positions: Positions,
     inputs_seq: i64,
-    /// Portions that are not on their way to the lake, each with all rows of its records.
+    /// Portions that are not encoded yet, each with all rows of its records.
     buffered: Vec<Vec<EventBatch>>,
-    buffered_rows: usize,
     buffered_bytes: usize,
+    /// Since the last checkpoint, encoded or not.
+    rows: usize,
+    /// Rows that wait for a checkpoint, encoded.
+    encoded_bytes: usize,
     limits: CheckpointLimits,
-    /// Since the last checkpoint.
-    flushes: u32,
-    /// The lake's writer, while no checkpoint has it.
+    /// The lake's writer, while nothing is under way.
     writer: Option<LakeWriter>,
-    /// Rows, or a checkpoint, on their way to disk; at most one.
+    /// Rows that are encoded, or a checkpoint on its way to disk; at most one.
     in_flight: Option<JoinHandle<Result<LakeWriter, storage::StorageError>>>,
     counts: BTreeMap<String, i64>,
     work: Vec<Work>,
@@ -122,7 +123,7 @@ impl Pipeline {
         };
         let responder = Responder::new(options.response_rules, options.policy)?;
         let counts = stores.state.counters()?;
-        let writer = LakeWriter::new(stores.lake.clone(), LakeLimits::default());
+        let writer = LakeWriter::new(stores.lake.clone());
         let mut pipeline = Self {
             stores,
             rules: options.rules,
@@ -134,10 +135,10 @@ impl Pipeline {
             positions,
             inputs_seq,
             buffered: Vec::new(),
-            buffered_rows: 0,
             buffered_bytes: 0,
+            rows: 0,
+            encoded_bytes: 0,
             limits: options.checkpoint,
-            flushes: 0,
             writer: Some(writer),
             in_flight: None,
             counts,
@@ -228,14 +229,17 @@ impl Pipeline {
         self.complete(&detected.rules, told, &mut change);
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
-        if self.buffered_rows >= self.limits.rows_max || self.buffered_bytes >= self.limits.bytes_max {
-            self.flush(now).await?;
+        if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
+            self.checkpoint(now).await?;
+        } else if self.buffered_bytes >= ENCODE_BYTES {
+            self.settle().await?;
+            self.write(None)?;
         }
         Ok(())
     }
 
     fn buffer(&mut self, portion: Vec<EventBatch>) {
-        self.buffered_rows += portion.iter().map(EventBatch::len).sum::<usize>();
+        self.rows += portion.iter().map(EventBatch::len).sum::<usize>();
         self.buffered_bytes += portion.iter().map(|batch| event::bytes_of(&batch.columns)).sum::<usize>();
         self.buffered.push(portion);
     }
@@ -336,28 +340,11 @@ impl Pipeline {
     }
 
     fn gauges(&self) {
-        metrics::gauge!("asterism_lake_buffered_rows").set(self.buffered_rows as f64);
-        metrics::gauge!("asterism_lake_buffered_bytes").set(self.buffered_bytes as f64);
-        metrics::gauge!("asterism_correlation_groups").set(self.windows.groups() as f64);
-        let counts = self.windows.counts();
-        let totals = [
-            ("asterism_correlation_late_total", counts.late),
-            ("asterism_correlation_expired_total", counts.expired),
-            ("asterism_correlation_evicted_events_total", counts.evicted_events),
-            ("asterism_correlation_evicted_groups_total", counts.evicted_groups),
-            ("asterism_correlation_retracted_total", counts.retracted),
-        ];
-        totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
-        let counts = self.suppressions.counts();
-        let totals = [
-            ("asterism_suppressed_total", counts.suppressed),
-            ("asterism_suppression_late_total", counts.late),
-            ("asterism_suppression_retracted_total", counts.retracted),
-            ("asterism_suppression_sealed_early_total", counts.sealed_early),
-            ("asterism_suppression_evicted_keys_total", counts.evicted_keys),
-        ];
-        totals.into_iter().for_each(|(name, total)| metrics::counter!(name).absolute(total));
-        metrics::gauge!("asterism_suppression_keys").set(self.suppressions.keys() as f64);
+        metrics::gauge!("asterism_lake_buffered_rows").set(self.rows as f64);
+        metrics::gauge!("asterism_lake_buffered_bytes").set((self.buffered_bytes + self.encoded_bytes) as f64);
+        meters::windows(self.windows.counts(), self.windows.groups());
+        meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
+        meters::correlator(&self.correlator.stats());
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
@@ -391,6 +378,7 @@ impl Pipeline {
     async fn commit_actions(&mut self, changes: Vec<ActionChange>) -> anyhow::Result<()> {
         let mut change = StateChange::default();
         for action_change in changes {
+            meters::action(&action_change.action);
             tracing::info!(
                 "{} {} on {}: {}",
                 action_change.action.id,
@@ -483,10 +471,10 @@ impl Pipeline {
         incident.map_or_else(Vec::new, |incident| explain(&self.correlator, &incident, pair))
     }
 
-    /// Starts a checkpoint: the buffered rows and the correlation state.
+    /// Starts a checkpoint: the rows since the last one, and the correlation state.
     pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
         self.settle().await?;
-        self.flushes = 0;
+        self.rows = 0;
         self.windows.retain(&self.rules);
         let change = StateChange {
             snapshot: Some(Snapshot {
@@ -499,51 +487,41 @@ impl Pipeline {
             counters: self.counts.clone(),
             ..StateChange::default()
         };
-        self.write(Some(change), now)
+        self.write(Some(change))
     }
 
-    /// Starts to write the buffered rows. The correlation state, which grows with history and not with them, comes
-    /// along now and then only: after a restart the lake knows the rows that are read again.
-    async fn flush(&mut self, now: Time) -> anyhow::Result<()> {
-        self.flushes += 1;
-        if self.flushes >= FLUSHES_PER_CHECKPOINT {
-            return self.checkpoint(now).await;
-        }
-        self.settle().await?;
-        self.write(None, now)
-    }
-
-    /// Whatever was on its way before must have settled: the disk sets the pace.
-    fn write(&mut self, change: Option<StateChange>, now: Time) -> anyhow::Result<()> {
+    /// Encodes the buffered rows beside whatever comes next; with a state, commits them and then the state. What was
+    /// under way before must have settled: the disk sets the pace.
+    fn write(&mut self, state: Option<StateChange>) -> anyhow::Result<()> {
         let portions = std::mem::take(&mut self.buffered);
-        (self.buffered_rows, self.buffered_bytes) = (0, 0);
+        self.buffered_bytes = 0;
         let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
-        let state = self.stores.state.clone();
+        let db = self.stores.state.clone();
         self.in_flight = Some(tokio::spawn(async move {
-            for portion in &portions {
-                writer.push(portion, now)?;
+            for portion in portions {
+                writer.push(&portion).await?;
             }
-            drop(portions);
-            writer.flush().await?;
-            if let Some(change) = change {
-                state.commit(change).await?;
+            if let Some(state) = state {
+                writer.flush().await?;
+                db.commit(state).await?;
             }
             Ok(writer)
         }));
         Ok(())
     }
 
-    /// Waits until the checkpoint on its way is on disk.
+    /// Waits until what is under way has come to its end: a checkpoint is on disk then.
     pub(crate) async fn settle(&mut self) -> anyhow::Result<()> {
         if let Some(task) = self.in_flight.take() {
-            self.writer = Some(
-                task.await.context("bug: the checkpoint panicked")?.context("cannot write rows and state")?,
-            );
+            let writer = task.await.context("bug: the checkpoint panicked")?;
+            let writer = writer.context("cannot write rows and state")?;
+            self.encoded_bytes = writer.bytes();
+            self.writer = Some(writer);
         }
         Ok(())
     }
 
-    /// As [`Pipeline::settle`], if what was on its way has come to its end: a failure is told when it happens, and not
+    /// As [`Pipeline::settle`], if what was under way has come to its end: a failure is told when it happens, and not
     /// when the next write would begin.
     pub(crate) async fn settle_if_done(&mut self) -> anyhow::Result<()> {
         match &self.in_flight {
@@ -554,7 +532,7 @@ impl Pipeline {
 
     /// Whether there is anything that a checkpoint would add.
     pub(crate) fn has_news(&self) -> bool {
-        self.buffered_rows > 0 || self.flushes > 0
+        self.rows > 0
     }
 }
 

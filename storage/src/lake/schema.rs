@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use deltalake::DeltaTable;
 use event::{Class, ClassSchema};
@@ -46,8 +46,8 @@ fn date_of(batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(dates))
 }
 
-/// Refuses a table whose columns have other types than the class has now. Columns that the table lacks are added by
-/// the next write; columns that only the table has (a newer version wrote it) stay.
+/// Refuses a table whose columns have other types than the class has now. Columns that the table lacks are added
+/// before the next write; columns that only the table has (a newer version wrote it) stay.
 pub(super) fn check(place: &str, table: &DeltaTable, class: Class) -> Result<(), StorageError> {
     let Ok(snapshot) = table.snapshot() else { return Ok(()) };
     let on_disk = snapshot.snapshot().arrow_schema();
@@ -65,11 +65,13 @@ pub(super) fn check(place: &str, table: &DeltaTable, class: Class) -> Result<(),
     Ok(())
 }
 
-/// Whether the table lacks columns of its class.
-pub(super) fn lacks_columns(table: &DeltaTable, class: Class) -> bool {
-    let Ok(snapshot) = table.snapshot() else { return false };
+/// The columns of the class that its table lacks.
+pub(super) fn missing_columns(table: &DeltaTable, class: Class) -> Vec<FieldRef> {
+    let Ok(snapshot) = table.snapshot() else { return Vec::new() };
     let on_disk = snapshot.snapshot().arrow_schema();
-    table_schema(class).fields().iter().any(|field| on_disk.field_with_name(field.name()).is_err())
+    let schema = table_schema(class);
+    let missing = schema.fields().iter().filter(|field| on_disk.field_with_name(field.name()).is_err());
+    missing.cloned().collect()
 }
 
 /// The type without the difference between views and plain texts, and without field names and nullability inside.

@@ -224,7 +224,7 @@ async fn a_query_sees_what_was_just_committed() {
     assert!(count(&hunt).await.contains("| 0 |"));
     let mut writer = f.writer();
     for end in [5, 9] {
-        writer.push(&[processes(0, 0..end)], Time(0)).unwrap();
+        writer.push(&[processes(0, 0..end)]).await.unwrap();
         writer.flush().await.unwrap();
         assert!(count(&hunt).await.contains(&format!("| {end} |")), "{}", count(&hunt).await);
     }

@@ -1,9 +1,9 @@
 //! Each row once, whatever is read again.
 
-use event::{Class, ClassSchema, Time};
-use storage::{Lake, LakeLimits, LakeWriter};
+use event::{Class, ClassSchema};
+use storage::{Lake, LakeWriter};
 
-use crate::fixture::{DAY, Fixture, Place, batch_of, place, processes};
+use crate::fixture::{Fixture, Place, batch_of, place, processes};
 
 fn once(offsets: &std::collections::BTreeMap<String, i64>) -> bool {
     offsets.values().all(|n| *n == 1)
@@ -13,18 +13,18 @@ fn once(offsets: &std::collections::BTreeMap<String, i64>) -> bool {
 async fn rows_that_come_again_are_written_once() {
     let f = Fixture::new();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10)], Time(0)).unwrap();
-    writer.push(&[processes(0, 5..15)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..10)]).await.unwrap();
+    writer.push(&[processes(0, 5..15)]).await.unwrap();
     let flushed = writer.flush().await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (15, 5));
     // The same writer, after its flush.
-    writer.push(&[processes(0, 0..20)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..20)]).await.unwrap();
     let flushed = writer.flush().await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (5, 15));
     // Another one, after a restart: nothing in memory, the table knows.
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..20)], Time(0)).unwrap();
-    writer.push(&[processes(0, 20..25)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..20)]).await.unwrap();
+    writer.push(&[processes(0, 20..25)]).await.unwrap();
     let flushed = writer.flush().await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (5, 20));
     let offsets = f.offsets("process_activity").await;
@@ -36,12 +36,12 @@ async fn rows_that_come_again_are_written_once() {
 async fn what_was_buffered_when_the_process_died_comes_again() {
     let f = Fixture::new();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..10)]).await.unwrap();
     writer.flush().await.unwrap();
-    writer.push(&[processes(0, 10..30)], Time(0)).unwrap();
+    writer.push(&[processes(0, 10..30)]).await.unwrap();
     drop(writer);
     let mut writer = f.writer();
-    writer.push(&[processes(0, 5..40)], Time(0)).unwrap();
+    writer.push(&[processes(0, 5..40)]).await.unwrap();
     writer.flush().await.unwrap();
     let offsets = f.offsets("process_activity").await;
     assert_eq!(offsets.len(), 40);
@@ -53,13 +53,13 @@ async fn partitions_and_classes_have_marks_of_their_own() {
     let f = Fixture::new();
     let mut writer = f.writer();
     let files = batch_of(Class::from_name("file_activity").unwrap(), &[place(0, 3), place(1, 1)]);
-    writer.push(&[processes(0, 0..10), processes(1, 0..2), files.clone()], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..10), processes(1, 0..2), files.clone()]).await.unwrap();
     writer.flush().await.unwrap();
     let mut writer = f.writer();
     // Behind partition 0's mark, ahead of partition 1's; a topic of another name begins anew.
     let other = Place { topic: "endpoint-2", ..place(0, 0) };
     let mixed = batch_of(Class::PROCESS_ACTIVITY, &[place(0, 9), place(1, 2), place(0, 10), other]);
-    writer.push(&[mixed, files], Time(0)).unwrap();
+    writer.push(&[mixed, files]).await.unwrap();
     let flushed = writer.flush().await.unwrap();
     assert_eq!(
         flushed.rows.iter().map(|(c, n)| (c.name(), *n)).collect::<Vec<_>>(),
@@ -76,36 +76,48 @@ async fn rows_of_one_exploded_record_stay_together() {
     let mut writer = f.writer();
     // One record made two rows of one variant and one of another.
     let twice = batch_of(Class::PROCESS_ACTIVITY, &[place(0, 7), place(0, 7)]);
-    writer.push(&[twice.clone(), processes(0, 7..8)], Time(0)).unwrap();
-    writer.push(&[twice], Time(0)).unwrap();
+    writer.push(&[twice.clone(), processes(0, 7..8)]).await.unwrap();
+    writer.push(&[twice]).await.unwrap();
     writer.flush().await.unwrap();
     assert_eq!(f.offsets("process_activity").await, [("0/7".to_owned(), 3)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_decide_what_is_flushed() {
+async fn what_waits_is_seen_by_nobody_and_is_small() {
     let f = Fixture::new();
-    let limits = LakeLimits { rows_max: 10, age_us_max: 1_000, ..LakeLimits::default() };
-    let mut writer = LakeWriter::new(f.lake.clone(), limits);
-    let files = Class::from_name("file_activity").unwrap();
-    writer.push(&[processes(0, 0..9), batch_of(files, &[place(0, 0)])], Time(100)).unwrap();
-    assert_eq!(writer.flush_due(Time(1_000)).await.unwrap().rows.len(), 0);
-    writer.push(&[processes(0, 9..10)], Time(200)).unwrap();
-    assert_eq!(writer.flush_due(Time(1_000)).await.unwrap().rows, [(Class::PROCESS_ACTIVITY, 10)].into());
-    assert_eq!(writer.flush_due(Time(1_100)).await.unwrap().rows, [(files, 1)].into());
+    let mut writer = f.writer();
+    let batch = processes(0, 0..1_000);
+    writer.push(&[batch.clone()]).await.unwrap();
+    assert_eq!(writer.rows(), 1_000);
+    let (there, here) = (writer.bytes(), event::bytes_of(&batch.columns));
+    assert!(there > 0 && there * 5 < here, "{here} bytes wait as {there}");
+    assert_eq!(f.offsets("process_activity").await.len(), 0);
+    writer.flush().await.unwrap();
     assert_eq!((writer.rows(), writer.bytes()), (0, 0));
-    let limits = LakeLimits { total_bytes_max: 1, ..LakeLimits::default() };
-    let mut writer = LakeWriter::new(f.lake.clone(), limits);
-    writer.push(&[processes(0, 10..11)], Time(0)).unwrap();
-    assert_eq!(writer.flush_due(Time(0)).await.unwrap().rows.len(), 1);
+    assert_eq!(f.offsets("process_activity").await.len(), 1_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_batch_is_kept_small() {
+async fn after_an_error_the_same_rows_can_be_pushed_again() {
     let f = Fixture::new();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10).compacted().unwrap()], Time(0)).unwrap();
-    assert!(writer.bytes() < 300_000, "{} bytes for ten rows", writer.bytes());
+    writer.push(&[processes(0, 0..5)]).await.unwrap();
+    let class = Class::from_name("file_activity").unwrap();
+    // A file where the folder of the table should be.
+    let location = f.lake.location(class);
+    let path = std::path::Path::new(location.trim_start_matches("file://"));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "").unwrap();
+    let both = [processes(0, 5..10), batch_of(class, &[place(0, 0)])];
+    writer.push(&both).await.unwrap_err();
+    assert_eq!(writer.rows(), 0, "what was pushed is given up as a whole");
+    std::fs::remove_file(path).unwrap();
+    writer.push(&[processes(0, 0..5)]).await.unwrap();
+    writer.push(&both).await.unwrap();
+    writer.flush().await.unwrap();
+    let offsets = f.offsets("process_activity").await;
+    assert!(offsets.len() == 10 && once(&offsets), "{offsets:?}");
+    assert_eq!(f.offsets("file_activity").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +125,7 @@ async fn every_class_comes_back_as_it_went() {
     let f = Fixture::new();
     let mut writer = f.writer();
     let batches: Vec<_> = Class::all().map(|class| batch_of(class, &[place(0, 1), place(0, 2)])).collect();
-    writer.push(&batches, Time(0)).unwrap();
+    writer.push(&batches).await.unwrap();
     writer.flush().await.unwrap();
     for batch in &batches {
         let schema = ClassSchema::of(batch.class);
@@ -147,7 +159,7 @@ async fn a_table_of_an_older_schema_gains_its_new_columns() {
     create("message", PrimitiveType::String).await.unwrap();
     assert_eq!(f.offsets("process_activity").await.len(), 0, "a new column is null before the first write");
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..3)], Time(DAY)).unwrap();
+    writer.push(&[processes(0, 0..3)]).await.unwrap();
     writer.flush().await.unwrap();
     assert_eq!(f.offsets("process_activity").await.len(), 3);
     // A column whose type changed is an error with the place, not a silent cast.
@@ -160,10 +172,8 @@ async fn a_table_of_an_older_schema_gains_its_new_columns() {
         .await
         .unwrap();
     let mut writer = f.writer();
-    writer.push(&[batch_of(class, &[place(0, 0)])], Time(0)).unwrap();
-    let error = writer.flush().await.unwrap_err();
+    let error = writer.push(&[batch_of(class, &[place(0, 0)])]).await.unwrap_err();
     assert!(error.to_string().contains("file_activity: column time is"), "{error}");
-    assert_eq!(writer.rows(), 1, "nothing is lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,12 +181,12 @@ async fn optimized_tables_keep_rows_and_marks() {
     let f = Fixture::new();
     let mut writer = f.writer();
     for i in 0..5 {
-        writer.push(&[processes(0, i * 10..(i + 1) * 10)], Time(0)).unwrap();
+        writer.push(&[processes(0, i * 10..(i + 1) * 10)]).await.unwrap();
         writer.flush().await.unwrap();
     }
     writer.optimize(Class::PROCESS_ACTIVITY).await.unwrap();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..60)], Time(0)).unwrap();
+    writer.push(&[processes(0, 0..60)]).await.unwrap();
     assert_eq!(writer.flush().await.unwrap().rows_known, 50);
     let offsets = f.offsets("process_activity").await;
     assert_eq!(offsets.len(), 60);
@@ -188,12 +198,12 @@ async fn a_checkpoint_keeps_the_marks() {
     let f = Fixture::new();
     let mut writer = f.writer();
     for i in 0..55 {
-        writer.push(&[processes(i % 3, i..i + 1)], Time(0)).unwrap();
+        writer.push(&[processes(i % 3, i..i + 1)]).await.unwrap();
         writer.flush().await.unwrap();
     }
     let mut writer = f.writer();
     for partition in 0..3 {
-        writer.push(&[processes(partition, 0..52)], Time(0)).unwrap();
+        writer.push(&[processes(partition, 0..52)]).await.unwrap();
     }
     let flushed = writer.flush().await.unwrap();
     assert_eq!(flushed.rows.len(), 0, "{flushed:?}");
@@ -203,9 +213,8 @@ async fn a_checkpoint_keeps_the_marks() {
 fn a_lake_needs_a_place_it_knows() {
     let error = Lake::open("nowhere://bucket/x", Default::default()).and_then(|lake| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut writer = LakeWriter::new(lake, LakeLimits::default());
-        writer.push(&[processes(0, 0..1)], Time(0))?;
-        runtime.block_on(writer.flush())
+        let mut writer = LakeWriter::new(lake);
+        runtime.block_on(writer.push(&[processes(0, 0..1)]))
     });
     let error = error.unwrap_err().to_string();
     assert!(error.contains("nowhere://bucket/x"), "{error}");

@@ -1,4 +1,4 @@
-//! Rows of one class that wait for the next commit, each offset once.
+//! How far the rows of each topic-partition have come.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,59 +7,12 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
-use event::{Class, Time};
-
-use super::schema::table_batch;
 
 /// A topic-partition.
 pub(super) type Partition = (Arc<str>, i64);
 
 /// The last offset by topic-partition.
 pub(super) type Marks = HashMap<Partition, i64>;
-
-/// Batches of one class, in the table's schema.
-#[derive(Debug, Default)]
-pub(super) struct Buffer {
-    pub(super) batches: Vec<RecordBatch>,
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
-    /// When the oldest row came.
-    pub(super) since: Option<Time>,
-    /// What came so far, also before the last flush: a record that is read again in one run stops here.
-    marks: Marks,
-    /// What came with the push that is under way; records of one push are told apart by the caller, not by offset.
-    pending: Marks,
-}
-
-impl Buffer {
-    /// Adds rows; returns how many were there already.
-    pub(super) fn push(&mut self, class: Class, batch: &RecordBatch, now: Time) -> Result<usize, ArrowError> {
-        let fresh = after(batch, &self.marks)?;
-        if fresh.num_rows() > 0 {
-            raise(&mut self.pending, &fresh)?;
-            let batch = table_batch(class, &fresh)?;
-            self.rows += batch.num_rows();
-            self.bytes += event::bytes_of(&batch);
-            self.since.get_or_insert(now);
-            self.batches.push(batch);
-        }
-        Ok(batch.num_rows() - fresh.num_rows())
-    }
-
-    /// Ends a push: from now on its records count as known.
-    pub(super) fn end_push(&mut self) {
-        for (partition, offset) in self.pending.drain() {
-            let mark = self.marks.entry(partition).or_insert(offset);
-            *mark = offset.max(*mark);
-        }
-    }
-
-    /// Empties the buffer; what came stays known.
-    pub(super) fn clear(&mut self) {
-        self.batches.clear();
-        (self.rows, self.bytes, self.since) = (0, 0, None);
-    }
-}
 
 /// The rows beyond the marks.
 pub(super) fn after(batch: &RecordBatch, marks: &Marks) -> Result<RecordBatch, ArrowError> {
@@ -92,15 +45,16 @@ pub(super) fn raise(marks: &mut Marks, batch: &RecordBatch) -> Result<(), ArrowE
         Some(((t, p), mark)) if t.as_ref() == topic && *p == partition => *mark = offset.max(*mark),
         _ => {
             let before = last.replace(((Arc::from(topic), partition), offset));
-            put(marks, before);
+            merge(marks, before);
         }
     })?;
-    put(marks, last);
+    merge(marks, last);
     Ok(())
 }
 
-fn put(marks: &mut Marks, mark: Option<(Partition, i64)>) {
-    if let Some((partition, offset)) = mark {
+/// Raises the marks to others.
+pub(super) fn merge(marks: &mut Marks, others: impl IntoIterator<Item = (Partition, i64)>) {
+    for (partition, offset) in others {
         let mark = marks.entry(partition).or_insert(offset);
         *mark = offset.max(*mark);
     }

@@ -1,0 +1,67 @@
+//! What the stages hold, did and refused, as metrics. `/metrics` names each; totals start with the state that was
+//! restored.
+
+use correlate::Stats;
+use event::Action;
+use rules::{SuppressionCounts, WindowCounts};
+
+pub(super) fn windows(counts: WindowCounts, groups: usize) {
+    metrics::gauge!("asterism_correlation_groups").set(groups as f64);
+    totals(&[
+        ("asterism_correlation_late_total", counts.late),
+        ("asterism_correlation_expired_total", counts.expired),
+        ("asterism_correlation_evicted_events_total", counts.evicted_events),
+        ("asterism_correlation_evicted_groups_total", counts.evicted_groups),
+        ("asterism_correlation_retracted_total", counts.retracted),
+    ]);
+}
+
+pub(super) fn suppressions(counts: SuppressionCounts, keys: usize) {
+    metrics::gauge!("asterism_suppression_keys").set(keys as f64);
+    totals(&[
+        ("asterism_suppressed_total", counts.suppressed),
+        ("asterism_suppression_late_total", counts.late),
+        ("asterism_suppression_retracted_total", counts.retracted),
+        ("asterism_suppression_sealed_early_total", counts.sealed_early),
+        ("asterism_suppression_evicted_keys_total", counts.evicted_keys),
+    ]);
+}
+
+pub(super) fn correlator(stats: &Stats) {
+    totals(&[
+        ("asterism_correlator_alerts_total", stats.alerts_total),
+        ("asterism_correlator_alerts_duplicate_total", stats.alerts_duplicate_total),
+        ("asterism_correlator_alerts_revised_total", stats.alerts_revised_total),
+        ("asterism_correlator_alerts_late_total", stats.alerts_late_total),
+        ("asterism_correlator_alerts_withdrawn_total", stats.alerts_withdrawn_total),
+        ("asterism_correlator_alerts_folded_total", stats.alerts_folded_total),
+        ("asterism_correlator_alerts_retired_early_total", stats.alerts_retired_early_total),
+        ("asterism_correlator_entities_dropped_total", stats.entities_dropped_total),
+        ("asterism_correlator_alias_values_refused_total", stats.alias_values_refused_total),
+        ("asterism_correlator_processes_evicted_total", stats.processes_evicted_total),
+        ("asterism_correlator_observations_too_old_total", stats.observations_too_old_total),
+        ("asterism_correlator_pairs_scored_total", stats.pairs_scored_total),
+        ("asterism_correlator_placings_redone_total", stats.placings_redone_total),
+    ]);
+    let held = [
+        ("asterism_correlator_alerts", stats.alerts),
+        ("asterism_correlator_alerts_pending", stats.alerts_pending),
+        ("asterism_correlator_alerts_waiting", stats.alerts_waiting),
+        ("asterism_correlator_entities", stats.entities),
+        ("asterism_correlator_alias_values", stats.alias_values),
+        ("asterism_correlator_processes", stats.processes),
+        ("asterism_correlator_edges", stats.edges),
+        ("asterism_correlator_incidents", stats.incidents),
+    ];
+    held.into_iter().for_each(|(name, n)| metrics::gauge!(name).set(n as f64));
+}
+
+/// An action came to a state.
+pub(super) fn action(action: &Action) {
+    let (verb, state) = (action.verb.to_string(), action.state.as_str());
+    metrics::counter!("asterism_action_changes_total", "verb" => verb, "state" => state).increment(1);
+}
+
+fn totals(totals: &[(&'static str, u64)]) {
+    totals.iter().for_each(|(name, total)| metrics::counter!(*name).absolute(*total));
+}

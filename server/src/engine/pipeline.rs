@@ -21,8 +21,8 @@ use rules::{
     WindowCounts, Windows,
 };
 use storage::{
-    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeWriter, Positions,
-    Snapshot, StateChange, StateDb, SuppressionRow,
+    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeWriter, Positions, Snapshot,
+    StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
@@ -230,7 +230,7 @@ impl Pipeline {
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
         if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
-            self.checkpoint(now).await?;
+            self.checkpoint().await?;
         } else if self.buffered_bytes >= ENCODE_BYTES {
             self.settle().await?;
             self.write(None)?;
@@ -341,7 +341,8 @@ impl Pipeline {
 
     fn gauges(&self) {
         metrics::gauge!("asterism_lake_buffered_rows").set(self.rows as f64);
-        metrics::gauge!("asterism_lake_buffered_bytes").set((self.buffered_bytes + self.encoded_bytes) as f64);
+        metrics::gauge!("asterism_lake_buffered_bytes")
+            .set((self.buffered_bytes + self.encoded_bytes) as f64);
         meters::windows(self.windows.counts(), self.windows.groups());
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
@@ -472,7 +473,7 @@ impl Pipeline {
     }
 
     /// Starts a checkpoint: the rows since the last one, and the correlation state.
-    pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
+    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
         self.rows = 0;
         self.windows.retain(&self.rules);

@@ -19,10 +19,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use super::Lake;
 use super::durable::sync_last_commit;
 use super::marks::{Marks, after, merge, raise};
 use super::schema::{DATE, TENANT, missing_columns, table_batch, table_schema};
-use super::Lake;
 use crate::StorageError;
 
 /// What a flush wrote.
@@ -285,14 +285,19 @@ fn writer_properties() -> WriterProperties {
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(PAGE_BYTES)
         .set_dictionary_enabled(false);
-    let few = FEW_VALUES.iter().map(|column| ColumnPath::from(*column));
+    let few = FEW_VALUES
+        .iter()
+        .map(|path| ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>()));
     few.fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, true)).build()
 }
 
 const PAGE_BYTES: usize = 256 << 10;
 
-/// Columns whose values repeat.
-const FEW_VALUES: [&str; 10] = [
+/// Paths of columns whose values repeat.
+const FEW_VALUES: [&str; 13] = [
+    "entities.list.element.type",
+    "entities.list.element.role",
+    "entities.list.element.value",
     "source",
     "topic",
     "device_hostname",

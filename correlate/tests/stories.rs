@@ -173,7 +173,7 @@ fn stages_that_are_not_told_are_named() {
         "{text}"
     );
     assert!(text.contains("Then 7 more stages: credential access, discovery,"), "{text}");
-    assert!(text.ends_with("exfiltration and impact."), "{text}");
+    assert!(text.ends_with("exfiltration and impact. Affected: 1 device and 1 user."), "{text}");
 }
 
 /// Nine alerts too slight to join anything stand nearer to the last one than the first does.
@@ -215,31 +215,12 @@ fn the_smaller_side_of_a_join_falls_away() {
     for (a, b) in [("a0", "b"), ("b", "a0")] {
         let explanation = correlator.explain(&id(a), &id(b)).unwrap();
         assert_eq!(explanation.without_weakest, [id("b")], "{}", explanation.text);
-        assert!(explanation.text.ends_with("Without it 1 of 7 alerts falls away."), "{}", explanation.text);
+        assert!(
+            explanation.text.ends_with("Without it 1 of 7 alerts falls away: \"Leaf\"."),
+            "{}",
+            explanation.text
+        );
     }
-}
-
-#[test]
-fn the_graph_shows_alerts_entities_and_relations() {
-    let mut correlator = correlator();
-    correlator.push(attack());
-    correlator.flush();
-    let incident = correlator.incident_of(&id("a1")).unwrap();
-    insta::assert_json_snapshot!(correlator.graph(&incident).unwrap());
-}
-
-#[test]
-fn the_graph_is_bounded_and_says_so() {
-    let mut correlator = correlator();
-    let file = |n: i64| format!("file:{:064x}", n + 1);
-    correlator.push(
-        (0..700).map(|n| alert(&format!("a{n}"), "r", n, &["device:h1", "user:u1@x.example", &file(n)])),
-    );
-    correlator.flush();
-    let graph = correlator.graph(&correlator.incident_of(&id("a0")).unwrap()).unwrap();
-    assert_eq!((graph.nodes.len(), graph.nodes_omitted), (500, 700 + 702 - 500));
-    let known: std::collections::BTreeSet<&str> = graph.nodes.iter().map(|n| n.id.as_str()).collect();
-    assert!(graph.edges.iter().all(|e| known.contains(e.from.as_str()) && known.contains(e.to.as_str())));
 }
 
 #[test]

@@ -31,6 +31,6 @@ pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, IncidentCounts,
-    IncidentFilter, IncidentSort, OutboxRow, Page, Snapshot, StateChange, StateDb, StateLimits,
+    IncidentFilter, IncidentSort, OutboxRow, Page, RiskFilter, Snapshot, StateChange, StateDb, StateLimits,
     SuppressionRow, Trimmed,
 };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use correlate::{AnalystInput, Correlator, Parameters, WatermarkTracker};
+use correlate::{AnalystInput, CorrelateError, Correlator, Parameters, WatermarkTracker};
 use event::{
     AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time,
     Watermark,
@@ -21,8 +21,8 @@ use rules::{
     WindowCounts, Windows,
 };
 use storage::{
-    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeWriter, Positions,
-    Snapshot, StateChange, StateDb, SuppressionRow,
+    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, Lake, LakeWriter, Positions, Snapshot,
+    StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
@@ -272,6 +272,7 @@ impl Pipeline {
         let sealed = self.suppressions.advance(watermark);
         self.tell(sealed, &mut change);
         change.deltas = self.correlator.advance(watermark);
+        change.risks = self.correlator.risk_changes();
         let deltas = change.deltas.clone();
         let committed = self.commit(change).await?;
         self.respond(&deltas, &committed, now).await
@@ -341,7 +342,8 @@ impl Pipeline {
 
     fn gauges(&self) {
         metrics::gauge!("asterism_lake_buffered_rows").set(self.rows as f64);
-        metrics::gauge!("asterism_lake_buffered_bytes").set((self.buffered_bytes + self.encoded_bytes) as f64);
+        metrics::gauge!("asterism_lake_buffered_bytes")
+            .set((self.buffered_bytes + self.encoded_bytes) as f64);
         meters::windows(self.windows.counts(), self.windows.groups());
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
@@ -458,8 +460,12 @@ impl Pipeline {
         self.suppressions.counts()
     }
 
-    pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
-        self.correlator.graph(incident)
+    pub(crate) fn graph(
+        &self,
+        incident: &IncidentId,
+        between: Option<(&str, &str)>,
+    ) -> Result<IncidentGraph, CorrelateError> {
+        self.correlator.graph(incident, between)
     }
 
     pub(crate) fn explain(
@@ -556,7 +562,7 @@ fn name((topic, partition): &(Arc<str>, i32)) -> String {
     format!("{topic}/{partition}")
 }
 
-/// The explanation of two alerts, or of every join of the incident.
+/// The explanation of two alerts, or of the joins of the incident.
 pub(crate) fn explain(
     correlator: &Correlator,
     incident: &Incident,
@@ -564,7 +570,7 @@ pub(crate) fn explain(
 ) -> Vec<Explanation> {
     match pair {
         Some((a, b)) => correlator.explain(a, b).into_iter().collect(),
-        None => incident.joins.iter().filter_map(|j| correlator.explain(&j.a, &j.b)).collect(),
+        None => correlator.explain_joins(incident),
     }
 }
 

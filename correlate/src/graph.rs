@@ -49,6 +49,7 @@ pub(crate) fn graph(
         work.relations(alert, &names);
     }
     work.lineage(&alerts, &names, shard, file);
+    work.mailboxes();
     for join in &incident.joins {
         let (a, b) = (alert_id(&join.a), alert_id(&join.b));
         work.relate(&a, &b, Relation { weight_ppm: Some(join.weight_ppm), ..Relation::of("joined") });
@@ -74,11 +75,13 @@ struct Relation {
     relation: &'static str,
     weight_ppm: Option<u32>,
     alert: Option<AlertId>,
+    /// An alert names an entity.
+    is_named: bool,
 }
 
 impl Relation {
     fn of(relation: &'static str) -> Self {
-        Self { from: NodeIndex::end(), relation, weight_ppm: None, alert: None }
+        Self { from: NodeIndex::end(), relation, weight_ppm: None, alert: None, is_named: false }
     }
 }
 
@@ -117,7 +120,8 @@ impl Work {
             if let Some(alerts) = self.graph[index].alerts.as_mut().filter(|_| seen.insert(index)) {
                 *alerts += 1;
             }
-            self.relate(&alert_id, &id, Relation::of(entity.role.as_str()));
+            let named = Relation { is_named: true, ..Relation::of(entity.role.as_str()) };
+            self.relate(&alert_id, &id, named);
         }
     }
 
@@ -172,6 +176,19 @@ impl Work {
         }
     }
 
+    /// A mailbox is that of the user of its address.
+    fn mailboxes(&mut self) {
+        let prefix = entity_id(EntityType::Mailbox, "");
+        let ids = self.by_id.keys().filter_map(|id| id.strip_prefix(&prefix));
+        let mut addresses: Vec<String> = ids.map(str::to_owned).collect();
+        addresses.sort_unstable();
+        for address in addresses {
+            let (user, mailbox) =
+                (entity_id(EntityType::User, &address), entity_id(EntityType::Mailbox, &address));
+            self.relate(&user, &mailbox, Relation::of("owns"));
+        }
+    }
+
     fn relate(&mut self, from: &str, to: &str, relation: Relation) {
         let (Some(a), Some(b)) = (self.by_id.get(from), self.by_id.get(to)) else { return };
         let (a, b) = (*a, *b);
@@ -215,14 +232,13 @@ impl Work {
         }
     }
 
-    /// The fewest steps from one node to another; of as many, those that tell what entities did.
+    /// The shortest way from one node to another. What an entity did to another is a step, an alert that names one is
+    /// one and a half, and two alerts that are joined are three: what happened says more than what scored.
     fn path(&self, a: NodeIndex, b: NodeIndex) -> (Vec<NodeIndex>, GraphPath) {
-        /// More than any preference adds up to on a path that a bounded graph can hold.
-        const STEP: u64 = 1 << 32;
-        let cost = |relation: &Relation| match (relation.weight_ppm, &relation.alert) {
-            (Some(_), _) => STEP + 2,
-            (None, Some(_)) => STEP,
-            (None, None) => STEP + 1,
+        let cost = |relation: &Relation| match (relation.weight_ppm, relation.is_named) {
+            (Some(_), _) => 6_u64,
+            (None, true) => 3,
+            (None, false) => 2,
         };
         let found = astar(&self.graph, a, |node| node == b, |edge| cost(edge.weight()), |_| 0);
         let nodes = found.map_or_else(Vec::new, |(_, nodes)| nodes);
@@ -251,7 +267,7 @@ impl Work {
         let told: Vec<String> = steps
             .iter()
             .map(|(relation, to)| {
-                let words = match self.is_alert(relation.from) && !self.is_alert(*to) {
+                let words = match relation.is_named {
                     true => "names".to_owned(),
                     false => relation::words(relation.relation),
                 };

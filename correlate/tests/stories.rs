@@ -176,6 +176,81 @@ fn stages_that_are_not_told_are_named() {
     assert!(text.ends_with("exfiltration and impact. Affected: 1 device and 1 user."), "{text}");
 }
 
+#[test]
+fn a_priority_is_the_sum_of_its_parts() {
+    let incident = &incidents_of(attack())[0];
+    let parts: Vec<String> =
+        incident.priority.iter().map(|p| format!("{} {} {}", p.part, p.points, p.because)).collect();
+    assert_eq!(incident.priority.iter().map(|p| p.points).sum::<u32>(), incident.score);
+    insta::assert_snapshot!(parts.join("\n"));
+}
+
+#[test]
+fn a_timeline_folds_repetitions_and_keeps_what_is_grave() {
+    let noise = |n: i64| step(&format!("n{n:03}"), &format!("Noise {n}"), n * 10, &[]).grave(Severity::Low);
+    let mut alerts: Vec<Alert> = (0..80).map(noise).collect();
+    alerts.extend(
+        (0..5).map(|n| step(&format!("r{n}"), "Password guessed.", 5 + n * 60, &[Tactic::Execution])),
+    );
+    alerts.push(step("z", "Ransom note", 790, &[Tactic::Impact]).grave(Severity::Critical));
+    let incidents = incidents_of(alerts);
+    let timeline = &incidents[0].timeline;
+    assert_eq!((incidents.len(), timeline.len()), (1, 40));
+    assert!(timeline.windows(2).all(|pair| pair[0].time <= pair[1].time));
+    let told = |text: &str| timeline.iter().filter(|m| m.text.starts_with(text)).collect::<Vec<_>>();
+    assert!(told("Password guessed on ws-01 by alice@contoso.com").iter().all(|m| m.alerts == 5));
+    assert_eq!((told("Password guessed").len(), told("Ransom note").len()), (1, 1));
+}
+
+#[test]
+fn what_is_affected_is_told_with_its_part() {
+    let mut mail = alert(
+        "a1",
+        "Phishing mail delivered",
+        0,
+        &[
+            "mailbox/sender:eve@bad.example",
+            "mailbox:alice@contoso.com",
+            "mailbox:bob@contoso.com",
+            "message:m",
+        ],
+    );
+    mail.domain = Domain::Email;
+    let script = alert(
+        "a2",
+        "Script",
+        60,
+        &["message:m", "user:alice@contoso.com", "device:ws-01.contoso.com", "user/target:admin@contoso.com"],
+    );
+    let incident = &incidents_of(vec![mail, script])[0];
+    let told: Vec<String> = incident
+        .assets
+        .iter()
+        .map(|a| format!("{} {} {} {}", a.part.as_str(), a.entity_type, a.name, a.alerts))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "target user admin@contoso.com 1",
+            "target mailbox bob@contoso.com 1",
+            "place device ws-01.contoso.com 1",
+            "doer user alice@contoso.com 1"
+        ]
+    );
+    assert_eq!(correlate::affected(&incident.blast_radius), "1 device, 2 users and 1 mailbox");
+}
+
+/// An id stands beside one name in one alert, and alone in another.
+#[test]
+fn ids_give_way_to_names_that_the_incident_knows() {
+    let id = "user/related:5f2b1a60-8f5e-4a57-9f0c-3d1e1a2b3c4d";
+    let both = alert("a1", "Odd sign-in", 0, &["session:s1", id, "user/related:alice@contoso.com"]);
+    let alone = alert("a2", "Rights given", 60, &["session:s1", id]);
+    let incidents = incidents_of(vec![both, alone.clone()]);
+    assert_eq!(incidents[0].title, "Odd sign-in and 1 more alert involving alice@contoso.com");
+    assert_eq!(incidents_of(vec![alone])[0].title, "Rights given involving account 5f2b1a60…");
+}
+
 /// Nine alerts too slight to join anything stand nearer to the last one than the first does.
 #[test]
 fn a_pair_that_was_never_compared_is_said_to_be_so() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
-use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source, TopicPartition};
+use ingest::{DecodeLimits, FileOptions, FileSource, Misfit, PollBudget, Source, TopicPartition};
 use rules::{SuppressionChange, SuppressionCounts, Suppressions, WindowCounts, Windows};
 use serde_json::{Value, json};
 
@@ -149,8 +149,11 @@ pub(crate) struct Tally {
     pub(crate) records: u64,
     rows: u64,
     alerts: u64,
-    /// Values of decoded records that do not fit their column.
+    /// Values of decoded records that do not fit their column, and where one of them is.
     misfits: u64,
+    misfit: Option<Misfit>,
+    /// Rows without a time of their own.
+    undated: u64,
     /// What correlation rules took in, and what they did not.
     pub(crate) windows: WindowCounts,
     /// Alerts that others stood for.
@@ -170,6 +173,8 @@ impl Tally {
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
         self.misfits += detected.counts.misfits;
+        self.undated += detected.counts.undated;
+        self.misfit = self.misfit.take().or_else(|| detected.misfit.clone());
         self.excepted += detected.excepted;
         for (file, reached) in &detected.progress {
             *self.decoded.entry(file.clone()).or_default() |= reached.time_max.is_some();
@@ -202,10 +207,20 @@ impl Tally {
         for (code, (count, example)) in &self.dead {
             output::note(&format!("  {count} not decoded ({code}), such as {example}"));
         }
-        if self.misfits > 0 {
+        if let Some(Misfit { record, column }) = &self.misfit {
             output::note(&format!(
-                "  {} values do not fit their column, which stays empty; `raw` has them",
-                self.misfits
+                "  {} values do not fit their column, which stays empty; `raw` has them, such as that of {column} in \
+                 {} line {}",
+                self.misfits,
+                record.topic,
+                record.offset + 1
+            ));
+        }
+        if self.undated > 0 {
+            output::note(&format!(
+                "  {} records have no time of their own, and took that of reading: windows and incidents by time say \
+                 little about them",
+                self.undated
             ));
         }
         for told in self.losses() {

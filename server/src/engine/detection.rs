@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{Alert, EventBatch, TenantId, Time};
-use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Record};
+use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Misfit, Record};
 use rules::{Observation, RuleSet, SuppressionKey};
 
 use super::topics::Topics;
@@ -34,6 +34,8 @@ pub(crate) struct Detected {
     /// Per topic-partition: how far event time and offsets came.
     pub(crate) progress: BTreeMap<(Arc<str>, i32), Progress>,
     pub(crate) counts: DecodeCounts,
+    /// One of the values that did not fit their column.
+    pub(crate) misfit: Option<Misfit>,
 }
 
 /// How far one partition came.
@@ -59,6 +61,7 @@ impl Detected {
             dead: Vec::new(),
             progress: BTreeMap::new(),
             counts: DecodeCounts::default(),
+            misfit: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Detector {
         detected.dead.extend(decoded.dead.into_iter().map(|d| (route.tenant.clone(), d)));
         detected.batches.extend(decoded.batches);
         add(&mut detected.counts, &decoded.counts);
+        detected.misfit = detected.misfit.take().or(decoded.misfit);
     }
 }
 
@@ -154,4 +158,5 @@ fn add(sum: &mut DecodeCounts, more: &DecodeCounts) {
     sum.dead += more.dead;
     sum.alerts += more.alerts;
     sum.misfits += more.misfits;
+    sum.undated += more.undated;
 }

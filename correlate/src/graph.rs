@@ -5,6 +5,7 @@ mod cut;
 mod layout;
 mod relation;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -72,7 +73,7 @@ fn entity_id(entity_type: EntityType, name: &str) -> String {
 #[derive(Debug, Clone)]
 struct Relation {
     from: NodeIndex,
-    relation: &'static str,
+    relation: Cow<'static, str>,
     weight_ppm: Option<u32>,
     alert: Option<AlertId>,
     /// An alert names an entity.
@@ -80,7 +81,8 @@ struct Relation {
 }
 
 impl Relation {
-    fn of(relation: &'static str) -> Self {
+    fn of(relation: impl Into<Cow<'static, str>>) -> Self {
+        let relation = relation.into();
         Self { from: NodeIndex::end(), relation, weight_ppm: None, alert: None, is_named: false }
     }
 }
@@ -89,7 +91,7 @@ impl Relation {
 struct Work {
     graph: UnGraph<GraphNode, Relation>,
     by_id: HashMap<String, NodeIndex>,
-    related: HashSet<(NodeIndex, NodeIndex, &'static str)>,
+    related: HashSet<(NodeIndex, NodeIndex, Cow<'static, str>)>,
 }
 
 impl Work {
@@ -192,7 +194,7 @@ impl Work {
     fn relate(&mut self, from: &str, to: &str, relation: Relation) {
         let (Some(a), Some(b)) = (self.by_id.get(from), self.by_id.get(to)) else { return };
         let (a, b) = (*a, *b);
-        if a != b && self.related.insert((a, b, relation.relation)) {
+        if a != b && self.related.insert((a, b, relation.relation.clone())) {
             self.graph.add_edge(a, b, Relation { from: a, ..relation });
         }
     }
@@ -226,7 +228,7 @@ impl Work {
         GraphEdge {
             from: self.graph[relation.from].id.clone(),
             to: self.graph[to].id.clone(),
-            relation: relation.relation.to_owned(),
+            relation: relation.relation.to_string(),
             weight_ppm: relation.weight_ppm,
             alert: relation.alert.clone(),
         }
@@ -244,7 +246,7 @@ impl Work {
         let nodes = found.map_or_else(Vec::new, |(_, nodes)| nodes);
         let best = |pair: &[NodeIndex]| {
             let between = self.graph.edges_connecting(pair[0], pair[1]).map(|edge| edge.weight());
-            let best = between.min_by_key(|relation| (cost(relation), relation.relation))?;
+            let best = between.min_by_key(|relation| (cost(relation), &*relation.relation))?;
             Some((best.clone(), if best.from == pair[0] { pair[1] } else { pair[0] }))
         };
         let steps: Vec<(Relation, NodeIndex)> = nodes.windows(2).filter_map(best).collect();
@@ -269,7 +271,7 @@ impl Work {
             .map(|(relation, to)| {
                 let words = match relation.is_named {
                     true => "names".to_owned(),
-                    false => relation::words(relation.relation),
+                    false => relation::words(&relation.relation),
                 };
                 format!("{} {words} {}", name(relation.from), name(*to))
             })

@@ -21,8 +21,9 @@ pub(super) fn lay_out<E>(graph: &mut UnGraph<GraphNode, E>, nodes: &[NodeIndex])
     for index in nodes.iter().copied().filter(|index| !columns.contains_key(index)) {
         let near: Vec<u32> = graph.neighbors(index).filter_map(|n| columns.get(&n).copied()).collect();
         let middle = near.iter().map(|c| u64::from(*c)).sum::<u64>() / near.len().max(1) as u64;
-        let kind = EntityType::from_name(&graph[index].kind).map_or(0, |kind| kind as u32);
-        lanes.entry(kind + 1).or_default().push((middle as u32, graph[index].id.clone(), index));
+        let kind = EntityType::ALL.iter().position(|kind| kind.as_str() == graph[index].kind);
+        let lane = kind.unwrap_or(EntityType::ALL.len()) as u32 + 1;
+        lanes.entry(lane).or_default().push((middle as u32, graph[index].id.clone(), index));
     }
     for (lane, mut members) in lanes {
         members.sort();

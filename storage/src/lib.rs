@@ -31,6 +31,6 @@ pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, ExceptionRow,
-    IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page, RunningOf, RunningSuppressions, Snapshot,
-    StateChange, StateDb, StateLimits, SuppressionRow, Trimmed,
+    IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page, RiskFilter, RunningOf,
+    RunningSuppressions, Snapshot, StateChange, StateDb, StateLimits, SuppressionRow, Trimmed,
 };

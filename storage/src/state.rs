@@ -32,7 +32,7 @@ pub use change::{
     StateChange, SuppressionRow,
 };
 pub use engine::{OutboxRow, StateLimits, Trimmed};
-pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page};
+pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page, RiskFilter};
 pub use query::IncidentCounts;
 
 /// The state database. Clones share one writer and one pool of readers.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use correlate::{AnalystInput, Correlator, Parameters, WatermarkTracker};
+use correlate::{AnalystInput, CorrelateError, Correlator, Parameters, WatermarkTracker};
 use event::{
     AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time,
     Watermark,
@@ -290,6 +290,7 @@ impl Pipeline {
         let sealed = self.suppressions.advance(watermark);
         self.tell(sealed, &mut change);
         change.deltas = self.correlator.advance(watermark);
+        change.risks = self.correlator.risk_changes();
         let deltas = change.deltas.clone();
         let committed = self.commit(change).await?;
         self.respond(&deltas, &committed, now).await
@@ -482,8 +483,12 @@ impl Pipeline {
         self.suppressions.counts()
     }
 
-    pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
-        self.correlator.graph(incident)
+    pub(crate) fn graph(
+        &self,
+        incident: &IncidentId,
+        between: Option<(&str, &str)>,
+    ) -> Result<IncidentGraph, CorrelateError> {
+        self.correlator.graph(incident, between)
     }
 
     pub(crate) fn explain(
@@ -601,7 +606,7 @@ fn name((topic, partition): &(Arc<str>, i32)) -> String {
     format!("{topic}/{partition}")
 }
 
-/// The explanation of two alerts, or of every join of the incident.
+/// The explanation of two alerts, or of the joins of the incident.
 pub(crate) fn explain(
     correlator: &Correlator,
     incident: &Incident,
@@ -609,7 +614,7 @@ pub(crate) fn explain(
 ) -> Vec<Explanation> {
     match pair {
         Some((a, b)) => correlator.explain(a, b).into_iter().collect(),
-        None => incident.joins.iter().filter_map(|j| correlator.explain(&j.a, &j.b)).collect(),
+        None => correlator.explain_joins(incident),
     }
 }
 

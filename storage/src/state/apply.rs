@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use event::{Action, Alert, Effect};
+use event::{Action, Alert, Effect, RiskChange, RiskLevel};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{
@@ -27,6 +27,9 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
         put_alert(&mut outbox, alert)?;
     }
     let redirects = incident::put_deltas(&mut outbox, &change.deltas)?;
+    for risk in &change.risks {
+        put_risk(&mut outbox, risk)?;
+    }
     for action in &change.actions {
         put_action(&mut outbox, action)?;
     }
@@ -174,6 +177,34 @@ fn unite(a: Alert, b: &Alert) -> Alert {
 fn union<T: Ord>(into: &mut Vec<T>, from: Vec<T>) {
     let all: BTreeSet<T> = std::mem::take(into).into_iter().chain(from).collect();
     *into = all.into_iter().collect();
+}
+
+/// A risk of an earlier event time than the stored one is one that a replay tells again. One without a level leaves.
+fn put_risk(outbox: &mut Outbox<'_>, change: &RiskChange) -> Result<(), ReadError> {
+    let risk = change.risk();
+    let (tenant, id) = (risk.tenant.as_str(), format!("{}:{}", risk.entity_type, risk.name));
+    let body = serde_json::to_string(risk)?;
+    let changed = if risk.level == RiskLevel::None {
+        let sql = "DELETE FROM entity_risk WHERE tenant = ?1 AND id = ?2 AND as_of <= ?3";
+        outbox.connection.prepare_cached(sql)?.execute(params![tenant, id, risk.as_of.micros()])?
+    } else {
+        let sql = "INSERT INTO entity_risk (tenant, id, type, name, level, score, as_of, last_raised, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (tenant, id) DO UPDATE SET level = ?5, score = ?6, as_of = ?7, last_raised = ?8, body = ?9
+               WHERE ?7 >= as_of AND body <> ?9";
+        outbox.connection.prepare_cached(sql)?.execute(params![
+            tenant,
+            id,
+            risk.entity_type.as_str(),
+            risk.name,
+            risk.level as i64,
+            risk.score,
+            risk.as_of.micros(),
+            risk.last_raised.micros(),
+            body,
+        ])?
+    };
+    note_if(outbox, changed, &Note { tenant, kind: "risk", change: change.kind(), subject: &id, body: &body })
 }
 
 /// An action's history only grows: a replayed proposal finds it further on and leaves it alone.

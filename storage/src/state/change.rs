@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, TenantId, Time};
+use event::{
+    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RiskChange, TenantId, Time,
+};
 
 use super::engine::{StateLimits, Trimmed};
 use crate::Positions;
@@ -12,6 +14,7 @@ use crate::Positions;
 ///
 /// - alerts: two sightings of one id are united (records, entities, tags, evidence; earliest record decides the rest);
 /// - incidents: a state that the stored one has outgrown is skipped, anything else replaces it under a higher version;
+/// - risks of an earlier event time than the stored one are skipped;
 /// - actions and effects never step back; the audit chain refuses a second entry under one number;
 /// - dead letters and analyst inputs are kept once; counters are absolute values, not increments.
 ///
@@ -24,6 +27,8 @@ pub struct StateChange {
     pub alerts: Vec<Alert>,
     /// Incident changes, in the correlator's order.
     pub deltas: Vec<IncidentDelta>,
+    /// Risks of users, devices and apps that rose or fell.
+    pub risks: Vec<RiskChange>,
     /// Actions after their change.
     pub actions: Vec<Action>,
     /// Effects after their change.
@@ -215,6 +220,7 @@ impl StateChange {
         self.withdrawn.is_empty()
             && self.alerts.is_empty()
             && self.deltas.is_empty()
+            && self.risks.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
             && self.running_suppressions.is_empty()

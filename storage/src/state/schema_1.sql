@@ -168,6 +168,21 @@ CREATE TABLE exceptions (
   PRIMARY KEY (tenant, exception, rule)
 ) WITHOUT ROWID;
 
+-- Only what has a level; a risk that faded away is deleted.
+CREATE TABLE entity_risk (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL, -- 'user:alice@contoso.com'
+  type TEXT NOT NULL,
+  name TEXT NOT NULL,
+  level INTEGER NOT NULL, -- 1 low, 2 medium, 3 high
+  score INTEGER NOT NULL,
+  as_of INTEGER NOT NULL,
+  last_raised INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  UNIQUE (tenant, id)
+);
+CREATE INDEX entity_risk_score ON entity_risk (tenant, score, id);
+
 CREATE TABLE counters (
   name TEXT PRIMARY KEY,
   value INTEGER NOT NULL

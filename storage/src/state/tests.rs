@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use event::{
-    Action, ActionId, ActionState, Alert, AlertId, AttackTag, Class, Decision, Domain, Entity, EntityType,
-    Incident, IncidentDelta, IncidentId, IncidentStatus, RecordRef, RiskClass, Role, RuleRef, Severity,
-    Tactic, Target, TenantId, Time, Transition,
+    Action, ActionId, ActionState, Alert, AlertId, AttackTag, Class, Decision, Domain, Entity, EntityRisk,
+    EntityType, Incident, IncidentDelta, IncidentId, IncidentStatus, RecordRef, RiskChange, RiskClass,
+    RiskLevel, Role, RuleRef, Severity, Tactic, Target, TenantId, Time, Transition,
 };
 use tempfile::TempDir;
 
@@ -51,6 +51,10 @@ pub(crate) fn incident(tenant: &str, id: &str, version: u64, alerts: &[&str]) ->
         last_time: Time(10 + alerts.len() as i64),
         alerts: alerts.iter().map(|a| AlertId::new(*a)).collect(),
         entities: Vec::new(),
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
         joins: Vec::new(),
         sealed: false,
         assignee: None,
@@ -624,4 +628,52 @@ fn a_crash_between_commits_keeps_every_commit() {
     assert_eq!((torn.outbox_head().unwrap(), torn.load_snapshot().unwrap()), (0, None));
     torn.commit_blocking(a_bit_of_everything()).unwrap();
     assert_eq!(torn.outbox_head().unwrap(), 5);
+}
+
+fn risk(name: &str, level: RiskLevel, score: u32, as_of: i64) -> EntityRisk {
+    EntityRisk {
+        tenant: TenantId::new("t"),
+        entity_type: EntityType::User,
+        name: name.into(),
+        aliases: Vec::new(),
+        level,
+        score,
+        as_of: Time(as_of),
+        last_raised: Time(as_of),
+        raised_by: Vec::new(),
+    }
+}
+
+#[test]
+fn risks_are_kept_as_of_their_latest_time() {
+    let f = Fixture::new();
+    let put = |changes: Vec<RiskChange>| {
+        f.commit(StateChange { risks: changes, ..StateChange::default() }).outbox_rows
+    };
+    let scores = |filter: RiskFilter| {
+        let page = f.db.risks_page(&f.tenant, &filter, None, 10).unwrap();
+        page.items.iter().map(|risk| (risk.name.to_string(), risk.score)).collect::<Vec<_>>()
+    };
+    let high = RiskChange::Raised(risk("alice", RiskLevel::High, 80, 20));
+    let low = RiskChange::Raised(risk("bob", RiskLevel::Low, 20, 20));
+    assert_eq!(put(vec![high.clone(), low]), 2);
+    assert_eq!(put(vec![high]), 0, "told again, it is nothing new");
+    assert_eq!(
+        put(vec![RiskChange::Raised(risk("alice", RiskLevel::Medium, 50, 10))]),
+        0,
+        "a replay is outgrown"
+    );
+    assert_eq!(scores(RiskFilter::default()), [("alice".to_owned(), 80), ("bob".to_owned(), 20)]);
+    let filter = RiskFilter { level_min: Some(RiskLevel::Medium), ..RiskFilter::default() };
+    assert_eq!(scores(filter), [("alice".to_owned(), 80)]);
+    let filter = RiskFilter { types: vec![EntityType::Device], ..RiskFilter::default() };
+    assert!(scores(filter).is_empty());
+    let filter = RiskFilter { q: Some("BOB".to_owned()), ..RiskFilter::default() };
+    assert_eq!(scores(filter).len(), 1);
+    assert_eq!(put(vec![RiskChange::Lowered(risk("alice", RiskLevel::None, 0, 30))]), 1);
+    assert_eq!(scores(RiskFilter::default()), [("bob".to_owned(), 20)]);
+    let rows = f.db.outbox(Some(&f.tenant), 0, 10).unwrap();
+    let told: Vec<String> =
+        rows.iter().map(|row| format!("{} {} {}", row.kind, row.change, row.subject)).collect();
+    assert_eq!(told, ["risk raised user:alice", "risk raised user:bob", "risk lowered user:alice"]);
 }

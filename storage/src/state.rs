@@ -27,7 +27,10 @@ use crate::StorageError;
 use read::ReadPool;
 use writer::Writer;
 
-pub use change::{AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow};
+pub use change::{
+    AnalystInput, AuditRow, Committed, DeadLetterRow, ExceptionRow, RunningOf, RunningSuppressions, Snapshot,
+    StateChange, SuppressionRow,
+};
 pub use engine::{OutboxRow, StateLimits, Trimmed};
 pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page, RiskFilter};
 pub use query::IncidentCounts;

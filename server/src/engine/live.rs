@@ -196,7 +196,7 @@ impl Engine {
             executor.abort();
         }
         outcome?;
-        pipeline.checkpoint(now()).await?;
+        pipeline.checkpoint().await?;
         pipeline.settle().await
     }
 }
@@ -354,7 +354,7 @@ impl Core<'_> {
         }
         let taken = self.pipeline.positions().clone();
         // Starting a checkpoint waits for the one before it, whose positions are durable from here on.
-        self.pipeline.checkpoint(now()).await?;
+        self.pipeline.checkpoint().await?;
         self.commits.send_replace(std::mem::replace(&mut self.checkpointed, taken));
         Ok(())
     }

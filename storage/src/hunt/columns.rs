@@ -82,6 +82,7 @@ pub(super) const STATE_TABLES: &[TableSpec] = &[
     TableSpec { name: "effects", from: "effects t", columns: EFFECTS },
     TableSpec { name: "audit", from: "audit t", columns: AUDIT },
     TableSpec { name: "suppressions", from: "suppressions t", columns: SUPPRESSIONS },
+    TableSpec { name: "exceptions", from: "exceptions t", columns: EXCEPTIONS },
     TableSpec { name: "dead_letters", from: "dead_letters t", columns: DEAD_LETTERS },
 ];
 
@@ -221,6 +222,19 @@ const SUPPRESSIONS: &[ColumnSpec] = &[
     c("last_time", Time, "t.last_time"),
     c("count", Int, "t.count"),
     c("samples", Texts, "t.samples"),
+    c("running", Bool, "t.running"),
+];
+
+const EXCEPTIONS: &[ColumnSpec] = &[
+    c("time", Time, "t.first_time"),
+    c("end_time", Time, "t.last_time"),
+    c("tenant", Text, "t.tenant"),
+    c("exception_id", Text, "t.exception"),
+    c("rule_id", Text, "t.rule"),
+    c("owner", Text, "t.owner"),
+    c("reason", Text, "t.reason"),
+    c("expires", Time, "t.expires"),
+    c("count", Int, "t.count"),
 ];
 
 const DEAD_LETTERS: &[ColumnSpec] = &[

@@ -6,7 +6,8 @@ use event::{Action, Alert, Effect, RiskChange, RiskLevel};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{
-    AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+    AnalystInput, AuditRow, Committed, DeadLetterRow, ExceptionRow, RunningOf, RunningSuppressions, Snapshot,
+    StateChange, SuppressionRow,
 };
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
@@ -35,8 +36,14 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     for effect in &change.effects {
         put_effect(&mut outbox, effect)?;
     }
+    for running in &change.running_suppressions {
+        put_running(connection, running)?;
+    }
     for row in &change.suppressions {
-        put_suppression(connection, row)?;
+        put_suppression(connection, row, false)?;
+    }
+    for row in &change.exceptions {
+        put_exception(connection, row)?;
     }
     for row in &change.audit {
         put_audit(&mut outbox, row)?;
@@ -294,13 +301,27 @@ fn put_dead_letter(connection: &Connection, letter: &DeadLetterRow) -> Result<()
     Ok(())
 }
 
-/// A window is told once it is over; told again after a restart, it is the same one.
-fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), ReadError> {
+fn put_running(connection: &Connection, running: &RunningSuppressions) -> Result<(), ReadError> {
+    match &running.of {
+        RunningOf::All => {
+            connection.prepare_cached("DELETE FROM suppressions WHERE running = 1")?.execute([])?;
+        }
+        RunningOf::Key { tenant, rule, key } => {
+            let sql = "DELETE FROM suppressions WHERE running = 1 AND tenant = ?1 AND rule = ?2 AND key = ?3";
+            let values = params![tenant.as_str(), rule, serde_json::to_string(key)?];
+            connection.prepare_cached(sql)?.execute(values)?;
+        }
+    }
+    running.rows.iter().try_for_each(|row| put_suppression(connection, row, true))
+}
+
+/// A window that was told is the same one when it is told again, later or after a restart.
+fn put_suppression(connection: &Connection, row: &SuppressionRow, running: bool) -> Result<(), ReadError> {
     let sql = "INSERT INTO suppressions
-           (tenant, rule, alert, key, window_start, window_end, first_time, last_time, count, samples)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+           (tenant, rule, alert, key, window_start, window_end, first_time, last_time, count, samples, running)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (tenant, rule, alert) DO UPDATE SET window_end = ?6, first_time = ?7, last_time = ?8,
-           count = ?9, samples = ?10";
+           count = ?9, samples = ?10, running = ?11";
     connection.prepare_cached(sql)?.execute(params![
         row.tenant.as_str(),
         row.rule,
@@ -312,6 +333,25 @@ fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), 
         row.last.micros(),
         i64::try_from(row.count).unwrap_or(i64::MAX),
         serde_json::to_string(&row.samples)?,
+        running,
+    ])?;
+    Ok(())
+}
+
+fn put_exception(connection: &Connection, row: &ExceptionRow) -> Result<(), ReadError> {
+    let sql = "INSERT OR REPLACE INTO exceptions
+           (tenant, exception, rule, owner, reason, expires, count, first_time, last_time)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        row.tenant.as_str(),
+        row.exception,
+        row.rule,
+        row.owner,
+        row.reason,
+        row.expires.micros(),
+        i64::try_from(row.count).unwrap_or(i64::MAX),
+        row.first.micros(),
+        row.last.micros(),
     ])?;
     Ok(())
 }
@@ -342,11 +382,11 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions)
-         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions, exceptions)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let positions = positions::to_json(&snapshot.positions)?;
-    let Snapshot { inputs_seq, correlator, windows, suppressions, .. } = snapshot;
-    let values = params![inputs_seq, positions, correlator, windows, suppressions];
+    let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, .. } = snapshot;
+    let values = params![inputs_seq, positions, correlator, windows, suppressions, exceptions];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;

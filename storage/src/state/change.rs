@@ -33,8 +33,12 @@ pub struct StateChange {
     pub actions: Vec<Action>,
     /// Effects after their change.
     pub effects: Vec<Effect>,
-    /// Windows with suppressed alerts that are over.
+    /// Windows with suppressed alerts that are not over, in the order in which they were told.
+    pub running_suppressions: Vec<RunningSuppressions>,
+    /// Windows with suppressed alerts that are over; put after those that are not.
     pub suppressions: Vec<SuppressionRow>,
+    /// What exceptions hid so far; absolute, so a row takes the place of the one before.
+    pub exceptions: Vec<ExceptionRow>,
     /// Next entries of the audit chain.
     pub audit: Vec<AuditRow>,
     /// Records that could not be read.
@@ -62,6 +66,8 @@ pub struct Snapshot {
     pub windows: Vec<u8>,
     /// The bytes of the state of alert suppression.
     pub suppressions: Vec<u8>,
+    /// The bytes of what exceptions hid so far.
+    pub exceptions: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
@@ -91,6 +97,54 @@ pub struct SuppressionRow {
     pub count: u64,
     /// Some of them.
     pub samples: Vec<AlertId>,
+}
+
+/// Rows of windows that are not over; those that were told of the same before are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningSuppressions {
+    /// Which windows these are.
+    pub of: RunningOf,
+    /// All that there are of them now.
+    pub rows: Vec<SuppressionRow>,
+}
+
+/// Which running windows are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunningOf {
+    /// All of them: after a restart.
+    All,
+    /// Those of one key of a rule.
+    Key {
+        /// Tenant.
+        tenant: TenantId,
+        /// Id of the rule.
+        rule: String,
+        /// Fields and their values.
+        key: Vec<(String, String)>,
+    },
+}
+
+/// What one exception of an overlay hid of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExceptionRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Id of the entry of the overlay.
+    pub exception: String,
+    /// Id of the rule whose matches it hides.
+    pub rule: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why it is there.
+    pub reason: String,
+    /// From this time on it hides nothing.
+    pub expires: Time,
+    /// How many matches it hid.
+    pub count: u64,
+    /// Event time of the earliest.
+    pub first: Time,
+    /// Event time of the latest.
+    pub last: Time,
 }
 
 /// An entry of the audit chain, as its owner made it.
@@ -169,7 +223,9 @@ impl StateChange {
             && self.risks.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
+            && self.running_suppressions.is_empty()
             && self.suppressions.is_empty()
+            && self.exceptions.is_empty()
             && self.audit.is_empty()
             && self.dead_letters.is_empty()
             && self.analyst_inputs.is_empty()

@@ -179,6 +179,7 @@ fn a_bit_of_everything() -> StateChange {
         snapshot: Some(Snapshot {
             windows: vec![7, 8],
             suppressions: vec![7],
+            exceptions: vec![8],
             correlator: vec![1, 2, 3],
             positions: [((Arc::from("mail"), 1), 8), ((Arc::from("endpoint"), 0), 21)].into(),
             inputs_seq: 1,
@@ -527,6 +528,80 @@ fn strange_files_are_refused_with_a_remedy() {
     let error = StateDb::open(&path).unwrap_err();
     assert!(matches!(error, StorageError::Version { found: 99, expected: 1, .. }), "{error}");
     assert_eq!(StateDb::open_read_only(&path).unwrap_err(), error);
+}
+
+fn window(user: &str, alert: &str, count: u64) -> SuppressionRow {
+    SuppressionRow {
+        tenant: TenantId::new("t"),
+        rule: "r-1".to_owned(),
+        alert: AlertId::new(alert),
+        key: vec![("user".to_owned(), user.to_owned())],
+        window_start: Time(10),
+        window_end: Time(70),
+        first: Time(20),
+        last: Time(20 + count as i64),
+        count,
+        samples: vec![AlertId::new("a-9")],
+    }
+}
+
+fn running(user: &str, rows: &[SuppressionRow]) -> StateChange {
+    let key = vec![("user".to_owned(), user.to_owned())];
+    let of = RunningOf::Key { tenant: TenantId::new("t"), rule: "r-1".to_owned(), key };
+    let running_suppressions = vec![RunningSuppressions { of, rows: rows.to_vec() }];
+    StateChange { running_suppressions, ..StateChange::default() }
+}
+
+#[test]
+fn running_windows_are_replaced_and_those_that_are_over_stay() {
+    let f = Fixture::new();
+    let told = || {
+        let connection = Connection::open(f.folder.path().join("state.db")).unwrap();
+        let sql = "SELECT alert || ' ' || count || ' ' || running FROM suppressions ORDER BY alert";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows: Vec<String> = statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+        rows
+    };
+    f.commit(running("u", &[window("u", "a-1", 1)]));
+    f.commit(running("w", &[window("w", "b-1", 4)]));
+    assert_eq!(told(), ["a-1 1 1", "b-1 4 1"]);
+    // Another alert stands for them now.
+    f.commit(running("u", &[window("u", "a-0", 2)]));
+    assert_eq!(told(), ["a-0 2 1", "b-1 4 1"]);
+    // Over, and a new one runs, in one commit.
+    let over =
+        StateChange { suppressions: vec![window("u", "a-0", 3)], ..running("u", &[window("u", "a-5", 1)]) };
+    f.commit(over);
+    assert_eq!(told(), ["a-0 3 0", "a-5 1 1", "b-1 4 1"]);
+    f.commit(running("u", &[]));
+    assert_eq!(told(), ["a-0 3 0", "b-1 4 1"]);
+    let all = RunningSuppressions { of: RunningOf::All, rows: vec![window("w", "b-1", 2)] };
+    f.commit(StateChange { running_suppressions: vec![all], ..StateChange::default() });
+    assert_eq!(told(), ["a-0 3 0", "b-1 2 1"]);
+}
+
+#[test]
+fn what_an_exception_hid_takes_the_place_of_what_was_told_before() {
+    let f = Fixture::new();
+    let row = |count: u64| ExceptionRow {
+        tenant: TenantId::new("t"),
+        exception: "e-1".to_owned(),
+        rule: "r-1".to_owned(),
+        owner: "ada".to_owned(),
+        reason: "the backup runs it".to_owned(),
+        expires: Time(1_000),
+        count,
+        first: Time(10),
+        last: Time(10 + count as i64),
+    };
+    for count in [3, 7] {
+        f.commit(StateChange { exceptions: vec![row(count)], ..StateChange::default() });
+    }
+    let connection = Connection::open(f.folder.path().join("state.db")).unwrap();
+    let sql = "SELECT count, first_time, last_time FROM exceptions";
+    let told: (i64, i64, i64) =
+        connection.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
+    assert_eq!(told, (7, 10, 17));
 }
 
 #[test]

@@ -123,14 +123,12 @@ async fn company() -> Fixture {
         (0..3).map(|offset| Place { tenant: "u", topic: "theirs", ..place(0, offset) }).collect();
     let next_day = place(1, 1_500);
     writer
-        .push(
-            &[
-                processes(0, 0..9),
-                batch_of(Class::PROCESS_ACTIVITY, &[next_day]),
-                batch_of(Class::PROCESS_ACTIVITY, &theirs),
-            ],
-            Time(0),
-        )
+        .push(&[
+            processes(0, 0..9),
+            batch_of(Class::PROCESS_ACTIVITY, &[next_day]),
+            batch_of(Class::PROCESS_ACTIVITY, &theirs),
+        ])
+        .await
         .unwrap();
     writer.flush().await.unwrap();
     f.state.commit(state_of("t")).await.unwrap();

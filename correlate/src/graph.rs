@@ -261,6 +261,10 @@ impl Work {
     fn path_text(&self, a: NodeIndex, b: NodeIndex, steps: Option<&Vec<(Relation, NodeIndex)>>) -> String {
         let name = |index: NodeIndex| match self.is_alert(index) {
             true => format!("\"{}\"", self.graph[index].label),
+            // A user's mailbox has the user's name.
+            false if self.graph[index].kind == EntityType::Mailbox.as_str() => {
+                format!("mailbox {}", self.graph[index].label)
+            }
             false => self.graph[index].label.clone(),
         };
         let Some(steps) = steps else {

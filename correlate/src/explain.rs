@@ -188,6 +188,7 @@ impl Teller<'_> {
             "analyst" => return format!("said by {name}"),
             "alias" => format!("{name} under two names"),
             "rule" => format!("the rule \"{name}\""),
+            "event_join" => name,
             "process_tree" => format!("the process tree of {name}"),
             kind => format!("{} {name}", kind.replace('_', " ")),
         };

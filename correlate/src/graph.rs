@@ -1,13 +1,19 @@
 //! An incident as a graph for people and tools: alerts, the entities they name, and how these relate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use event::{Alert, Entity, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, Role};
+use event::{
+    Alert, AlertId, Entity, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, RecordRef, Role,
+};
 use petgraph::graph::{NodeIndex, UnGraph};
 
+use crate::evidence::Key;
+use crate::facts::Stale;
+use crate::join::{End, Via};
 use crate::meaning::known_name;
 use crate::parameters::File;
+use crate::resolve::Resolved;
 use crate::shard::Shard;
 
 /// Builds the graph, at most `graph_nodes` of the parameters large: the gravest and earliest alerts first, then
@@ -26,6 +32,7 @@ pub(crate) fn graph(shard: &Shard, incident: &Incident, file: &File) -> Incident
     for alert in &alerts {
         work.entities(alert, shard, incident, file);
     }
+    work.all_events(&alerts, shard, file);
     for join in &incident.joins {
         work.relate(
             &format!("alert:{}", join.a),
@@ -40,7 +47,7 @@ pub(crate) fn graph(shard: &Shard, incident: &Incident, file: &File) -> Incident
 struct Relation {
     from: String,
     to: String,
-    relation: &'static str,
+    relation: String,
     weight_ppm: Option<u32>,
 }
 
@@ -86,6 +93,67 @@ impl Work {
         }
     }
 
+    /// The plain events between the alerts: which led to which, and which alerts are about them.
+    fn all_events(&mut self, alerts: &[&Alert], shard: &Shard, file: &File) {
+        let alerts = &alerts[..alerts.len().min(file.limits.graph_nodes)];
+        let mut at: HashMap<Key, Vec<&AlertId>> = HashMap::new();
+        let mut by_record: HashMap<&RecordRef, &AlertId> = HashMap::new();
+        for alert in alerts {
+            by_record.extend(alert.records.iter().map(|record| (record, &alert.id)));
+            let node = shard.node(&alert.id).map(|n| &shard.board.nodes[n as usize]);
+            for post in node.into_iter().flat_map(|node| &node.posts) {
+                at.entry(post.key).or_default().push(&alert.id);
+            }
+        }
+        for alert in alerts {
+            let resolved = Resolved::of(alert, &shard.facts, file, &mut Stale::default());
+            for ask in &resolved.asks {
+                let Some(lead) = &ask.lead else { continue };
+                let others = at.get(&ask.post.key).into_iter().flatten();
+                for other in others.filter(|other| ***other != alert.id) {
+                    self.events(&alert.id, other, &lead.via, &by_record, file);
+                }
+            }
+        }
+    }
+
+    fn events(
+        &mut self,
+        from: &AlertId,
+        to: &AlertId,
+        via: &Via,
+        by_record: &HashMap<&RecordRef, &AlertId>,
+        file: &File,
+    ) {
+        let ids: Vec<String> = via.events.iter().map(|event| self.event(event, by_record)).collect();
+        for (first, second, join) in &via.pairs {
+            let relation = file.definitions.joins[*join as usize].relation.to_string();
+            self.relate(&ids[*first], &ids[*second], &relation, None);
+        }
+        for (alert, event) in [(from, via.ends.0), (to, via.ends.1)] {
+            self.relate(&format!("alert:{alert}"), &ids[event], "event", None);
+        }
+    }
+
+    /// A plain event, or the alert that was made of it.
+    fn event(&mut self, event: &End, by_record: &HashMap<&RecordRef, &AlertId>) -> String {
+        if let Some(alert) = by_record.get(&event.record) {
+            return format!("alert:{alert}");
+        }
+        let id = format!("event:{}", event.record);
+        self.by_id.entry(id.clone()).or_insert_with(|| {
+            self.graph.add_node(GraphNode {
+                id: id.clone(),
+                kind: "event".to_owned(),
+                label: event.text.to_string(),
+                time: Some(event.time),
+                severity: None,
+                alerts: None,
+            })
+        });
+        id
+    }
+
     fn entity(&mut self, entity: &Entity, name: &str, counts: bool) -> String {
         let id = format!("{}:{name}", entity.entity_type);
         let index = *self.by_id.entry(id.clone()).or_insert_with(|| {
@@ -104,14 +172,19 @@ impl Work {
         id
     }
 
-    fn relate(&mut self, from: &str, to: &str, relation: &'static str, weight_ppm: Option<u32>) {
+    fn relate(&mut self, from: &str, to: &str, relation: &str, weight_ppm: Option<u32>) {
         let (Some(a), Some(b)) = (self.by_id.get(from), self.by_id.get(to)) else { return };
         let is_known = self.graph.edges_connecting(*a, *b).any(|edge| edge.weight().relation == relation);
         if !is_known && a != b {
             self.graph.add_edge(
                 *a,
                 *b,
-                Relation { from: from.to_owned(), to: to.to_owned(), relation, weight_ppm },
+                Relation {
+                    from: from.to_owned(),
+                    to: to.to_owned(),
+                    relation: relation.to_owned(),
+                    weight_ppm,
+                },
             );
         }
     }
@@ -155,7 +228,7 @@ fn graph_edge(relation: &Relation) -> GraphEdge {
     GraphEdge {
         from: relation.from.clone(),
         to: relation.to.clone(),
-        relation: relation.relation.to_owned(),
+        relation: relation.relation.clone(),
         weight_ppm: relation.weight_ppm,
     }
 }

@@ -135,6 +135,7 @@ impl Shard {
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
     pub(crate) fn advance(&mut self, watermark: Watermark, file: &File) -> Vec<IncidentDelta> {
         self.watermark = self.watermark.max(watermark.0);
+        self.facts.joins.advance(watermark, file);
         self.take_back_stale(file);
         self.place_waiting(file);
         self.seal();
@@ -236,6 +237,7 @@ impl Shard {
             self.known.remove(&alert.id);
         }
         self.facts.lineage.forget_before(Time(horizon));
+        self.facts.links.forget_before(Time(horizon));
         self.nodes =
             self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
         self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
@@ -341,6 +343,13 @@ impl Shard {
         stats.alias_values_refused_total += self.facts.aliases.refused;
         stats.processes_evicted_total += self.facts.lineage.evicted;
         stats.observations_too_old_total += self.facts.rarity.too_old;
+        let joins = &self.facts.joins.counts;
+        stats.join_rows_total += joins.rows;
+        stats.join_rows_late_total += joins.late;
+        stats.join_rows_evicted_total += joins.evicted;
+        stats.join_rows_skipped_total += joins.skipped;
+        stats.join_pairs_total += joins.pairs;
+        stats.join_links_evicted_total += self.facts.links.evicted;
         stats.pairs_scored_total += board.counts.pairs;
         stats.placings_redone_total += counts.placings_redone_total;
         stats.tenants += 1;
@@ -350,6 +359,8 @@ impl Shard {
         stats.entities += board.entries() as u64;
         stats.alias_values += self.facts.aliases.len() as u64;
         stats.processes += self.facts.lineage.len() as u64;
+        stats.join_rows += self.facts.joins.rows() as u64;
+        stats.join_links += self.facts.links.len() as u64;
         stats.edges += board.edges.len() as u64;
         stats.incidents += self.ledger.len() as u64;
     }

@@ -107,7 +107,7 @@ pub struct Join {
 /// One shared entity (or shared rare rule) behind a join.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JoinReason {
-    /// Kind of evidence: an entity type, `process_tree`, `alias` or `rule`.
+    /// Kind of evidence: an entity type, `process_tree`, `alias`, `rule`, or `event_join` (events without an alert).
     pub kind: String,
     /// The shared value.
     pub value: Arc<str>,
@@ -180,7 +180,7 @@ pub struct Explanation {
 pub struct IncidentGraph {
     /// The incident.
     pub incident: IncidentId,
-    /// Alerts and entities.
+    /// Alerts, entities, and the events between them.
     pub nodes: Vec<GraphNode>,
     /// Relations.
     pub edges: Vec<GraphEdge>,
@@ -188,16 +188,16 @@ pub struct IncidentGraph {
     pub nodes_omitted: usize,
 }
 
-/// A node: an alert or an entity.
+/// A node: an alert, an entity, or an event without an alert that connects some.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GraphNode {
-    /// `alert:<id>` or `<entity type>:<value>`.
+    /// `alert:<id>`, `<entity type>:<value>` or `event:<record>`.
     pub id: String,
-    /// `alert` or the entity type.
+    /// `alert`, the entity type or `event`.
     pub kind: String,
     /// For people.
     pub label: String,
-    /// Event time of an alert.
+    /// Event time of an alert or event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time: Option<Time>,
@@ -218,7 +218,8 @@ pub struct GraphEdge {
     pub from: String,
     /// Node id.
     pub to: String,
-    /// Relation (`actor`, `target`, `parent_of`, `joined`, ...).
+    /// Relation (`actor`, `target`, `parent_of`, `joined`, ...). From event to event, what the first led to (`opened`,
+    /// `executed`, ...); `event` where an alert is about what an event led to or came from.
     pub relation: String,
     /// Score of a join, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,12 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_alias_values_refused_total", stats.alias_values_refused_total),
         ("asterism_correlator_processes_evicted_total", stats.processes_evicted_total),
         ("asterism_correlator_observations_too_old_total", stats.observations_too_old_total),
+        ("asterism_correlator_join_rows_total", stats.join_rows_total),
+        ("asterism_correlator_join_rows_late_total", stats.join_rows_late_total),
+        ("asterism_correlator_join_rows_evicted_total", stats.join_rows_evicted_total),
+        ("asterism_correlator_join_rows_skipped_total", stats.join_rows_skipped_total),
+        ("asterism_correlator_join_pairs_total", stats.join_pairs_total),
+        ("asterism_correlator_join_links_evicted_total", stats.join_links_evicted_total),
         ("asterism_correlator_pairs_scored_total", stats.pairs_scored_total),
         ("asterism_correlator_placings_redone_total", stats.placings_redone_total),
     ]);
@@ -50,6 +56,8 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_entities", stats.entities),
         ("asterism_correlator_alias_values", stats.alias_values),
         ("asterism_correlator_processes", stats.processes),
+        ("asterism_correlator_join_rows", stats.join_rows),
+        ("asterism_correlator_join_links", stats.join_links),
         ("asterism_correlator_edges", stats.edges),
         ("asterism_correlator_incidents", stats.incidents),
     ];

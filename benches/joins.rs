@@ -56,7 +56,6 @@ fn row(n: i64) -> (&'static str, Row) {
                 "file_activity",
                 vec![
                     device,
-                    ("activity_id", "1".to_owned()),
                     ("actor_process_name", "msedge.exe".to_owned()),
                     ("actor_process_uid", format!("{host}/{n}")),
                     ("file_path", path),
@@ -100,7 +99,6 @@ fn row(n: i64) -> (&'static str, Row) {
             [
                 &by[..],
                 &[
-                    ("activity_id", "1".to_owned()),
                     ("process_uid", format!("{host}/p{n}")),
                     ("process_name", "tool.exe".to_owned()),
                     ("process_file_path", path),
@@ -152,6 +150,7 @@ fn fill(builder: &mut BatchBuilder, schema: &ClassSchema, n: i64, columns: &[(&'
     }
     builder.set_text(index("event_uid"), &n.to_string());
     builder.set_int(index("class_uid"), i64::from(schema.class.uid()));
+    builder.set_int(index("activity_id"), 1);
     builder.set_int(index("partition"), 0);
     builder.set_int(index("offset"), n);
     for (name, text) in columns {

@@ -487,6 +487,18 @@ fn the_graph_shows_the_plain_events() {
 }
 
 #[test]
+fn tenants_share_no_event() {
+    for Example { name, first, second, .. } in examples() {
+        let mut joins = EventJoins::new(Parameters::builtin().unwrap());
+        let mut other = second.batch(2);
+        std::sync::Arc::make_mut(&mut other.meta).tenant = TenantId::new("other");
+        assert!(joins.observe(&first.batch(1)).is_empty());
+        assert!(joins.observe(&other).is_empty(), "{name}");
+        assert_eq!(joins.observe(&second.batch(3)).len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn events_wait_no_longer_than_their_window_and_lateness() {
     let Example { first, second, .. } = example("click_to_browser");
     let mut joins = EventJoins::new(Parameters::builtin().unwrap());

@@ -163,13 +163,14 @@ fn examples() -> Vec<Example> {
                 &[
                     ("device_hostname", "ws-7.contoso.com"),
                     ("actor_process_name", "rundll32.exe"),
+                    ("src_endpoint_ip", "10.0.0.7"),
                     ("dst_endpoint_ip", "203.0.113.77"),
                 ],
             ),
             others: &[("dst_endpoint_ip", "203.0.113.78"), ("dst_endpoint_ip", "10.0.0.7")],
             window: (1_800, 1_800),
-            told: "rundll32.exe on ws-7.contoso.com had a connection with that address at 2026-03-02 07:50:00 UTC; a risky \
-                   sign-in of alice@contoso.com came from 203.0.113.77 10 min later",
+            told: "rundll32.exe on ws-7.contoso.com had a connection between 10.0.0.7 and 203.0.113.77 at 2026-03-02 07:50:00 \
+                   UTC; a risky sign-in of alice@contoso.com came from 203.0.113.77 10 min later",
         },
         Example {
             name: "session_to_new_address",

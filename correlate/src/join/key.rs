@@ -161,8 +161,14 @@ fn file_of(raw: &str) -> &str {
     if is_mark { &raw[..cut] } else { raw }
 }
 
+/// An address that means the same in every network, without port and brackets.
 fn push_external(raw: &str, out: &mut String) {
-    let Ok(ip) = raw.parse::<IpAddr>() else { return };
+    let bare = match raw.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        // One colon means a port, several mean IPv6.
+        None => raw.split_once(':').filter(|(_, rest)| !rest.contains(':')).map_or(raw, |(ip, _)| ip),
+    };
+    let Ok(ip) = bare.parse::<IpAddr>() else { return };
     let ip = ip.to_canonical();
     if is_internal(&ip) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
         return;
@@ -209,6 +215,9 @@ mod tests {
             (Part::Domain, "Evil.Example.:443", "evil.example"),
             (Part::Domain, "fileserver", ""),
             (Part::Ip, "::ffff:203.0.113.9", "203.0.113.9"),
+            (Part::Ip, "203.0.113.9:51240", "203.0.113.9"),
+            (Part::Ip, "[2001:db8::7]:443", "2001:db8::7"),
+            (Part::Ip, "2001:db8::7", "2001:db8::7"),
             (Part::Ip, "10.1.2.3", ""),
             (Part::Ip, "fe80::1", ""),
             (Part::File, "C:\\Users\\A\\x.exe:Zone.Identifier", "c:\\users\\a\\x.exe"),

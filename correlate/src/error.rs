@@ -25,6 +25,17 @@ pub enum CorrelateError {
     /// An input names an alert that this engine does not hold.
     #[error("no alert {0}")]
     UnknownAlert(event::AlertId),
+    /// A graph has no node of that id or name.
+    #[error("no alert or entity {0:?} in this incident")]
+    UnknownNode(String),
+    /// A graph has several nodes of that name.
+    #[error("{name:?} names several: {ids}")]
+    AmbiguousNode {
+        /// The name that was given.
+        name: String,
+        /// Ids of the nodes.
+        ids: String,
+    },
     /// An input contradicts what it names.
     #[error("{0}")]
     Input(String),

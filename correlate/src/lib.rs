@@ -21,6 +21,10 @@
 //!   after it count at once, provisionally, with undo (`shard.rs`).
 //! - Analysts' inputs ([`AnalystInput`]) constrain the components (`merge.rs`); what they hold back becomes a
 //!   [`Suggestion`].
+//! - An incident's meaning (`meaning.rs`: title, summary, priority, assets, timeline) comes from templates over its
+//!   alerts and the names that the alias table proves (`names.rs`); its graph (`graph.rs`) is made when asked for, and
+//!   leaves as JSON, [`graphml`] or [`stix`].
+//! - Sealed alerts raise the risk of users, devices and apps, which fades with event time (`risk.rs`).
 //! - [`WatermarkTracker`] turns the progress of partitions into the watermark.
 //!
 //! It does not read records, keep history beyond its horizon, or act on what it finds.
@@ -39,6 +43,7 @@
 //! ```
 
 mod alias;
+mod assets;
 mod board;
 mod cast;
 mod correlator;
@@ -47,6 +52,7 @@ mod episode;
 mod error;
 mod evidence;
 mod explain;
+mod export;
 mod facts;
 mod fixed;
 mod forest;
@@ -56,22 +62,26 @@ mod join;
 mod lineage;
 mod meaning;
 mod merge;
+mod names;
 mod parameters;
 mod rarity;
 mod resolve;
+mod risk;
 mod score;
 mod shard;
 mod snapshot;
 mod stats;
+mod timeline;
 mod watermark;
 mod words;
 
 pub use correlator::Correlator;
 pub use error::CorrelateError;
+pub use export::{graphml, stix};
 pub use input::{AnalystInput, Said};
 pub use join::{EventJoins, EventPair};
 pub use merge::Suggestion;
 pub use parameters::Parameters;
 pub use stats::Stats;
 pub use watermark::WatermarkTracker;
-pub use words::{duration, share};
+pub use words::{affected, duration, share};

@@ -9,7 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use event::{Alert, AlertId, EventBatch, Incident, IncidentDelta, IncidentStatus, TenantId, Time, Watermark};
+use event::{
+    Alert, AlertId, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus, RiskChange, TenantId,
+    Time, Watermark,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Board, Undo};
@@ -19,6 +22,7 @@ use crate::input::AnalystInput;
 use crate::meaning::{Story, blank};
 use crate::merge::{Claims, Group, Suggestion, groups};
 use crate::parameters::File;
+use crate::risk::{Risks, Sight};
 use crate::snapshot::sorted;
 use crate::stats::Stats;
 
@@ -49,6 +53,8 @@ pub(crate) struct Shard {
     /// Day of the last clean-up.
     cleaned: i64,
     counts: Stats,
+    #[serde(default)]
+    risks: Risks,
 }
 
 /// Components are cleaned out once a day of event time.
@@ -72,6 +78,7 @@ impl Shard {
             watermark: Watermark::START.0,
             cleaned: i64::MIN,
             counts: Stats::default(),
+            risks: Risks::default(),
         }
     }
 
@@ -138,7 +145,7 @@ impl Shard {
         self.facts.joins.advance(watermark, file);
         self.take_back_stale(file);
         self.place_waiting(file);
-        self.seal();
+        self.seal(file);
         self.clean(file);
         self.emit(file)
     }
@@ -194,15 +201,16 @@ impl Shard {
             self.touched.insert(node);
             self.provisional.push_back(undo);
             if is_due {
-                self.seal();
+                self.seal(file);
             }
         }
     }
 
-    fn seal(&mut self) {
+    fn seal(&mut self, file: &File) {
         while let Some(node) =
             self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
         {
+            self.risks.raise(node, &self.facts, file);
             self.touched.extend(self.nodes.get(node.id()));
             self.provisional.pop_front();
         }
@@ -330,6 +338,22 @@ impl Shard {
         self.emit(file)
     }
 
+    /// The risks that rose or fell since the last call.
+    pub(crate) fn risk_changes(&mut self, file: &File) -> Vec<RiskChange> {
+        let mut risks = std::mem::take(&mut self.risks);
+        let changes = risks.changes(Watermark(self.watermark), &self.sight(file));
+        self.risks = risks;
+        changes
+    }
+
+    pub(crate) fn risks(&self, file: &File) -> Vec<EntityRisk> {
+        self.risks.all(Watermark(self.watermark), &self.sight(file))
+    }
+
+    fn sight<'a>(&'a self, file: &'a File) -> Sight<'a> {
+        Sight { tenant: &self.tenant, facts: &self.facts, ledger: &self.ledger, file }
+    }
+
     pub(crate) fn add_stats(&self, stats: &mut Stats) {
         let (counts, board) = (&self.counts, &self.board);
         stats.alerts_total += counts.alerts_total;
@@ -350,6 +374,8 @@ impl Shard {
         stats.join_rows_skipped_total += joins.skipped;
         stats.join_pairs_total += joins.pairs;
         stats.join_links_evicted_total += self.facts.links.evicted;
+        stats.risk_entities_evicted_total += self.risks.evicted;
+        stats.risk_entities += self.risks.len() as u64;
         stats.pairs_scored_total += board.counts.pairs;
         stats.placings_redone_total += counts.placings_redone_total;
         stats.tenants += 1;

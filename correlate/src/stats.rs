@@ -40,6 +40,9 @@ pub struct Stats {
     pub join_pairs_total: u64,
     /// Links between events forgotten because the table was full.
     pub join_links_evicted_total: u64,
+    /// Entities whose risk was forgotten because the table was full: those of least risk.
+    #[serde(default)]
+    pub risk_entities_evicted_total: u64,
     /// Pairs scored.
     pub pairs_scored_total: u64,
     /// Provisional placings taken back and done again.
@@ -62,6 +65,9 @@ pub struct Stats {
     pub join_rows: u64,
     /// Links between events held, each from both of its ends and what they led to.
     pub join_links: u64,
+    /// Values of users, devices and apps with a risk.
+    #[serde(default)]
+    pub risk_entities: u64,
     /// Forest edges held, with those displaced since the last clean-up.
     pub edges: u64,
     /// Incidents held.

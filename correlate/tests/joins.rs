@@ -475,7 +475,7 @@ fn pairs_lead_on_from_one_to_the_next() {
 fn the_graph_shows_the_plain_events() {
     let correlator = phished();
     let incident = correlator.incident_of(&AlertId::new("mail")).unwrap();
-    let graph = correlator.graph(&incident).unwrap();
+    let graph = correlator.graph(&incident, None).unwrap();
     let edges: Vec<String> =
         graph.edges.iter().map(|e| format!("{} -{}-> {}", e.from, e.relation, e.to)).collect();
     let events: Vec<String> = graph

@@ -31,6 +31,7 @@ mod entity;
 mod ids;
 mod incident;
 pub mod ocsf;
+mod risk;
 pub mod snapshot;
 mod time;
 
@@ -45,7 +46,8 @@ pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};
 pub use ids::{ActionId, AlertId, EffectId, IncidentId, TenantId};
 pub use incident::{
-    Explanation, GraphEdge, GraphNode, Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join,
-    JoinReason,
+    Asset, AssetPart, BlastRadius, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath,
+    Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason, Moment, PriorityPart,
 };
+pub use risk::{EntityRisk, RiskChange, RiskLevel, RiskReason};
 pub use time::{Time, TimeError, Watermark};

@@ -16,6 +16,7 @@ mod ingest;
 mod page;
 mod params;
 mod problem;
+mod risk;
 mod stream;
 
 use std::sync::Arc;
@@ -77,6 +78,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(incidents::split))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::show))
+        .routes(routes!(risk::list))
         .routes(routes!(actions::list))
         .routes(routes!(actions::show))
         .routes(routes!(actions::approve))

@@ -46,6 +46,7 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_join_rows_skipped_total", stats.join_rows_skipped_total),
         ("asterism_correlator_join_pairs_total", stats.join_pairs_total),
         ("asterism_correlator_join_links_evicted_total", stats.join_links_evicted_total),
+        ("asterism_correlator_risk_entities_evicted_total", stats.risk_entities_evicted_total),
         ("asterism_correlator_pairs_scored_total", stats.pairs_scored_total),
         ("asterism_correlator_placings_redone_total", stats.placings_redone_total),
     ]);
@@ -58,6 +59,7 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_processes", stats.processes),
         ("asterism_correlator_join_rows", stats.join_rows),
         ("asterism_correlator_join_links", stats.join_links),
+        ("asterism_correlator_risk_entities", stats.risk_entities),
         ("asterism_correlator_edges", stats.edges),
         ("asterism_correlator_incidents", stats.incidents),
     ];

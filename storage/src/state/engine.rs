@@ -84,16 +84,20 @@ impl StateDb {
     /// [`StorageError`] where the database cannot be read.
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
         self.read(|c| {
-            let sql = "SELECT correlator, windows, suppressions, positions, inputs_seq FROM snapshots
+            let sql =
+                "SELECT correlator, windows, suppressions, exceptions, positions, inputs_seq FROM snapshots
                  ORDER BY id DESC LIMIT 1";
-            let row = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get::<_, String>(3)?, r.get(4)?));
-            let Some((correlator, windows, suppressions, positions, inputs_seq)) =
-                c.query_row(sql, [], row).optional()?
-            else {
+            let row = |r: &Row<'_>| {
+                let blobs: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) =
+                    (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
+                Ok((blobs, r.get::<_, String>(4)?, r.get(5)?))
+            };
+            let Some((blobs, positions, inputs_seq)) = c.query_row(sql, [], row).optional()? else {
                 return Ok(None);
             };
+            let (correlator, windows, suppressions, exceptions) = blobs;
             let positions = positions::from_json(&positions)?;
-            Ok(Some(Snapshot { correlator, windows, suppressions, positions, inputs_seq }))
+            Ok(Some(Snapshot { correlator, windows, suppressions, exceptions, positions, inputs_seq }))
         })
     }
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, ActionId, Alert, AlertId, Effect, Incident, IncidentId, RecordRef, TenantId, Time};
+use event::{
+    Action, ActionId, Alert, AlertId, Effect, EntityRisk, Incident, IncidentId, RecordRef, TenantId, Time,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::de::DeserializeOwned;
 
 use super::change::{AuditRow, DeadLetterRow};
 use super::page::{
     ActionFilter, AlertFilter, Conditions, Cursor, IncidentFilter, IncidentSort, PAGE_ROWS_MAX, Page,
-    anywhere,
+    RiskFilter, anywhere,
 };
 use super::{ReadError, StateDb};
 use crate::StorageError;
@@ -85,6 +87,26 @@ impl StateDb {
             }
             Ok(counts)
         })
+    }
+
+    /// A page of risks of users, devices and apps, the highest score first.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn risks_page(
+        &self,
+        tenant: &TenantId,
+        filter: &RiskFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<EntityRisk>, StorageError> {
+        let mut conditions = Conditions::of_tenant(tenant.as_str());
+        if !filter.types.is_empty() {
+            conditions.and_in("type", filter.types.iter().map(|t| t.as_str()));
+        }
+        conditions.and_some("level >= ?", filter.level_min.map(|level| level as i64));
+        conditions.and_some("body LIKE ? ESCAPE '\\'", filter.q.as_deref().map(anywhere));
+        self.page("entity_risk", "score", conditions, cursor, limit)
     }
 
     /// A page of alerts, latest first.

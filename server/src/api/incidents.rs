@@ -1,7 +1,5 @@
 //! Incidents: list, show, work, explain.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};

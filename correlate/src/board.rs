@@ -30,6 +30,8 @@ pub(crate) struct Node {
     /// How telling its rule was at its time, in millionths.
     pub(crate) sigma: u32,
     pub(crate) tree_known: bool,
+    /// Whether joins of plain events lead from it to others.
+    has_events: bool,
     /// The process tree that it was taken to belong to, where it names no process itself.
     pub(crate) adopted: SmallVec<[Key; 2]>,
     pub(crate) stage: Option<Tactic>,
@@ -54,6 +56,16 @@ impl Node {
     pub(crate) fn tree(&self) -> impl Iterator<Item = Key> + Clone + '_ {
         let own = self.posts.iter().filter(|post| self.tree_known && post.kind == Evidence::Process);
         own.map(|post| post.key).chain(self.adopted.iter().copied())
+    }
+
+    /// Whether it shares exactly what an alert before it shared, and no plain event leads elsewhere.
+    fn repeats(&self, before: &Node) -> bool {
+        !self.has_events && self.named().eq(before.named())
+    }
+
+    /// What it shares beside its records, which are its own.
+    fn named(&self) -> impl Iterator<Item = &Post> {
+        self.posts.iter().filter(|post| post.kind != Evidence::Record)
     }
 
     fn is_on_device_of(&self, other: &Node) -> bool {
@@ -180,6 +192,7 @@ impl Board {
             scene: resolved.scene,
             sigma: self.sigma(&alert, resolved, file),
             tree_known: resolved.tree_known,
+            has_events: resolved.asks.iter().any(|ask| ask.lead.is_some()),
             adopted: SmallVec::new(),
             stage: alert.tactics().last().copied(),
             begin,
@@ -204,7 +217,8 @@ impl Board {
     /// Counts who meets whom in alerts: an address that ever more users share loses its weight within the hour.
     fn count_counterparties(&mut self, resolved: &Resolved, t: Time) {
         let generation = generation(t);
-        for post in resolved.posts.iter().filter(|post| post.kind != Evidence::Process && !post.implied) {
+        let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
+        for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
             let members: SmallVec<[Key; 4]> = match post.kind {
                 Evidence::Rule => SmallVec::from_slice(&[resolved.principal]),
                 _ => {
@@ -261,7 +275,7 @@ impl Board {
         if let Some(earlier) = folded_into {
             self.counts.folded += 1;
             let before = &self.nodes[earlier as usize];
-            is_repetition = before.posts == self.nodes[index as usize].posts;
+            is_repetition = self.nodes[index as usize].repeats(before);
             let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
             self.nodes[index as usize].episode = before.episode;
             self.connect(edge);
@@ -289,8 +303,8 @@ impl Board {
             let alerts = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
             alerts.union(facts.rarity.crowd(key, t, file))
         };
-        let crowds: Vec<(u16, Crowd)> =
-            resolved.asks.iter().map(|ask| (ask.entity, crowd(ask.post.key))).collect();
+        let named = resolved.asks.iter().filter(|ask| ask.lead.is_none());
+        let crowds: Vec<(u16, Crowd)> = named.map(|ask| (ask.entity, crowd(ask.post.key))).collect();
         let weigh_one = |ask: crate::resolve::Ask| {
             let weighing = file.weighing(ask.post.kind);
             // All aliases of one entity have one crowd.
@@ -298,10 +312,16 @@ impl Board {
                 .iter()
                 .filter(|(entity, _)| *entity == ask.entity)
                 .fold(Crowd::default(), |c, (_, d)| c.union(*d));
-            let measured = if ask.post.kind == Evidence::Process {
-                ask.rarity
-            } else {
-                rarity(all.count(), weighing.free, weighing.population)
+            let measured = match ask.post.kind {
+                Evidence::Process => ask.rarity,
+                Evidence::Join(_) => {
+                    let common = |(key, kind): &(Key, Evidence)| {
+                        let weighing = file.weighing(*kind);
+                        rarity(crowd(*key).count(), weighing.free, weighing.population)
+                    };
+                    times(ask.rarity, ask.common().iter().map(common).min().unwrap_or(ONE))
+                }
+                _ => rarity(all.count(), weighing.free, weighing.population),
             };
             let prior = weighing.prior.0;
             let believed = prior + times(ONE.saturating_sub(prior), trust);
@@ -442,7 +462,7 @@ impl Board {
     pub(crate) fn is_repetition(&self, index: u32) -> bool {
         let node = &self.nodes[index as usize];
         let before = self.nodes[..index as usize].iter().rev().find(|n| n.scene == node.scene);
-        node.episode != index && before.is_some_and(|before| before.posts == node.posts)
+        node.episode != index && before.is_some_and(|before| node.repeats(before))
     }
 
     /// The alerts of a component, by event time.

@@ -22,12 +22,17 @@ pub(crate) enum Evidence {
     App,
     CloudResource,
     Rule,
+    /// A record that an alert was made of; it is where joins of plain events lead to, and no evidence by itself.
+    Record,
+    /// A join of plain events, by its place among the definitions.
+    Join(u8),
 }
 
 /// Groups of evidence that tell of one thing: the strongest of a group counts, not their sum.
-pub(crate) const GROUPS: usize = 11;
+pub(crate) const GROUPS: usize = 12;
 
 impl Evidence {
+    /// The kinds of which each has its own entry among the parameters.
     pub(crate) const ALL: [Evidence; 14] = [
         Evidence::Process,
         Evidence::Session,
@@ -52,7 +57,7 @@ impl Evidence {
             EntityType::Device => Evidence::Device,
             EntityType::Process => Evidence::Process,
             EntityType::File => Evidence::File,
-            EntityType::Ip if is_internal(value) => Evidence::IpInternal,
+            EntityType::Ip if value.parse().is_ok_and(|ip| is_internal(&ip)) => Evidence::IpInternal,
             EntityType::Ip => Evidence::IpExternal,
             EntityType::Domain => Evidence::Domain,
             EntityType::Url => Evidence::Url,
@@ -78,6 +83,7 @@ impl Evidence {
             Evidence::App => 8,
             Evidence::CloudResource => 9,
             Evidence::Rule => 10,
+            Evidence::Record | Evidence::Join(_) => 11,
         }
     }
 
@@ -97,6 +103,8 @@ impl Evidence {
             Evidence::App => "app",
             Evidence::CloudResource => "cloud_resource",
             Evidence::Rule => "rule",
+            Evidence::Record => "record",
+            Evidence::Join(_) => "event_join",
         }
     }
 }
@@ -122,14 +130,13 @@ impl Key {
 }
 
 /// Addresses that only mean something inside one network (RFC 1918, RFC 6598, RFC 4193, link-local).
-fn is_internal(value: &str) -> bool {
-    match value.parse() {
-        Ok(IpAddr::V4(ip)) => {
+pub(crate) fn is_internal(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
             ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b))
         }
-        Ok(IpAddr::V6(ip)) => ip.is_unique_local() || ip.is_unicast_link_local(),
-        Err(_) => false,
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

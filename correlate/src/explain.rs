@@ -299,6 +299,7 @@ impl Teller<'_> {
             "analyst" => return format!("said by {name}"),
             "alias" => format!("{name} under two names"),
             "rule" => format!("the rule \"{name}\""),
+            "event_join" => name.to_string(),
             "process_tree" => format!("the process tree of {name}"),
             _ if speaks => name.to_string(),
             kind => format!("{} {name}", kind.replace('_', " ")),

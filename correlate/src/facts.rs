@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::alias::{Aliases, short_host};
 use crate::evidence::Key;
+use crate::join::{Joins, Links};
 use crate::lineage::{Lineage, Mention};
 use crate::parameters::File;
 use crate::rarity::Rarity;
@@ -20,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) aliases: Aliases,
     pub(crate) lineage: Lineage,
     pub(crate) rarity: Rarity,
+    pub(crate) joins: Joins,
+    pub(crate) links: Links,
 }
 
 /// What provisional work new facts make stale: everything from a time on.
@@ -100,6 +103,7 @@ pub(crate) fn counterparties(of: Party, parties: &[Party]) -> impl Iterator<Item
 impl Facts {
     /// Learns from every row of a batch. Findings teach aliases, but are no telemetry to count.
     pub(crate) fn observe(&mut self, tenant: &TenantId, batch: &EventBatch, file: &File, stale: &mut Stale) {
+        self.join(batch, file, stale);
         let Some(rows) = Rows::of(batch) else { return };
         let images = Images::of(batch);
         let counts = batch.class.category_uid() != Class::DETECTION_FINDING.category_uid();
@@ -114,6 +118,15 @@ impl Facts {
             }
         }
         self.lineage.bound(file.limits.processes);
+    }
+
+    /// Joins the rows with those of other batches.
+    fn join(&mut self, batch: &EventBatch, file: &File, stale: &mut Stale) {
+        for pair in self.joins.observe(batch, file) {
+            let links_max = file.joins.kinds[pair.join as usize].population as usize;
+            self.links.insert(&pair, links_max, |key| stale.learnt(key, pair.time()));
+        }
+        self.links.bound(file.limits.join_links);
     }
 
     /// Learns what an alert's own entities prove.

@@ -12,15 +12,18 @@ use std::sync::Arc;
 
 use event::{
     Alert, AlertId, Entity, EntityType, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath, Incident,
-    IncidentGraph,
+    IncidentGraph, RecordRef,
 };
 use petgraph::algo::astar;
 use petgraph::graph::{NodeIndex, UnGraph};
 
 use crate::error::CorrelateError;
 use crate::evidence::Key;
+use crate::facts::Stale;
+use crate::join::{End, Via};
 use crate::names::Names;
 use crate::parameters::File;
+use crate::resolve::Resolved;
 use crate::shard::Shard;
 use crate::words::counted;
 
@@ -51,6 +54,7 @@ pub(crate) fn graph(
     }
     work.lineage(&alerts, &names, shard, file);
     work.mailboxes();
+    work.events_between(&alerts, shard, file);
     for join in &incident.joins {
         let (a, b) = (alert_id(&join.a), alert_id(&join.b));
         work.relate(&a, &b, Relation { weight_ppm: Some(join.weight_ppm), ..Relation::of("joined") });
@@ -125,6 +129,70 @@ impl Work {
             let named = Relation { is_named: true, ..Relation::of(entity.role.as_str()) };
             self.relate(&alert_id, &id, named);
         }
+    }
+
+    /// The plain events between the alerts: which led to which, and which alerts are about them.
+    fn events_between(&mut self, alerts: &[&Alert], shard: &Shard, file: &File) {
+        let alerts = &alerts[..alerts.len().min(file.limits.graph_nodes)];
+        let mut at: HashMap<Key, Vec<&AlertId>> = HashMap::new();
+        let mut by_record: HashMap<&RecordRef, &AlertId> = HashMap::new();
+        for alert in alerts {
+            by_record.extend(alert.records.iter().map(|record| (record, &alert.id)));
+            let node = shard.node(&alert.id).map(|n| &shard.board.nodes[n as usize]);
+            for post in node.into_iter().flat_map(|node| &node.posts) {
+                at.entry(post.key).or_default().push(&alert.id);
+            }
+        }
+        for alert in alerts {
+            let resolved = Resolved::of(alert, &shard.facts, file, &mut Stale::default());
+            for ask in &resolved.asks {
+                let Some(lead) = &ask.lead else { continue };
+                let others = at.get(&ask.post.key).into_iter().flatten();
+                for other in others.filter(|other| ***other != alert.id) {
+                    self.events(&alert.id, other, &lead.via, &by_record, file);
+                }
+            }
+        }
+    }
+
+    fn events(
+        &mut self,
+        from: &AlertId,
+        to: &AlertId,
+        via: &Via,
+        by_record: &HashMap<&RecordRef, &AlertId>,
+        file: &File,
+    ) {
+        let ids: Vec<String> = via.events.iter().map(|event| self.event(event, by_record)).collect();
+        for (first, second, join) in &via.pairs {
+            let relation = file.definitions.joins[*join as usize].relation.to_string();
+            self.relate(&ids[*first], &ids[*second], Relation::of(relation));
+        }
+        for (alert, event) in [(from, via.ends.0), (to, via.ends.1)] {
+            self.relate(&alert_id(alert), &ids[event], Relation::of("is_about"));
+        }
+    }
+
+    /// A plain event, or the alert that was made of it.
+    fn event(&mut self, event: &End, by_record: &HashMap<&RecordRef, &AlertId>) -> String {
+        if let Some(alert) = by_record.get(&event.record) {
+            return alert_id(alert);
+        }
+        let id = format!("event:{}", event.record);
+        self.by_id.entry(id.clone()).or_insert_with(|| {
+            self.graph.add_node(GraphNode {
+                id: id.clone(),
+                kind: "event".to_owned(),
+                label: event.text.to_string(),
+                time: Some(event.time),
+                severity: None,
+                alerts: None,
+                reaches: None,
+                column: 0,
+                lane: 0,
+            })
+        });
+        id
     }
 
     fn entity(&mut self, id: &str, entity_type: EntityType, name: &Arc<str>, names: &Names<'_>) -> NodeIndex {

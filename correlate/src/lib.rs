@@ -1,7 +1,7 @@
 //! Groups alerts into incidents, says why, and says so again the same way: pure, without clock, IO or threads.
 //!
 //! ```text
-//! rows ---- observe --> facts: aliases, process lineage, rarity (each keyed by event time)
+//! rows ---- observe --> facts: aliases, process lineage, rarity, joins of plain events (each keyed by event time)
 //!                         |
 //! alerts -- push ------> waiting, by event time
 //!                         | advance(watermark): resolve, fold into episodes, score against the nearest
@@ -58,6 +58,7 @@ mod fixed;
 mod forest;
 mod graph;
 mod input;
+mod join;
 mod lineage;
 mod meaning;
 mod merge;
@@ -78,6 +79,7 @@ pub use correlator::Correlator;
 pub use error::CorrelateError;
 pub use export::{graphml, stix};
 pub use input::{AnalystInput, Said};
+pub use join::{EventJoins, EventPair};
 pub use merge::Suggestion;
 pub use parameters::Parameters;
 pub use stats::Stats;

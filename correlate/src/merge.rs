@@ -11,6 +11,7 @@ use event::{AlertId, IncidentStatus, Join, JoinReason};
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Board, Edge};
+use crate::evidence::Evidence;
 use crate::fixed::ONE;
 use crate::input::{AnalystInput, Said};
 use crate::score::Reason;
@@ -296,6 +297,7 @@ pub(crate) fn join(board: &Board, edge: &Edge) -> Join {
 /// A reason as others see it.
 pub(crate) fn join_reason(reason: &Reason) -> JoinReason {
     let kind = match () {
+        () if matches!(reason.kind, Evidence::Join(_)) => reason.kind.name(),
         () if reason.steps > 0 => "process_tree",
         () if reason.is_alias => "alias",
         () => reason.kind.name(),

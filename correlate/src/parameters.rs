@@ -1,5 +1,6 @@
 //! The numbers that decide what belongs together: one versioned data file, its meaning in its comments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{RiskLevel, Severity};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::CorrelateError;
 use crate::evidence::Evidence;
 use crate::fixed::ONE;
+use crate::join::Definitions;
 
 /// Parameters of correlation, read from a file like `parameters.yml`, which documents every one.
 #[derive(Debug, Clone)]
@@ -39,6 +41,10 @@ pub(crate) struct File {
     pub(crate) rarity_epochs: usize,
     pub(crate) rarity_slots: usize,
     pub(crate) evidence: EvidenceTable,
+    pub(crate) joins: JoinTable,
+    /// The joins that `joins` weighs.
+    #[serde(skip)]
+    pub(crate) definitions: Definitions,
     pub(crate) tree: Tree,
     pub(crate) sigma: Sigma,
     pub(crate) kappa: Kappa,
@@ -77,6 +83,19 @@ pub(crate) struct EvidenceTable {
     app: Weighing,
     cloud_resource: Weighing,
     rule: Weighing,
+}
+
+/// How the joins of plain events count.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoinTable {
+    pub(crate) hops: u8,
+    pub(crate) hop: Share,
+    #[serde(rename = "kinds")]
+    by_name: BTreeMap<String, Weighing>,
+    /// In the order of the definitions.
+    #[serde(skip)]
+    pub(crate) kinds: Vec<Weighing>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -152,6 +171,8 @@ pub(crate) struct Limits {
     pub(crate) entities_per_alert: usize,
     pub(crate) alias_values: usize,
     pub(crate) processes: usize,
+    pub(crate) join_rows: usize,
+    pub(crate) join_links: usize,
     pub(crate) incident_alerts_eager: usize,
     pub(crate) graph_nodes: usize,
     pub(crate) risk_entities: usize,
@@ -233,6 +254,9 @@ const VERSION: u32 = 1;
 /// The parameters that ship with the program.
 const BUILTIN: &str = include_str!("../parameters.yml");
 
+/// The joins of plain events that ship with the program.
+const JOINS: &str = include_str!("../joins.yml");
+
 impl Parameters {
     /// The shipped parameters.
     ///
@@ -247,14 +271,16 @@ impl Parameters {
     /// # Errors
     /// [`CorrelateError::Parameters`] with the place and what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, CorrelateError> {
-        let file: File =
+        let mut file: File =
             serde_yaml_ng::from_str(text).map_err(|e| CorrelateError::Parameters(e.to_string()))?;
+        file.definitions = Definitions::parse(JOINS)?;
+        file.joins.bind(&file.definitions)?;
         file.check()?;
-        let hash = blake3::hash(text.as_bytes()).to_hex();
+        let hash = blake3::Hasher::new().update(text.as_bytes()).update(JOINS.as_bytes()).finalize().to_hex();
         Ok(Self { file: Arc::new(file), hash: hash[..16].into() })
     }
 
-    /// The first 64 bits of the BLAKE3 of the file, in hex: results with one hash are comparable.
+    /// The first 64 bits of the BLAKE3 of the file and of `joins.yml`, in hex: results with one hash are comparable.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
     }
@@ -262,6 +288,27 @@ impl Parameters {
     /// The weight at which two alerts join, in millionths.
     pub fn theta_ppm(&self) -> u32 {
         self.file.theta.0
+    }
+}
+
+/// Evidence that is none by itself.
+const NOTHING: Weighing =
+    Weighing { beta: Share(0), half_life: Span(0), prior: Share(0), free: 1, population: 1 };
+
+impl JoinTable {
+    /// Puts the weights in the order of the definitions.
+    fn bind(&mut self, definitions: &Definitions) -> Result<(), CorrelateError> {
+        let wrong = |what: String| Err(CorrelateError::Parameters(what));
+        for definition in &definitions.joins {
+            match self.by_name.get(&*definition.name) {
+                Some(weighing) => self.kinds.push(*weighing),
+                None => return wrong(format!("joins: no weights for {}", definition.name)),
+            }
+        }
+        match self.by_name.keys().find(|name| !definitions.joins.iter().any(|join| *join.name == ***name)) {
+            Some(unknown) => wrong(format!("joins: no join is called {unknown}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -280,8 +327,13 @@ impl File {
         if self.rarity_epoch.0 <= 0 || self.rarity_epochs == 0 || self.horizon.0 <= 0 || self.ramp.0 <= 0 {
             return wrong("rarity_epoch, rarity_epochs, horizon and ramp must be more than nothing");
         }
-        if Evidence::ALL.iter().any(|kind| self.weighing(*kind).beta.0 > ONE) {
-            return wrong("beta must be at most 1");
+        let own = Evidence::ALL.iter().map(|kind| self.weighing(*kind));
+        if own.chain(&self.joins.kinds).any(|weighing| weighing.beta.0 > ONE) || self.joins.hop.0 > ONE {
+            return wrong("beta and hop must be at most 1");
+        }
+        if self.joins.hops > 4 || self.joins.kinds.iter().any(|kind| !(1..=1_024).contains(&kind.population))
+        {
+            return wrong("joins: hops must be at most 4, population 1 to 1024");
         }
         let risk = &self.risk;
         if risk.half_life.0 <= 0 || risk.severity.of(Severity::Critical) > ONE || risk.involved.0 > ONE {
@@ -311,6 +363,8 @@ impl File {
             Evidence::App => &table.app,
             Evidence::CloudResource => &table.cloud_resource,
             Evidence::Rule => &table.rule,
+            Evidence::Record => &NOTHING,
+            Evidence::Join(join) => self.joins.kinds.get(join as usize).unwrap_or(&NOTHING),
         }
     }
 

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use crate::alias::{FORMS, form_rank};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
-use crate::fixed::ONE;
+use crate::fixed::{ONE, times};
+use crate::join::{End, Lead, Start, Walk};
 use crate::parameters::File;
 
 /// A key under which an alert can be found.
@@ -31,9 +32,21 @@ pub(crate) struct Ask {
     pub(crate) value: Arc<str>,
     /// Asks of one number name one entity.
     pub(crate) entity: u16,
-    /// Rarity known from process lineage; [`ONE`] for all other evidence.
+    /// Rarity known from process lineage, or what a walk over plain events left; [`ONE`] for all other evidence.
     pub(crate) rarity: u32,
+    /// The plain events over which it came here.
+    pub(crate) lead: Option<Lead>,
 }
+
+impl Ask {
+    /// The entities whose rarity weighs it, beside its own.
+    pub(crate) fn common(&self) -> &[(Key, Evidence)] {
+        self.lead.as_ref().map_or(&[], |lead| &lead.via.common)
+    }
+}
+
+/// Records of an alert by which joins of plain events find it. Alerts of many records are about more than events.
+const RECORDS_MAX: usize = 16;
 
 /// An alert with its entities resolved as of its own time.
 #[derive(Debug, Clone)]
@@ -86,6 +99,8 @@ impl Resolved {
             }
         }
         work.rule();
+        work.records();
+        work.events();
         let first = |of: &[(Role, Key)]| {
             of.iter().min_by_key(|(role, key)| (role_rank(*role), *key)).map(|(_, key)| *key)
         };
@@ -185,7 +200,8 @@ impl Work<'_> {
         if is_named {
             self.posts.push(post);
         }
-        self.asks.push(Ask { post, value: Arc::clone(value), entity: self.entity, rarity: ONE });
+        let (value, entity) = (Arc::clone(value), self.entity);
+        self.asks.push(Ask { post, value, entity, rarity: ONE, lead: None });
     }
 
     fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
@@ -257,7 +273,8 @@ impl Work<'_> {
                 implied: false,
             };
             self.posts.push(post);
-            self.asks.push(Ask { post, value: ancestor.name, entity: self.entity, rarity: ancestor.rarity });
+            let (value, rarity) = (ancestor.name, ancestor.rarity);
+            self.asks.push(Ask { post, value, entity: self.entity, rarity, lead: None });
         }
         key
     }
@@ -267,5 +284,34 @@ impl Work<'_> {
         let key = Key::of_text("rule", &self.alert.rule.id);
         let title = Arc::clone(&self.alert.rule.title);
         self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &title, true);
+    }
+
+    /// The records that it was made of: where joins of plain events find it.
+    fn records(&mut self) {
+        let keys = self.alert.records.iter().take(RECORDS_MAX).map(End::key_of);
+        self.posts.extend(keys.map(|key| Post { key, kind: Evidence::Record, steps: 0, implied: false }));
+    }
+
+    /// What joins of plain events lead to, from its records, processes, messages, sessions and files.
+    fn events(&mut self) {
+        let leads = |post: &&Post| {
+            let leads = matches!(
+                post.kind,
+                Evidence::Record | Evidence::Process | Evidence::Message | Evidence::Session | Evidence::File
+            );
+            leads && !post.implied
+        };
+        let step = self.file.tree.step.0;
+        let strength = |post: &Post| (0..post.steps).fold(ONE, |strength, _| times(strength, step));
+        let start = |post: &Post| Start { key: post.key, kind: post.kind, strength: strength(post) };
+        let start = self.posts.iter().filter(leads).map(start).collect();
+        let walk = Walk { facts: self.facts, file: self.file, stale: &mut *self.stale, t: self.t };
+        for reached in walk.reach(start) {
+            self.entity += 1;
+            let post =
+                Post { key: reached.key, kind: Evidence::Join(reached.join), steps: 0, implied: false };
+            let (value, rarity) = (Arc::clone(&reached.lead.via.text), reached.strength);
+            self.asks.push(Ask { post, value, entity: self.entity, rarity, lead: Some(reached.lead) });
+        }
     }
 }

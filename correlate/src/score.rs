@@ -78,6 +78,11 @@ pub(crate) fn gap(a: &Node, b: &Node) -> i64 {
     later_begin.saturating_sub(earlier_end).max(0)
 }
 
+/// The distance of an alert and a moment.
+fn gap_to(node: &Node, t: i64) -> i64 {
+    node.begin.saturating_sub(t).max(t.saturating_sub(node.end)).max(0)
+}
+
 /// The asks that meet a post, both sorted by key.
 fn shared<'a>(asks: &'a [Weighed], posts: &'a [Post]) -> impl Iterator<Item = (usize, &'a Post)> {
     let mut next = 0;
@@ -105,7 +110,12 @@ fn hit(
         return None;
     }
     let weighing = file.weighing(own.kind);
-    let mut score = times(times(weighing.beta.0, weighed.rarity), decay(gap_us, weighing.half_life.0));
+    let fresh = match &weighed.ask.lead {
+        None => decay(gap_us, weighing.half_life.0),
+        // The way to the event has its own decay; from there on it is between the event and the other alert.
+        Some(lead) => decay(gap_to(a, lead.at.0), lead.half_life_us),
+    };
+    let mut score = times(times(weighing.beta.0, weighed.rarity), fresh);
     let steps = own.steps + post.steps;
     (0..steps).for_each(|_| score = times(score, file.tree.step.0));
     let is_alias = !b.posts.iter().any(|p| p.key == own.key);

@@ -142,6 +142,7 @@ impl Shard {
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
     pub(crate) fn advance(&mut self, watermark: Watermark, file: &File) -> Vec<IncidentDelta> {
         self.watermark = self.watermark.max(watermark.0);
+        self.facts.joins.advance(watermark, file);
         self.take_back_stale(file);
         self.place_waiting(file);
         self.seal(file);
@@ -244,6 +245,7 @@ impl Shard {
             self.known.remove(&alert.id);
         }
         self.facts.lineage.forget_before(Time(horizon));
+        self.facts.links.forget_before(Time(horizon));
         self.nodes =
             self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
         self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
@@ -365,6 +367,13 @@ impl Shard {
         stats.alias_values_refused_total += self.facts.aliases.refused;
         stats.processes_evicted_total += self.facts.lineage.evicted;
         stats.observations_too_old_total += self.facts.rarity.too_old;
+        let joins = &self.facts.joins.counts;
+        stats.join_rows_total += joins.rows;
+        stats.join_rows_late_total += joins.late;
+        stats.join_rows_evicted_total += joins.evicted;
+        stats.join_rows_skipped_total += joins.skipped;
+        stats.join_pairs_total += joins.pairs;
+        stats.join_links_evicted_total += self.facts.links.evicted;
         stats.risk_entities_evicted_total += self.risks.evicted;
         stats.risk_entities += self.risks.len() as u64;
         stats.pairs_scored_total += board.counts.pairs;
@@ -376,6 +385,8 @@ impl Shard {
         stats.entities += board.entries() as u64;
         stats.alias_values += self.facts.aliases.len() as u64;
         stats.processes += self.facts.lineage.len() as u64;
+        stats.join_rows += self.facts.joins.rows() as u64;
+        stats.join_links += self.facts.links.len() as u64;
         stats.edges += board.edges.len() as u64;
         stats.incidents += self.ledger.len() as u64;
     }

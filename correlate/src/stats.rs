@@ -28,6 +28,18 @@ pub struct Stats {
     pub processes_evicted_total: u64,
     /// Telemetry of epochs that were already forgotten.
     pub observations_too_old_total: u64,
+    /// Plain events that took a side of a join.
+    pub join_rows_total: u64,
+    /// Of these, events older than the watermark when they came: they meet only what is still held.
+    pub join_rows_late_total: u64,
+    /// Events that left before their window had passed, because of the limit.
+    pub join_rows_evicted_total: u64,
+    /// Comparisons left out because too many events have one key.
+    pub join_rows_skipped_total: u64,
+    /// Pairs of plain events found.
+    pub join_pairs_total: u64,
+    /// Links between events forgotten because the table was full.
+    pub join_links_evicted_total: u64,
     /// Entities whose risk was forgotten because the table was full: those of least risk.
     #[serde(default)]
     pub risk_entities_evicted_total: u64,
@@ -49,6 +61,10 @@ pub struct Stats {
     pub alias_values: u64,
     /// Processes in the lineage table.
     pub processes: u64,
+    /// Plain events that wait for others.
+    pub join_rows: u64,
+    /// Links between events held, each from both of its ends and what they led to.
+    pub join_links: u64,
     /// Values of users, devices and apps with a risk.
     #[serde(default)]
     pub risk_entities: u64,

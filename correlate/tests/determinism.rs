@@ -8,7 +8,7 @@ mod support;
 use correlate::{Correlator, Parameters};
 use event::{Alert, EventBatch, IncidentDelta, Tactic, TenantId, Watermark};
 use proptest::prelude::*;
-use support::{With, alert, at, batch, correlator, groups, watermark};
+use support::{With, alert, at, batch, correlator, event, groups, watermark};
 
 /// Something that arrives.
 #[derive(Debug, Clone)]
@@ -84,12 +84,81 @@ fn some_rows() -> impl Strategy<Value = Input> {
     )
 }
 
+/// Events that joins look at, of few users, hosts and sites, so that many meet.
+const EVENTS: i64 = 24;
+
+/// Event number `n`: a click, a visit, a download, a start, a remote logon, a sign-in.
+fn an_event(n: i64) -> impl Strategy<Value = Input> {
+    (0..6_u32, 0..2_u32, 0..2_u32, 0..2_u32, 0..900_i64, any::<bool>()).prop_map(
+        move |(kind, user, host, site, s, by_account)| {
+            let (address, account) = (format!("u{user}@corp.example"), format!("corp\\u{user}"));
+            let who =
+                if by_account { ("actor_user_account", &*account) } else { ("actor_user_email", &*address) };
+            let device = ("device_hostname", &*format!("h{host}.corp.example"));
+            let (domain, path) = (format!("s{site}.example"), format!("C:\\x\\t{site}.exe"));
+            let (browser, program) = (format!("h{host}/b{user}"), format!("h{host}/t{site}"));
+            let ip = ("src_endpoint_ip", &*format!("203.0.113.{site}"));
+            let by = [device, who, ("actor_process_name", "chrome.exe"), ("actor_process_uid", &*browser)];
+            let (class, columns): (_, Vec<(&str, &str)>) = match kind {
+                0 => ("email_url_activity", vec![who, ("url_domain", &domain), ("message_uid", "m-1")]),
+                1 => ("network_activity", [&by[..], &[("dst_endpoint_hostname", &domain), ip]].concat()),
+                2 => ("file_activity", [&by[..], &[("file_path", &path)]].concat()),
+                3 => (
+                    "process_activity",
+                    vec![
+                        device,
+                        who,
+                        ("process_uid", &program),
+                        ("process_file_path", &path),
+                        ("process_session_uid", "0x77"),
+                    ],
+                ),
+                4 => (
+                    "authentication",
+                    vec![device, ("logon_id", "119"), ("logon_type_id", "3"), ("status_id", "1"), ip],
+                ),
+                _ => ("authentication", vec![who, ip, ("session_uid", "session-1"), ("risk_level", "high")]),
+            };
+            Input::Rows(event(class, n, s, &columns))
+        },
+    )
+}
+
+/// An alert on one of the events, or on what came of it, that shares little with others.
+fn an_alert_on_events(n: usize) -> impl Strategy<Value = Input> {
+    (0..EVENTS, 0..1_200_i64, 0..4_u32, 0..2_u32).prop_map(move |(offset, s, about, host)| {
+        let entity = match about {
+            0 | 1 => format!("app:app-{n}"),
+            2 => format!("process:h{host}/t{}", n % 2),
+            _ => "message:m-1".to_owned(),
+        };
+        Input::Alert(Box::new(alert(&format!("e{n:03}"), &format!("on {n}"), s, &[&entity]).on(offset)))
+    })
+}
+
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let alerts: Vec<_> = (0..40).map(an_alert).collect();
-    (alerts, proptest::collection::vec(some_rows(), 0..30)).prop_map(|(mut all, rows)| {
+    let on_events: Vec<_> = (0..16).map(an_alert_on_events).collect();
+    let events: Vec<_> = (0..EVENTS).map(an_event).collect();
+    let rows = proptest::collection::vec(some_rows(), 0..30);
+    (alerts, rows, events, on_events).prop_map(|(mut all, rows, events, on_events)| {
         all.extend(rows);
+        all.extend(events);
+        all.extend(on_events);
         all
     })
+}
+
+#[test]
+fn events_join_in_these_worlds() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reasons = 0;
+    for _ in 0..8 {
+        let all = inputs().new_tree(&mut runner).unwrap().current();
+        reasons += reference(&all).matches("\"event_join\"").count();
+    }
+    assert!(reasons > 20, "{reasons}: the tests of order would say nothing about joins");
 }
 
 /// An order of arrival in which nothing is later than the allowed lateness, with some alerts twice.

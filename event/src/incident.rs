@@ -212,7 +212,7 @@ pub struct Join {
 /// One shared entity (or shared rare rule) behind a join.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JoinReason {
-    /// Kind of evidence: an entity type, `process_tree`, `alias` or `rule`.
+    /// Kind of evidence: an entity type, `process_tree`, `alias`, `rule`, or `event_join` (events without an alert).
     pub kind: String,
     /// The shared value.
     pub value: Arc<str>,
@@ -287,7 +287,8 @@ pub struct IncidentGraph {
     pub incident: IncidentId,
     /// Its name.
     pub title: String,
-    /// Alerts and entities: the gravest and earliest alerts first, then the entities that most alerts name.
+    /// Alerts, entities, and the events between them: the gravest and earliest alerts first, then the entities that most
+    /// alerts name.
     pub nodes: Vec<GraphNode>,
     /// Relations, by their ends.
     pub edges: Vec<GraphEdge>,
@@ -303,16 +304,16 @@ pub struct IncidentGraph {
     pub omitted: Vec<GraphOmitted>,
 }
 
-/// A node: an alert or an entity.
+/// A node: an alert, an entity, or an event without an alert that connects some.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GraphNode {
-    /// `alert:<id>` or `<entity type>:<value>`.
+    /// `alert:<id>`, `<entity type>:<value>` or `event:<record>`.
     pub id: String,
-    /// `alert` or the entity type.
+    /// `alert`, the entity type or `event`.
     pub kind: String,
     /// For people.
     pub label: String,
-    /// Event time of an alert.
+    /// Event time of an alert or event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time: Option<Time>,
@@ -343,7 +344,8 @@ pub struct GraphEdge {
     /// Node id.
     pub to: String,
     /// `joined` between alerts; the part that an entity plays in an alert (`actor`, `target`, ...); between entities
-    /// `ran`, `parent_of`, `signed_in_to`, `sent`, `clicked`, `connected_to`, `granted` and others.
+    /// `ran`, `parent_of`, `signed_in_to`, `sent`, `clicked`, `connected_to`, `granted` and others; between events what
+    /// the first led to (`opened`, `executed`, ...); `is_about` where an alert is about what an event led to or came from.
     pub relation: String,
     /// Score of a join, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]

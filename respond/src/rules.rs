@@ -293,6 +293,10 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
         sealed: false,
         assignee: None,
         classification: None,
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
     };
     let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };

@@ -62,6 +62,10 @@ fn incident(host: &str) -> (Incident, Vec<Alert>) {
         sealed: false,
         assignee: None,
         classification: None,
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
     };
     (incident, vec![alert])
 }

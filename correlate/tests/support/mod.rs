@@ -54,6 +54,8 @@ pub(crate) trait With {
     fn tactic(self, tactic: Tactic) -> Self;
     fn grave(self, severity: Severity) -> Self;
     fn domain(self, domain: Domain) -> Self;
+    /// Made of the record `offset` of the topic `events`.
+    fn on(self, offset: i64) -> Self;
 }
 
 impl With for Alert {
@@ -69,6 +71,11 @@ impl With for Alert {
 
     fn domain(mut self, domain: Domain) -> Self {
         self.domain = domain;
+        self
+    }
+
+    fn on(mut self, offset: i64) -> Self {
+        self.records = vec![RecordRef { topic: "events".into(), partition: 0, offset }];
         self
     }
 }
@@ -89,6 +96,15 @@ pub(crate) fn entity(text: &str) -> Entity {
 
 /// Rows of one class: the time in seconds, then column and text.
 pub(crate) fn batch(class: &str, rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
+    batch_of(class, ("t", 0), rows)
+}
+
+/// One row whose record is number `offset` of the topic `events`.
+pub(crate) fn event(class: &str, offset: i64, s: i64, columns: &[(&str, &str)]) -> EventBatch {
+    batch_of(class, ("events", offset), &[(s, columns)])
+}
+
+fn batch_of(class: &str, (topic, first): (&str, i64), rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
     let class = Class::from_name(class).unwrap();
     let schema = ClassSchema::of(class);
     let meta = RowMeta {
@@ -104,14 +120,15 @@ pub(crate) fn batch(class: &str, rows: &[(i64, &[(&str, &str)])]) -> EventBatch 
         let index = |name: &str| schema.columns.iter().position(|c| c.name == name).unwrap();
         builder.set_time(index("time"), at(*s));
         builder.set_time(index("ingest_time"), at(*s));
-        for (name, text) in [("tenant", "default"), ("source", "windows_event"), ("topic", "t")] {
+        for (name, text) in [("tenant", "default"), ("source", "windows_event"), ("topic", topic)] {
             builder.set_text(index(name), text);
         }
-        builder.set_text(index("event_uid"), &format!("e{i}"));
+        let offset = first + i as i64;
+        builder.set_text(index("event_uid"), &format!("e{offset}"));
         builder.set_int(index("class_uid"), i64::from(class.uid()));
         builder.set_int(index("activity_id"), 1);
         builder.set_int(index("partition"), 0);
-        builder.set_int(index("offset"), i as i64);
+        builder.set_int(index("offset"), offset);
         for (name, text) in *columns {
             assert!(builder.set_from_text(index(name), text), "{name} = {text}");
         }

@@ -1,0 +1,377 @@
+//! Mini-segments: rows of one selection that came together, as immutable Arrow columns of their own size, with the hashes
+//! of their keys in order and a Bloom filter before them.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, StringViewArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::Int64Type;
+use event::{EventBatch, RecordRef, Time};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
+
+use super::bloom::Bloom;
+use super::definition::{Selection, Source};
+use super::key::{Part, combine, hash_form, host_of};
+use crate::fixed::mix;
+
+/// Keys of one row at most: each of its parts may have several values.
+const KEYS_PER_ROW_MAX: usize = 16;
+
+/// Rows in columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    /// The kept columns of the selection.
+    texts: Vec<StringArray>,
+    times: Int64Array,
+    topics: StringArray,
+    partitions: Int64Array,
+    offsets: Int64Array,
+    /// What a row's event led to or came from, hashed: rows of one face are one thing to whoever counts.
+    faces: Vec<u64>,
+    /// Hashes of keys, in order.
+    hashes: Vec<u64>,
+    /// The row of each hash.
+    rows: Vec<u32>,
+    bloom: Bloom,
+    from: i64,
+    to: i64,
+}
+
+/// A row of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) row: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The value of a kept column.
+    pub(crate) fn text(&self, column: usize) -> Option<&'a str> {
+        let values = &self.segment.texts[column];
+        values.is_valid(self.row).then(|| values.value(self.row))
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        Time(self.segment.times.value(self.row))
+    }
+
+    pub(crate) fn face(&self) -> u64 {
+        self.segment.faces[self.row]
+    }
+
+    /// The order of events, whatever order they came in.
+    pub(crate) fn order(&self) -> (i64, &'a str, i64, i64) {
+        let Segment { times, topics, partitions, offsets, .. } = self.segment;
+        let row = self.row;
+        (times.value(row), topics.value(row), partitions.value(row), offsets.value(row))
+    }
+
+    pub(crate) fn record(&self) -> RecordRef {
+        RecordRef {
+            topic: self.segment.topics.value(self.row).into(),
+            partition: self.segment.partitions.value(self.row) as i32,
+            offset: self.segment.offsets.value(self.row),
+        }
+    }
+
+    /// The part of a value that a source speaks of.
+    pub(crate) fn source(&self, source: Source) -> Option<&'a str> {
+        let text = self.text(source.column)?;
+        Some(if source.is_host { host_of(text) } else { text })
+    }
+}
+
+/// The rows of a batch that have a key, by slice of event time.
+pub(crate) fn segments(
+    batch: &EventBatch,
+    selection: &Selection,
+    parts: &[Part],
+    rows: &[u32],
+    slice_us: i64,
+) -> BTreeMap<i64, Segment> {
+    let keys = keys(batch, selection, parts, rows);
+    let times = times(batch);
+    let mut slices: BTreeMap<i64, Slice> = BTreeMap::new();
+    for (row, keys) in rows.iter().zip(keys).filter(|(_, keys)| !keys.is_empty()) {
+        let slice = times.map_or(0, |times| times.value(*row as usize)).div_euclid(slice_us);
+        let slice = slices.entry(slice).or_default();
+        slice.keys.extend(keys.into_iter().map(|key| (key, slice.rows.len() as u32)));
+        slice.rows.push(*row);
+    }
+    slices.into_iter().map(|(slice, of)| (slice, Segment::of(batch, selection, &of.rows, of.keys))).collect()
+}
+
+/// Event times, of which every row has one.
+fn times(batch: &EventBatch) -> Option<&TimestampMicrosecondArray> {
+    batch.column("time").and_then(|column| column.as_primitive_opt())
+}
+
+#[derive(Default)]
+struct Slice {
+    rows: Vec<u32>,
+    keys: Vec<(u64, u32)>,
+}
+
+/// The keys of each row: every way to take one value of each part.
+fn keys(batch: &EventBatch, selection: &Selection, parts: &[Part], rows: &[u32]) -> Vec<SmallVec<[u64; 4]>> {
+    let mut keys: Vec<SmallVec<[u64; 4]>> = vec![SmallVec::from_slice(&[0]); rows.len()];
+    let mut form = String::new();
+    for (part, sources) in parts.iter().zip(&selection.same) {
+        let columns: SmallVec<[(&StringViewArray, bool); 4]> = sources
+            .iter()
+            .filter_map(|source| {
+                let column = batch.columns.column(selection.kept[source.column]);
+                Some((column.as_string_view_opt()?, source.is_host))
+            })
+            .filter(|(column, _)| column.null_count() < column.len())
+            .collect();
+        for (row, keys) in rows.iter().zip(&mut keys).filter(|(_, keys)| !keys.is_empty()) {
+            let values = values(*part, &columns, *row as usize, &mut form);
+            let all = keys.iter().flat_map(|key| values.iter().map(move |value| combine(*key, *value)));
+            *keys = all.take(KEYS_PER_ROW_MAX).collect();
+        }
+    }
+    keys
+}
+
+/// The hashes of the different forms of one part in one row.
+fn values(
+    part: Part,
+    columns: &[(&StringViewArray, bool)],
+    row: usize,
+    form: &mut String,
+) -> SmallVec<[u64; 4]> {
+    let mut hashes: SmallVec<[u64; 4]> = SmallVec::new();
+    let mut add = |hash: u64| {
+        if !hashes.contains(&hash) {
+            hashes.push(hash);
+        }
+    };
+    for (column, is_host) in columns.iter().filter(|(column, _)| column.is_valid(row)) {
+        let text = if *is_host { host_of(column.value(row)) } else { column.value(row) };
+        if part == Part::Recipient {
+            part.forms(text).iter().for_each(|form| add(hash_form(form)));
+            continue;
+        }
+        form.clear();
+        if part.push_form(text, form) {
+            add(hash_form(form));
+        }
+    }
+    hashes
+}
+
+impl Segment {
+    fn of(batch: &EventBatch, selection: &Selection, rows: &[u32], keys: Vec<(u64, u32)>) -> Self {
+        let numbers = |name: &str| -> Int64Array {
+            let column = batch.column(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let value = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
+            rows.iter().map(value).collect::<Vec<_>>().into()
+        };
+        let texts: Vec<StringArray> =
+            selection.kept.iter().map(|column| copied(batch.columns.column(*column), rows)).collect();
+        let topics =
+            batch.column("topic").map_or_else(|| StringArray::new_null(rows.len()), |c| copied(c, rows));
+        let (partitions, offsets) = (numbers("partition"), numbers("offset"));
+        let column = times(batch);
+        let time = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
+        let times: Int64Array = rows.iter().map(time).collect::<Vec<_>>().into();
+        let face = |row: usize| {
+            let mut anchors = selection.anchors.iter().map(|(_, column)| &texts[*column]);
+            match anchors.find(|texts| texts.is_valid(row)) {
+                Some(texts) => hash_form(texts.value(row)),
+                None => mix(offsets.value(row) as u64 ^ mix(partitions.value(row) as u64)),
+            }
+        };
+        let faces = (0..rows.len()).map(face).collect();
+        Self::assembled(texts, times, topics, partitions, offsets, faces, keys)
+    }
+
+    fn assembled(
+        texts: Vec<StringArray>,
+        times: Int64Array,
+        topics: StringArray,
+        partitions: Int64Array,
+        offsets: Int64Array,
+        faces: Vec<u64>,
+        mut keys: Vec<(u64, u32)>,
+    ) -> Self {
+        keys.sort_unstable();
+        let (hashes, rows): (Vec<u64>, Vec<u32>) = keys.into_iter().unzip();
+        let mut bloom = Bloom::with_room(hashes.len());
+        hashes.iter().for_each(|hash| bloom.insert(*hash));
+        let from = times.values().iter().copied().min().unwrap_or(i64::MAX);
+        let to = times.values().iter().copied().max().unwrap_or(i64::MIN);
+        Self { texts, times, topics, partitions, offsets, faces, hashes, rows, bloom, from, to }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Rows at or before a time.
+    pub(crate) fn late(&self, t: Time) -> usize {
+        self.times.values().iter().filter(|time| **time <= t.0).count()
+    }
+
+    pub(crate) fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
+    /// Each key with its row.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u64, Row<'_>)> {
+        let row = |row: &u32| Row { segment: self, row: *row as usize };
+        self.hashes.iter().copied().zip(self.rows.iter().map(row))
+    }
+
+    /// The rows of a key within a span of time.
+    pub(crate) fn find(&self, hash: u64, (from, to): (i64, i64)) -> impl Iterator<Item = Row<'_>> {
+        let is_possible = self.from <= to && self.to >= from && self.bloom.may_contain(hash);
+        let start = if is_possible { self.hashes.partition_point(|h| *h < hash) } else { self.hashes.len() };
+        let same = self.hashes[start..].iter().take_while(move |h| **h == hash).count();
+        self.rows[start..start + same]
+            .iter()
+            .map(|row| Row { segment: self, row: *row as usize })
+            .filter(move |row| (from..=to).contains(&row.time().0))
+    }
+
+    /// One segment of several of one selection.
+    pub(crate) fn merged(segments: &[Segment]) -> Self {
+        let text = |of: &dyn Fn(&Segment) -> &StringArray| -> StringArray {
+            segments.iter().flat_map(|segment| of(segment).iter()).collect()
+        };
+        let number = |of: &dyn Fn(&Segment) -> &Int64Array| -> Int64Array {
+            segments
+                .iter()
+                .flat_map(|segment| of(segment).values().iter().copied())
+                .collect::<Vec<_>>()
+                .into()
+        };
+        let mut keys = Vec::with_capacity(segments.iter().map(|s| s.hashes.len()).sum());
+        let mut before = 0;
+        for segment in segments {
+            keys.extend(segment.hashes.iter().copied().zip(segment.rows.iter().map(|row| row + before)));
+            before += segment.len() as u32;
+        }
+        Self::assembled(
+            (0..segments.first().map_or(0, |s| s.texts.len())).map(|i| text(&move |s| &s.texts[i])).collect(),
+            number(&|s| &s.times),
+            text(&|s| &s.topics),
+            number(&|s| &s.partitions),
+            number(&|s| &s.offsets),
+            segments.iter().flat_map(|s| s.faces.iter().copied()).collect(),
+            keys,
+        )
+    }
+}
+
+/// Some rows of a text column, in buffers of their own size.
+fn copied(column: &ArrayRef, rows: &[u32]) -> StringArray {
+    let Some(values) = column.as_string_view_opt().filter(|values| values.null_count() < values.len()) else {
+        return StringArray::new_null(rows.len());
+    };
+    let mut builder = StringBuilder::with_capacity(rows.len(), rows.len() * 24);
+    for row in rows {
+        let row = *row as usize;
+        builder.append_option(values.is_valid(row).then(|| values.value(row)));
+    }
+    builder.finish()
+}
+
+/// A segment in a snapshot. Everything else follows from it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    texts: Vec<WrittenTexts>,
+    topics: WrittenTexts,
+    times: Vec<i64>,
+    partitions: Vec<i64>,
+    offsets: Vec<i64>,
+    faces: Vec<u64>,
+    hashes: Vec<u64>,
+    rows: Vec<u32>,
+}
+
+/// Texts behind each other, with the length of each.
+#[derive(Serialize, Deserialize)]
+struct WrittenTexts {
+    text: String,
+    lengths: Vec<Option<u32>>,
+}
+
+impl WrittenTexts {
+    fn of(values: &StringArray) -> Self {
+        let mut written = Self { text: String::new(), lengths: Vec::with_capacity(values.len()) };
+        for value in values {
+            written.text.push_str(value.unwrap_or_default());
+            written.lengths.push(value.map(|value| value.len() as u32));
+        }
+        written
+    }
+
+    fn read(&self) -> Option<StringArray> {
+        let mut rest = self.text.as_str();
+        let mut builder = StringBuilder::with_capacity(self.lengths.len(), self.text.len());
+        for length in &self.lengths {
+            let Some(length) = length else {
+                builder.append_null();
+                continue;
+            };
+            let (value, after) = rest.split_at_checked(*length as usize)?;
+            builder.append_value(value);
+            rest = after;
+        }
+        Some(builder.finish())
+    }
+}
+
+impl Serialize for Segment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            texts: self.texts.iter().map(WrittenTexts::of).collect(),
+            topics: WrittenTexts::of(&self.topics),
+            times: self.times.values().to_vec(),
+            partitions: self.partitions.values().to_vec(),
+            offsets: self.offsets.values().to_vec(),
+            faces: self.faces.clone(),
+            hashes: self.hashes.clone(),
+            rows: self.rows.clone(),
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Segment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        Segment::read(written)
+            .ok_or_else(|| serde::de::Error::custom("rows of a join that do not fit together"))
+    }
+}
+
+impl Segment {
+    fn read(written: Written) -> Option<Segment> {
+        let len = written.times.len();
+        let texts: Vec<StringArray> = written.texts.iter().map(WrittenTexts::read).collect::<Option<_>>()?;
+        let topics = written.topics.read()?;
+        let all_fit = texts.iter().chain([&topics]).all(|column| column.len() == len)
+            && [written.partitions.len(), written.offsets.len(), written.faces.len()]
+                .iter()
+                .all(|n| *n == len)
+            && written.hashes.len() == written.rows.len()
+            && written.rows.iter().all(|row| (*row as usize) < len);
+        all_fit.then(|| {
+            Segment::assembled(
+                texts,
+                written.times.into(),
+                topics,
+                written.partitions.into(),
+                written.offsets.into(),
+                written.faces,
+                written.hashes.into_iter().zip(written.rows).collect(),
+            )
+        })
+    }
+}

@@ -188,6 +188,12 @@ fn image(alert: &Alert, process: &Entity, facts: &Facts) -> Option<Arc<str>> {
     Some(base_name(path).to_ascii_lowercase().into())
 }
 
+/// What an alert calls the one app that it names.
+pub(crate) fn app_name<'a>(alert: &'a Alert, entity_type: EntityType, value: &str) -> Option<&'a str> {
+    let app = alert.entities.iter().find(|e| e.entity_type == EntityType::App && &*e.value == value);
+    app.filter(|_| entity_type == EntityType::App).and_then(|app| the_only(alert, app, "app_name"))
+}
+
 /// A field of the evidence, where the alert has one entity of the type only.
 fn the_only<'a>(alert: &'a Alert, entity: &Entity, field: &str) -> Option<&'a str> {
     let others =

@@ -18,7 +18,7 @@ pub(crate) fn assets(alerts: &[&Alert], names: &Names<'_>) -> (Vec<Asset>, Blast
         let mut seen: BTreeSet<(EntityType, Arc<str>)> = BTreeSet::new();
         for entity in &alert.entities {
             let Some(part) = part(alert, entity) else { continue };
-            let key = (entity.entity_type, names.known(entity));
+            let key = (entity.entity_type, names.named(entity));
             let counts = seen.insert(key.clone());
             let name = Arc::clone(&key.1);
             let asset = all.entry(key).or_insert_with(|| Asset {

@@ -132,9 +132,9 @@ impl Teller<'_> {
         let (other, order) = if join.a == *id { (&join.b, "later") } else { (&join.a, "earlier") };
         let falling = tree.smaller_size(join);
         format!(
-            "joined to {}, {} {order}, score {}: {}; without this join {falling} of {} alerts {} away",
+            "joined to {}, {}, score {}: {}; without this join {falling} of {} alerts {} away",
             self.alert(other),
-            duration(join.gap_us),
+            distance(join.gap_us, order),
             share(join.weight_ppm),
             self.reasons(join),
             tree.len(),
@@ -261,10 +261,10 @@ impl Teller<'_> {
     /// `"Script from browser" (a2) and "LSASS memory read" (a3), 11 min apart, score 1.08: process ws-01/1 (rarity 1.00)`.
     fn link(&self, join: &Join) -> String {
         format!(
-            "{} and {}, {} apart, score {}: {}",
+            "{} and {}, {}, score {}: {}",
             self.alert(&join.a),
             self.alert(&join.b),
-            duration(join.gap_us),
+            distance(join.gap_us, "apart"),
             share(join.weight_ppm),
             self.reasons(join),
         )
@@ -346,6 +346,14 @@ impl Teller<'_> {
             }
         }
         join
+    }
+}
+
+/// `11 min later`, `at the same time`.
+fn distance(gap_us: i64, order: &str) -> String {
+    match duration(gap_us) {
+        nothing if nothing == duration(0) => "at the same time".to_owned(),
+        some => format!("{some} {order}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What people call the entities of an incident.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Role};
@@ -35,7 +36,7 @@ impl<'a> Names<'a> {
                 });
             }
         }
-        names.said = names.told(alerts, facts);
+        names.said = names.told(alerts, facts, file);
         names
     }
 
@@ -43,6 +44,12 @@ impl<'a> Names<'a> {
     pub(crate) fn known(&self, entity: &Entity) -> Arc<str> {
         let known = self.known.get(&(entity.entity_type, &*entity.value));
         known.map_or_else(|| Arc::clone(&entity.value), Arc::clone)
+    }
+
+    /// The better name that was told, else the known one.
+    pub(crate) fn named(&self, entity: &Entity) -> Arc<str> {
+        let known = self.known(entity);
+        self.said.get(&(entity.entity_type, Arc::clone(&known))).cloned().unwrap_or(known)
     }
 
     /// What a person would call it.
@@ -56,19 +63,55 @@ impl<'a> Names<'a> {
         told.map_or_else(|| plain(entity_type, known), Arc::clone)
     }
 
-    /// What the alerts tell of names that say nothing by themselves. Two alerts that contradict each other tell nothing.
-    fn told(&self, alerts: &[&Alert], facts: &Facts) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
-        let mut told: BTreeMap<(EntityType, Arc<str>), Option<Arc<str>>> = BTreeMap::new();
-        let mut tell = |entity_type: EntityType, known: Arc<str>, name: Arc<str>| {
-            let entry = told.entry((entity_type, known)).or_insert_with(|| Some(Arc::clone(&name)));
-            if entry.as_ref().is_some_and(|other| *other != name) {
-                *entry = None;
+    /// The better names that there are for known ones.
+    fn told(
+        &self,
+        alerts: &[&Alert],
+        facts: &Facts,
+        file: &File,
+    ) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
+        let proved = self.proved_then(alerts, facts, file);
+        let mut told = self.suggested(alerts, facts);
+        told.extend(proved.iter().map(|(key, name)| (key.clone(), Arc::clone(name))));
+        for ((entity_type, _), name) in &mut told {
+            // The one name beside an id may have a better one itself.
+            if let Some(better) = proved.get(&(*entity_type, Arc::clone(name))) {
+                *name = Arc::clone(better);
             }
-        };
+        }
+        told
+    }
+
+    /// What was proved when an alert came, although later proofs made the value one of several: a person may still read
+    /// it so.
+    fn proved_then(
+        &self,
+        alerts: &[&Alert],
+        facts: &Facts,
+        file: &File,
+    ) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
+        let mut told = Told::default();
+        for alert in alerts {
+            let has_aliases = |e: &&Entity| matches!(e.entity_type, EntityType::User | EntityType::Device);
+            for entity in alert.entities.iter().filter(has_aliases) {
+                let (kind, known) = (entity.entity_type, self.known(entity));
+                let key = Key::of(&alert.tenant, kind, &entity.value);
+                let then = facts.aliases.display(key, alert.time, &file.alias);
+                if let Some(name) = then.filter(|name| form_rank(kind, name) < form_rank(kind, &known)) {
+                    told.tell(kind, known, name);
+                }
+            }
+        }
+        told.agreed()
+    }
+
+    /// What the alerts tell of names that say nothing by themselves.
+    fn suggested(&self, alerts: &[&Alert], facts: &Facts) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
+        let mut told = Told::default();
         for alert in alerts {
             for entity_type in [EntityType::User, EntityType::Device] {
                 if let Some((opaque, name)) = self.beside(alert, entity_type) {
-                    tell(entity_type, opaque, name);
+                    told.tell(entity_type, opaque, name);
                 }
             }
             for entity in &alert.entities {
@@ -81,11 +124,11 @@ impl<'a> Names<'a> {
                     _ => None,
                 };
                 if let Some(name) = named {
-                    tell(entity.entity_type, self.known(entity), name);
+                    told.tell(entity.entity_type, self.known(entity), name);
                 }
             }
         }
-        told.into_iter().filter_map(|(key, name)| Some((key, name?))).collect()
+        told.agreed()
     }
 
     /// The one id and the one name of a type in an alert: what lists both speaks of one thing.
@@ -97,6 +140,28 @@ impl<'a> Names<'a> {
             ([id], [name]) => Some((Arc::clone(id), Arc::clone(name))),
             _ => None,
         }
+    }
+}
+
+/// What alerts say of names. Two that contradict each other say nothing.
+#[derive(Default)]
+struct Told(HashMap<(EntityType, Arc<str>), Option<Arc<str>>>);
+
+impl Told {
+    fn tell(&mut self, entity_type: EntityType, known: Arc<str>, name: Arc<str>) {
+        match self.0.entry((entity_type, known)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Some(name));
+            }
+            Entry::Occupied(mut told) if told.get().as_ref().is_some_and(|other| *other != name) => {
+                told.insert(None);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    fn agreed(self) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
+        self.0.into_iter().filter_map(|(key, name)| Some((key, name?))).collect()
     }
 }
 
@@ -121,6 +186,12 @@ fn image(alert: &Alert, process: &Entity, facts: &Facts) -> Option<Arc<str>> {
     });
     let path = evidence(alert, field).filter(|_| same.next().is_none())?;
     Some(base_name(path).to_ascii_lowercase().into())
+}
+
+/// What an alert calls the one app that it names.
+pub(crate) fn app_name<'a>(alert: &'a Alert, entity_type: EntityType, value: &str) -> Option<&'a str> {
+    let app = alert.entities.iter().find(|e| e.entity_type == EntityType::App && &*e.value == value);
+    app.filter(|_| entity_type == EntityType::App).and_then(|app| the_only(alert, app, "app_name"))
 }
 
 /// A field of the evidence, where the alert has one entity of the type only.
@@ -164,6 +235,7 @@ fn plain(entity_type: EntityType, name: &Arc<str>) -> Arc<str> {
         EntityType::File if name.len() >= 32 && name.bytes().all(|c| c.is_ascii_hexdigit()) => cut("file"),
         EntityType::File => base_name(name).into(),
         EntityType::App if is_opaque(EntityType::User, name) => cut("app"),
+        EntityType::App if name.bytes().all(|c| c.is_ascii_digit()) => format!("app {name}").into(),
         EntityType::Message if name.len() > 24 => cut("message"),
         EntityType::Session if name.len() > 12 => cut("session"),
         EntityType::Process => process(name),

@@ -20,6 +20,7 @@ use crate::delta::Ledger;
 use crate::evidence::{Evidence, Key};
 use crate::facts::Facts;
 use crate::fixed::{ONE, decay, either, log2, rarity, times};
+use crate::names::app_name;
 use crate::parameters::{File, Risk};
 use crate::snapshot::sorted;
 
@@ -65,6 +66,9 @@ impl Part {
 struct Held {
     entity_type: EntityType,
     value: Arc<str>,
+    /// What alerts call an app; the smallest of several.
+    #[serde(default)]
+    label: Option<Arc<str>>,
     /// Strongest first.
     parts: Vec<Part>,
 }
@@ -125,6 +129,7 @@ impl Risks {
                     severity: alert.severity,
                 };
                 self.add(key, entity_type, value, part, file);
+                self.label(key, app_name(alert, entity_type, value));
             }
         }
     }
@@ -133,6 +138,7 @@ impl Risks {
         let held = self.held.entry(key).or_insert_with(|| Held {
             entity_type,
             value: value.into(),
+            label: None,
             parts: Vec::new(),
         });
         if unite(&mut held.parts, part, file.risk.half_life.0) {
@@ -141,6 +147,14 @@ impl Risks {
         // A quarter more than allowed, so that a full table is not sorted for every alert.
         if self.held.len() > file.limits.risk_entities + file.limits.risk_entities / 4 {
             self.evict(file);
+        }
+    }
+
+    fn label(&mut self, key: Key, label: Option<&str>) {
+        if let (Some(label), Some(held)) = (label, self.held.get_mut(&key))
+            && held.label.as_deref().is_none_or(|known| label < known)
+        {
+            held.label = Some(label.into());
         }
     }
 
@@ -234,7 +248,7 @@ impl Risks {
         };
         let change = match &before {
             Some(b) if risk.score < b.score => (risk.level != b.level || b.score - risk.score >= FALL_TOLD)
-                .then(|| RiskChange::Lowered(risk)),
+                .then_some(RiskChange::Lowered(risk)),
             Some(b) if risk.score == b.score => None,
             _ => Some(RiskChange::Raised(risk)),
         };
@@ -304,6 +318,7 @@ impl Sight<'_> {
         let cluster = self.facts.aliases.cluster(group[0], now, &self.file.alias);
         let mut all: BTreeSet<Arc<str>> = cluster.iter().map(|alias| Arc::clone(&alias.text)).collect();
         all.extend(held.iter().map(|held| Arc::clone(&held.value)));
+        all.extend(held.iter().filter_map(|held| held.label.clone()));
         let display = self.facts.aliases.display(group[0], now, &self.file.alias);
         let name = display.unwrap_or_else(|| Arc::clone(&held[0].value));
         all.remove(&name);

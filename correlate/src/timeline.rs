@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Moment, Role, Tactic};
 use smallvec::SmallVec;
@@ -17,14 +18,14 @@ const LINES_MAX: usize = 40;
 const FOLD_US: i64 = 3_600_000_000;
 
 /// Who and where, as far as a line names it.
-type Parties<'a> = SmallVec<[(EntityType, Role, &'a str); 4]>;
+type Parties = SmallVec<[(EntityType, Role, Arc<str>); 4]>;
 
 /// The timeline of alerts in order of event time.
 pub(crate) fn timeline(alerts: &[&Alert], names: &Names<'_>) -> Vec<Moment> {
     let mut lines: Vec<Line<'_>> = Vec::new();
-    let mut latest: HashMap<(&str, Parties<'_>), usize> = HashMap::new();
+    let mut latest: HashMap<(&str, Parties), usize> = HashMap::new();
     for alert in alerts {
-        let key = (headline(alert), parties(alert));
+        let key = (headline(alert), parties(alert, names));
         match latest.get(&key).copied().filter(|i| lines[*i].takes(alert)) {
             Some(i) => lines[i].add(alert),
             None => {
@@ -37,13 +38,17 @@ pub(crate) fn timeline(alerts: &[&Alert], names: &Names<'_>) -> Vec<Moment> {
     lines.into_iter().map(|line| line.moment(names)).collect()
 }
 
-fn parties(alert: &Alert) -> Parties<'_> {
+fn parties(alert: &Alert, names: &Names<'_>) -> Parties {
     let is_named = |e: &&Entity| match e.entity_type {
         EntityType::Device | EntityType::User | EntityType::Mailbox => true,
         EntityType::Ip => e.role == Role::Source,
         _ => false,
     };
-    alert.entities.iter().filter(is_named).map(|e| (e.entity_type, e.role, &*e.value)).collect()
+    let named = alert.entities.iter().filter(is_named);
+    let mut parties: Parties = named.map(|e| (e.entity_type, e.role, names.said(e))).collect();
+    parties.sort_unstable();
+    parties.dedup();
+    parties
 }
 
 /// Some alerts of one title and the same parties.

@@ -92,6 +92,19 @@ fn one_person_is_one_row_once_the_names_are_known() {
 }
 
 #[test]
+fn an_app_is_known_by_its_id_and_called_by_its_name() {
+    let mut correlator = correlator();
+    let mut consent =
+        alert("a1", "r", 0, &["user:alice@contoso.com", "app:5f2b1a60-8f5e-4a57-9f0c-3d1e1a2b3c4d"]);
+    consent.evidence = vec![("app_name".into(), "Mail Sync".into())];
+    correlator.push([consent.grave(Severity::High)]);
+    correlator.flush();
+    let rows = risks(&correlator);
+    let app = rows.iter().find(|row| row.entity_type == EntityType::App).unwrap();
+    assert_eq!((&*app.name, &*app.aliases[0]), ("5f2b1a60-8f5e-4a57-9f0c-3d1e1a2b3c4d", "Mail Sync"));
+}
+
+#[test]
 fn the_table_is_bounded_and_says_so() {
     let text = include_str!("../parameters.yml").replace("risk_entities: 100000", "risk_entities: 100");
     let mut correlator = Correlator::new(Parameters::parse(&text).unwrap());

@@ -251,6 +251,27 @@ fn ids_give_way_to_names_that_the_incident_knows() {
     assert_eq!(incidents_of(vec![alone])[0].title, "Rights given involving account 5f2b1a60…");
 }
 
+/// Later proofs make the account one of several, and so nobody's; who reads of it still knows whose it was taken for.
+#[test]
+fn a_name_proved_when_an_alert_came_is_still_read() {
+    let mut correlator = correlator();
+    let prove = |s: i64, account: &str| {
+        let proof = [("actor_user_account", account), ("actor_user_email", "alice@contoso.com")];
+        batch("authentication", &[(s, &proof)])
+    };
+    correlator.observe(&prove(0, "CONTOSO\\alice"));
+    correlator.observe(&prove(40, "CONTOSO\\al"));
+    correlator.observe(&prove(50, "CONTOSO\\admin"));
+    correlator.push([
+        alert("a1", "Odd logon", 30, &["session:s1", "user:contoso\\alice"]),
+        alert("a2", "Odd process", 60, &["session:s1", "user:contoso\\alice"]),
+    ]);
+    correlator.flush();
+    let incident = &correlator.incidents(&tenant())[0];
+    assert_eq!(incident.title, "Odd logon and 1 more alert by alice@contoso.com");
+    assert_eq!((incident.assets.len(), &*incident.assets[0].name), (1, "alice@contoso.com"));
+}
+
 /// Nine alerts too slight to join anything stand nearer to the last one than the first does.
 #[test]
 fn a_pair_that_was_never_compared_is_said_to_be_so() {

@@ -358,13 +358,15 @@ fn explain_pair(out: &mut Lines, alerts: &[Alert], explanation: &Explanation) ->
             ))?;
         }
         for reason in &join.reasons {
-            out.text(&format!(
-                "      {} {}: rarity {}, alone {}",
-                reason.kind.replace('_', " "),
-                shorten(&reason.value, 80),
-                share(reason.rarity_ppm),
-                share(reason.score_ppm)
-            ))?;
+            // The sentence above calls these by their names.
+            let value = match EntityType::from_name(&reason.kind) {
+                Some(kind) if is_opaque(kind) => String::new(),
+                None if reason.kind == "process_tree" => String::new(),
+                _ => format!(" {}", shorten(&reason.value, 80)),
+            };
+            let kind = reason.kind.replace('_', " ");
+            let (rarity, alone) = (share(reason.rarity_ppm), share(reason.score_ppm));
+            out.text(&format!("      {kind}{value}: rarity {rarity}, alone {alone}"))?;
         }
     }
     Ok(())

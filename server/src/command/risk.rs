@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use event::EntityRisk;
+use event::{EntityRisk, EntityType};
 
 use super::reader::Reader;
 use crate::cli::RiskArgs;
@@ -26,6 +26,12 @@ pub(crate) async fn run(args: RiskArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An app is known by an id, and called what alerts call it.
+fn called(risk: &EntityRisk) -> &str {
+    let label = risk.aliases.first().filter(|_| risk.entity_type == EntityType::App);
+    label.unwrap_or(&risk.name)
+}
+
 fn row(risk: &EntityRisk) -> Vec<String> {
     let raised = match risk.raised_by.as_slice() {
         [] => String::new(),
@@ -34,7 +40,7 @@ fn row(risk: &EntityRisk) -> Vec<String> {
     };
     vec![
         risk.entity_type.to_string(),
-        shorten(&risk.name, 50),
+        shorten(called(risk), 50),
         risk.level.as_str().to_owned(),
         risk.score.to_string(),
         risk.as_of.to_string().chars().take(16).collect::<String>().replace('T', " "),

@@ -156,11 +156,12 @@ const fn role_rank(role: Role) -> u8 {
     }
 }
 
-/// Sorts by key and keeps the best of each: fewest steps, stated before implied.
+/// Sorts by key and keeps the best of each: what the alert itself names before what events lead to, stated before
+/// implied, fewest steps.
 fn unique<T>(mut all: Vec<T>, post: impl Fn(&T) -> Post) -> Vec<T> {
     all.sort_by_key(|t| {
         let Post { key, kind, steps, implied } = post(t);
-        (key, implied, steps, kind)
+        (key, matches!(kind, Evidence::Join(_)), implied, steps, kind)
     });
     all.dedup_by_key(|t| post(t).key);
     all

@@ -6,7 +6,7 @@ use event::{Alert, Entity, EntityType, Role, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::alias::{FORMS, form_rank};
+use crate::alias::{FORMS, form_rank, is_bare};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
 use crate::fixed::ONE;
@@ -33,6 +33,8 @@ pub(crate) struct Ask {
     pub(crate) entity: u16,
     /// Rarity known from process lineage; [`ONE`] for all other evidence.
     pub(crate) rarity: u32,
+    /// A user's name without domain, address or id: the same name elsewhere may be somebody else.
+    pub(crate) is_bare: bool,
 }
 
 /// An alert with its entities resolved as of its own time.
@@ -52,6 +54,40 @@ pub(crate) struct Resolved {
     pub(crate) scene: Key,
     /// Whether process lineage knows where its processes come from.
     pub(crate) tree_known: bool,
+    /// How many users, devices and outside addresses it names: of many, each says little.
+    pub(crate) breadth: Breadth,
+}
+
+/// Numbers of entities that an alert names, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Breadth {
+    users: u8,
+    devices: u8,
+    addresses: u8,
+}
+
+impl Breadth {
+    fn of(members: &[Party]) -> Self {
+        let count = |kind: EntityType| {
+            let of_kind = members.iter().filter(|party| party.entity_type == kind).count();
+            u8::try_from(of_kind).unwrap_or(u8::MAX)
+        };
+        Self {
+            users: count(EntityType::User).max(count(EntityType::Mailbox)),
+            devices: count(EntityType::Device),
+            addresses: count(EntityType::Ip),
+        }
+    }
+
+    /// The number for a kind of evidence; 1 where it does not matter, as for sessions and processes.
+    pub(crate) const fn of_kind(self, kind: Evidence) -> u32 {
+        match kind {
+            Evidence::User | Evidence::Mailbox => self.users as u32,
+            Evidence::Device => self.devices as u32,
+            Evidence::IpExternal => self.addresses as u32,
+            _ => 1,
+        }
+    }
 }
 
 impl Resolved {
@@ -97,6 +133,7 @@ impl Resolved {
         Self {
             asks: unique(asks, |ask| ask.post),
             posts: unique(posts, |post| *post),
+            breadth: Breadth::of(&members),
             parties,
             members,
             principal,
@@ -106,11 +143,12 @@ impl Resolved {
     }
 }
 
-/// Whether an entity counts as a counterparty of its own. An alert that lists several accounts lists all the names of
-/// each, without saying whose they are: where several are of one form, those of the most frequent form stand for
-/// the accounts.
+/// Whether an entity counts as a counterparty of its own. An alert that lists several accounts, or has several records,
+/// lists all the names of each, without saying whose they are: where several are of one form, those of the most
+/// frequent form stand for the accounts.
 fn is_counted(entity: &Entity, alert: &Alert) -> bool {
-    if entity.role.is_single() || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
+    let is_single = entity.role.is_single() && alert.records.len() <= 1;
+    if is_single || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
         return true;
     }
     let mut counts = [0_usize; FORMS];
@@ -185,7 +223,8 @@ impl Work<'_> {
         if is_named {
             self.posts.push(post);
         }
-        self.asks.push(Ask { post, value: Arc::clone(value), entity: self.entity, rarity: ONE });
+        let is_bare = post.kind == Evidence::User && is_bare(value);
+        self.asks.push(Ask { post, value: Arc::clone(value), entity: self.entity, rarity: ONE, is_bare });
     }
 
     fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
@@ -195,6 +234,9 @@ impl Work<'_> {
             self.stale.consult(alias.key);
             if alias.key != key {
                 self.add(Post { key: alias.key, kind, steps: 0, implied: false }, value, false);
+                if let Some(ask) = self.asks.last_mut() {
+                    ask.is_bare = kind == Evidence::User && is_bare(&alias.text);
+                }
             }
         }
         cluster.first().map_or(key, |alias| alias.key.min(key))
@@ -257,7 +299,8 @@ impl Work<'_> {
                 implied: false,
             };
             self.posts.push(post);
-            self.asks.push(Ask { post, value: ancestor.name, entity: self.entity, rarity: ancestor.rarity });
+            let (value, rarity) = (ancestor.name, ancestor.rarity);
+            self.asks.push(Ask { post, value, entity: self.entity, rarity, is_bare: false });
         }
         key
     }

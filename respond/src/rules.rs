@@ -293,6 +293,7 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     };
     let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };

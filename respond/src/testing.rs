@@ -62,5 +62,6 @@ pub(crate) fn incident(alerts: &[Alert]) -> Incident {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }

@@ -62,6 +62,7 @@ fn incident(host: &str) -> (Incident, Vec<Alert>) {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     };
     (incident, vec![alert])
 }

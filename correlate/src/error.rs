@@ -25,6 +25,9 @@ pub enum CorrelateError {
     /// An input names an alert that this engine does not hold.
     #[error("no alert {0}")]
     UnknownAlert(event::AlertId),
+    /// An undo names an input that this engine does not hold.
+    #[error("no input {0} is held")]
+    UnknownInput(event::InputId),
     /// An input contradicts what it names.
     #[error("{0}")]
     Input(String),

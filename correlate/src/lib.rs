@@ -19,9 +19,12 @@
 //!   rarity that falls with the number of different counterparties, so hubs need no list.
 //! - What is at or before the watermark is sealed: a function of the *set* of alerts, rows and inputs. Alerts
 //!   after it count at once, provisionally, with undo (`shard.rs`).
-//! - Analysts' inputs ([`AnalystInput`]) constrain the components (`merge.rs`); what they hold back becomes a
-//!   [`Suggestion`].
-//! - [`WatermarkTracker`] turns the progress of partitions into the watermark.
+//! - Analysts' inputs ([`AnalystInput`]) constrain the components (`claims.rs`, `merge.rs`); what they hold back becomes
+//!   a [`Suggestion`](event::Suggestion). Each can be undone.
+//! - An incident lasts so long and gets so large (`bounds.rs`); over weeks, rare artefacts link incidents to a
+//!   [`Campaign`](event::Campaign) (`campaign.rs`).
+//! - [`WatermarkTracker`] turns the progress of partitions into the watermark; [`Completeness`] keeps account of what
+//!   every rule made of every hour.
 //!
 //! It does not read records, keep history beyond its horizon, or act on what it finds.
 //!
@@ -40,7 +43,11 @@
 
 mod alias;
 mod board;
+mod bounds;
+mod campaign;
 mod cast;
+mod claims;
+mod completeness;
 mod correlator;
 mod delta;
 mod episode;
@@ -52,6 +59,7 @@ mod fixed;
 mod forest;
 mod graph;
 mod input;
+mod lease;
 mod lineage;
 mod meaning;
 mod merge;
@@ -62,13 +70,14 @@ mod score;
 mod shard;
 mod snapshot;
 mod stats;
+mod suggest;
 mod watermark;
 mod words;
 
+pub use completeness::{Completeness, RuleCounts, RuleInterval};
 pub use correlator::Correlator;
 pub use error::CorrelateError;
-pub use input::{AnalystInput, Said};
-pub use merge::Suggestion;
+pub use input::{AnalystInput, Kept, Said};
 pub use parameters::Parameters;
 pub use stats::Stats;
 pub use watermark::WatermarkTracker;

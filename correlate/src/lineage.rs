@@ -229,7 +229,8 @@ impl Process {
                 return false;
             }
             *known = time;
-        } else if children.len() >= CHILDREN_MAX && children.last().is_some_and(|last| *last < (time, child)) {
+        } else if children.len() >= CHILDREN_MAX && children.last().is_some_and(|last| *last < (time, child))
+        {
             return false;
         } else {
             children.push((time, child));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
-    Alert, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic, TenantId,
+    Alert, AlertId, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic,
+    TenantId,
 };
 
 use crate::cast::{Cast, Toward};
@@ -18,8 +19,8 @@ use crate::words::{capitalised, clock_after, counted, span, tactic, tactic_list}
 const ENTITIES_MAX: usize = 200;
 
 /// The id of an incident, from its root: its first alert by event time, then id.
-pub(crate) fn incident_id(tenant: &TenantId, root: &Alert) -> IncidentId {
-    IncidentId::derive(&[tenant.as_str().as_bytes(), root.id.as_str().as_bytes()])
+pub(crate) fn incident_id(tenant: &TenantId, root: &AlertId) -> IncidentId {
+    IncidentId::derive(&[tenant.as_str().as_bytes(), root.as_str().as_bytes()])
 }
 
 /// Everything that follows from the alerts of an incident, in order of event time.
@@ -230,7 +231,7 @@ impl<'a> Story<'a> {
 pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
     let root = alerts[0];
     Incident {
-        id: incident_id(tenant, root),
+        id: incident_id(tenant, &root.id),
         tenant: tenant.clone(),
         version: 0,
         status: IncidentStatus::New,
@@ -251,6 +252,7 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }
 

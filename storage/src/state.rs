@@ -27,10 +27,12 @@ use crate::StorageError;
 use read::ReadPool;
 use writer::Writer;
 
-pub use change::{AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow};
+pub use change::{
+    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+};
 pub use engine::{OutboxRow, StateLimits, Trimmed};
 pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page};
-pub use query::IncidentCounts;
+pub use query::{CompletenessFilter, IncidentCounts};
 
 /// The state database. Clones share one writer and one pool of readers.
 #[derive(Debug, Clone)]

@@ -185,18 +185,12 @@ impl ClassWriter {
             let table = if missing.is_empty() {
                 table
             } else {
-                let fields: StructType = Arc::new(arrow::datatypes::Schema::new(missing)).try_into_kernel()?;
+                let fields: StructType =
+                    Arc::new(arrow::datatypes::Schema::new(missing)).try_into_kernel()?;
                 table.add_columns().with_fields(fields.fields().cloned().collect::<Vec<_>>()).await?
             };
             let files = RecordBatchWriter::for_table(&table)?.with_writer_properties(writer_properties());
-            Ok(Self {
-                table,
-                files,
-                marks: Marks::new(),
-                pending: Marks::new(),
-                last: Marks::new(),
-                rows: 0,
-            })
+            Ok(Self { table, files, marks: Marks::new(), pending: Marks::new(), last: Marks::new(), rows: 0 })
         };
         opened.await.map_err(|e: DeltaTableError| lake.error(class, &e))
     }
@@ -245,8 +239,8 @@ impl ClassWriter {
 
     async fn commit(mut self, lake: &Lake, class: Class) -> Result<Self, StorageError> {
         let transactions = self.last.drain();
-        let transactions =
-            transactions.map(|((topic, partition), offset)| Transaction::new(app_id(&topic, partition), offset));
+        let transactions = transactions
+            .map(|((topic, partition), offset)| Transaction::new(app_id(&topic, partition), offset));
         let properties = CommitProperties::default().with_application_transactions(transactions.collect());
         self.files = self.files.with_commit_properties(properties);
         self.files.flush_and_commit(&mut self.table).await.map_err(|e| lake.error(class, &e))?;

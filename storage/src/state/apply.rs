@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use event::{Action, Alert, Effect};
+use event::{Action, Alert, Effect, RelationChange, TenantId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{
-    AnalystInput, AuditRow, Committed, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
 };
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
@@ -26,6 +26,12 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
         put_alert(&mut outbox, alert)?;
     }
     let redirects = incident::put_deltas(&mut outbox, &change.deltas)?;
+    if change.suggestions_are_all {
+        connection.execute("DELETE FROM suggestions", [])?;
+    }
+    for relation in &change.relations {
+        put_relation(connection, relation)?;
+    }
     for action in &change.actions {
         put_action(&mut outbox, action)?;
     }
@@ -34,6 +40,9 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     }
     for row in &change.suppressions {
         put_suppression(connection, row)?;
+    }
+    for row in &change.completeness {
+        put_completeness(connection, row)?;
     }
     for row in &change.audit {
         put_audit(&mut outbox, row)?;
@@ -263,6 +272,57 @@ fn put_dead_letter(connection: &Connection, letter: &DeadLetterRow) -> Result<()
     Ok(())
 }
 
+/// Relations are state by id: the last word stands, however often it is said.
+fn put_relation(connection: &Connection, relation: &RelationChange) -> Result<(), ReadError> {
+    let gone = |table: &str, tenant: &TenantId, id: &str| -> Result<(), ReadError> {
+        let sql = format!("DELETE FROM {table} WHERE tenant = ?1 AND id = ?2");
+        connection.prepare_cached(&sql)?.execute([tenant.as_str(), id])?;
+        Ok(())
+    };
+    match relation {
+        RelationChange::SuggestionGone { tenant, id } => return gone("suggestions", tenant, id.as_str()),
+        RelationChange::CampaignGone { tenant, id } => return gone("campaigns", tenant, id.as_str()),
+        RelationChange::Suggested { suggestion } => {
+            let sql = "INSERT INTO suggestions (tenant, id, weight, body) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (tenant, id) DO UPDATE SET weight = ?3, body = ?4";
+            let (tenant, id) = (suggestion.tenant.as_str(), suggestion.id.as_str());
+            let body = serde_json::to_string(suggestion)?;
+            let values = params![tenant, id, suggestion.join.weight_ppm, body];
+            connection.prepare_cached(sql)?.execute(values)?;
+        }
+        RelationChange::Campaign { campaign } => {
+            let sql = "INSERT INTO campaigns (tenant, id, first_time, last_time, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (tenant, id) DO UPDATE SET first_time = ?3, last_time = ?4, body = ?5";
+            let (tenant, id) = (campaign.tenant.as_str(), campaign.id.as_str());
+            let body = serde_json::to_string(campaign)?;
+            let (first, last) = (campaign.first_time.micros(), campaign.last_time.micros());
+            connection.prepare_cached(sql)?.execute(params![tenant, id, first, last, body])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_completeness(connection: &Connection, row: &CompletenessRow) -> Result<(), ReadError> {
+    let sql = "INSERT INTO completeness
+           (tenant, start_time, rule, evaluated, late, recomputed, dropped, complete)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (tenant, start_time, rule) DO UPDATE SET evaluated = ?4, late = ?5, recomputed = ?6,
+           dropped = ?7, complete = ?8";
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    connection.prepare_cached(sql)?.execute(params![
+        row.tenant.as_str(),
+        row.start.micros(),
+        row.rule,
+        count(row.evaluated),
+        count(row.late),
+        count(row.recomputed),
+        count(row.dropped),
+        row.is_complete,
+    ])?;
+    Ok(())
+}
+
 /// A window is told once it is over; told again after a restart, it is the same one.
 fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), ReadError> {
     let sql = "INSERT INTO suppressions
@@ -311,11 +371,11 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions)
-         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions, completeness)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let positions = positions::to_json(&snapshot.positions)?;
-    let Snapshot { inputs_seq, correlator, windows, suppressions, .. } = snapshot;
-    let values = params![inputs_seq, positions, correlator, windows, suppressions];
+    let Snapshot { inputs_seq, correlator, windows, suppressions, completeness, .. } = snapshot;
+    let values = params![inputs_seq, positions, correlator, windows, suppressions, completeness];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, TenantId, Time};
+use event::{
+    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, TenantId, Time,
+};
 
 use super::engine::{StateLimits, Trimmed};
 use crate::Positions;
@@ -24,12 +26,18 @@ pub struct StateChange {
     pub alerts: Vec<Alert>,
     /// Incident changes, in the correlator's order.
     pub deltas: Vec<IncidentDelta>,
+    /// Suggested merges and campaigns that changed.
+    pub relations: Vec<RelationChange>,
+    /// Whether suggested merges that `relations` does not have are no more: those of a snapshot that was loaded are all.
+    pub suggestions_are_all: bool,
     /// Actions after their change.
     pub actions: Vec<Action>,
     /// Effects after their change.
     pub effects: Vec<Effect>,
     /// Windows with suppressed alerts that are over.
     pub suppressions: Vec<SuppressionRow>,
+    /// What became of hours under rules; absolute, so best committed with the snapshot they belong to.
+    pub completeness: Vec<CompletenessRow>,
     /// Next entries of the audit chain.
     pub audit: Vec<AuditRow>,
     /// Records that could not be read.
@@ -57,6 +65,8 @@ pub struct Snapshot {
     pub windows: Vec<u8>,
     /// The bytes of the state of alert suppression.
     pub suppressions: Vec<u8>,
+    /// The bytes of the completeness ledger.
+    pub completeness: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
@@ -86,6 +96,27 @@ pub struct SuppressionRow {
     pub count: u64,
     /// Some of them.
     pub samples: Vec<AlertId>,
+}
+
+/// What became of an hour of event time under a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletenessRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Id of the rule.
+    pub rule: String,
+    /// Where the hour begins; 1970 for what came when its hour was closed.
+    pub start: Time,
+    /// Events evaluated, the late ones among them.
+    pub evaluated: u64,
+    /// Events that came after event time had passed them, and were evaluated nevertheless.
+    pub late: u64,
+    /// Results taken back or changed because earlier events came after later ones.
+    pub recomputed: u64,
+    /// Events that came too late to count.
+    pub dropped: u64,
+    /// Event time has passed the hour.
+    pub is_complete: bool,
 }
 
 /// An entry of the audit chain, as its owner made it.
@@ -161,6 +192,9 @@ impl StateChange {
         self.withdrawn.is_empty()
             && self.alerts.is_empty()
             && self.deltas.is_empty()
+            && self.relations.is_empty()
+            && !self.suggestions_are_all
+            && self.completeness.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
             && self.suppressions.is_empty()

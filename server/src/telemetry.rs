@@ -49,7 +49,10 @@ mod tests {
 
     #[test]
     fn a_library_is_told_from_ours() {
-        assert_eq!(library("/x/.cargo/registry/src/index-1/object_store-0.13.2/src/buffered.rs"), Some("object_store-0.13.2"));
+        assert_eq!(
+            library("/x/.cargo/registry/src/index-1/object_store-0.13.2/src/buffered.rs"),
+            Some("object_store-0.13.2")
+        );
         assert_eq!(library("server/src/main.rs"), None);
     }
 }

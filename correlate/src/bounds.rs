@@ -106,7 +106,8 @@ impl Cut<'_> {
         }
         let (mut episodes, mut entities) = (HashSet::new(), HashSet::new());
         let size = |node: &Node| {
-            let own = |post: &&Post| post.kind != Evidence::Rule && !post.implied && post.steps == 0;
+            let is_entity = |kind: Evidence| !matches!(kind, Evidence::Rule | Evidence::Record);
+            let own = |post: &&Post| is_entity(post.kind) && !post.implied && post.steps == 0;
             Size {
                 episodes: usize::from(episodes.insert(node.episode)),
                 entities: node.posts.iter().filter(own).filter(|post| entities.insert(post.key)).count(),

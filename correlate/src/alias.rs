@@ -140,6 +140,17 @@ impl Aliases {
 
     /// All values of the entity that `key` names at time `t`, by key, without `key` itself where it has none.
     pub(crate) fn cluster(&self, key: Key, t: Time, limits: &AliasLimits) -> SmallVec<[Alias; 4]> {
+        self.cluster_without(key, t, limits, &[])
+    }
+
+    /// As [`Aliases::cluster`], as if nothing had ever named both of any of these pairs.
+    pub(crate) fn cluster_without(
+        &self,
+        key: Key,
+        t: Time,
+        limits: &AliasLimits,
+        without: &[(Key, Key)],
+    ) -> SmallVec<[Alias; 4]> {
         let mut found: SmallVec<[Alias; 4]> = SmallVec::new();
         let Some(start) = self.values.get(&key) else { return found };
         found.push(Alias { key, text: Arc::clone(&start.text) });
@@ -153,6 +164,9 @@ impl Aliases {
             let Some(value) = self.values.get(&at) else { continue };
             for (_, partner) in value.partners.iter().take_while(|(time, _)| *time <= t) {
                 let Some(other) = self.values.get(partner) else { continue };
+                if without.contains(&(at, *partner)) || without.contains(&(*partner, at)) {
+                    continue;
+                }
                 let is_new = found.iter().all(|alias| alias.key != *partner);
                 if is_new && found.len() < limits.cluster_max && !self.is_shared(other, t, limits) {
                     found.push(Alias { key: *partner, text: Arc::clone(&other.text) });

@@ -1,10 +1,10 @@
 //! The board on which alerts meet: for every entity the nearest alerts that name it, and who its counterparties
 //! are. Alerts are placed in order of event time; each placing can be taken back, latest first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use event::{Alert, AlertId, EntityType, Tactic, Time};
+use event::{Alert, AlertId, Entity, EntityType, Tactic, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -36,6 +36,12 @@ pub(crate) struct Node {
     /// The process tree that it was taken to belong to, where it names no process itself.
     pub(crate) adopted: SmallVec<[Key; 2]>,
     pub(crate) stage: Option<Tactic>,
+    /// The part of the organisation that it belongs to.
+    pub(crate) scope: Option<u16>,
+    /// Posts, without those of records, that are artefacts which few share, as bits.
+    pub(crate) rare: u64,
+    /// The same of artefacts which more share.
+    pub(crate) common: u64,
     /// Microseconds.
     pub(crate) begin: i64,
     /// Microseconds; at most `span_max` after `begin`.
@@ -62,6 +68,13 @@ impl Node {
     /// Whether it shares exactly what an alert before it shared, and no plain event leads elsewhere.
     fn repeats(&self, before: &Node) -> bool {
         !self.has_events && self.named().eq(before.named())
+    }
+
+    /// The bit of [`Node::rare`] and [`Node::common`] that stands for a post: the same one for an alert and what repeats
+    /// it. None for what it does not name; an alert names fewer than 64 things, and what it names beyond is no artefact.
+    pub(crate) fn bit(&self, key: Key) -> u64 {
+        let place = self.named().position(|post| post.key == key);
+        place.and_then(|place| 1_u64.checked_shl(place as u32)).unwrap_or_default()
     }
 
     /// What it shares beside its records, which are its own.
@@ -219,6 +232,9 @@ impl Board {
             breadth: resolved.breadth,
             adopted: SmallVec::new(),
             stage: alert.tactics().last().copied(),
+            rare: 0,
+            common: 0,
+            scope: file.scope_of(alert.entities.iter().filter(|e| is_placed(e)).map(|e| &*e.value)),
             begin,
             end,
             episode: self.nodes.len() as u32,
@@ -334,7 +350,11 @@ impl Board {
             let before = &self.nodes[earlier as usize];
             is_repetition = self.nodes[index as usize].repeats(before);
             let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
-            self.nodes[index as usize].episode = before.episode;
+            let Node { episode, rare, common, .. } = *before;
+            self.nodes[index as usize].episode = episode;
+            if is_repetition {
+                (self.nodes[index as usize].rare, self.nodes[index as usize].common) = (rare, common);
+            }
             self.pairs.iter_mut().for_each(|pairs| pairs.push((earlier, index)));
             self.connect(edge);
         }
@@ -342,7 +362,9 @@ impl Board {
         if is_repetition {
             self.news.clear();
         } else {
-            let asks = self.weighed(resolved, facts, Some(index), file);
+            let mut asks = self.weighed(resolved, facts, Some(index), file);
+            self.note_artefacts(index, &asks, file);
+            asks.retain(|weighed| weighed.rarity > 0);
             self.score_neighbours(index, &asks, file);
         }
     }
@@ -385,9 +407,23 @@ impl Board {
             // Telemetry knows entities; rules it does not know.
             let trust = if ask.post.kind == Evidence::Rule { 0 } else { trust };
             let believed = prior + times(ONE.saturating_sub(prior), trust);
-            Weighed { rarity: times(measured, believed), ask }
+            Weighed { rarity: times(measured, believed), measured, ask }
         };
-        resolved.asks.into_iter().map(weigh_one).filter(|weighed| weighed.rarity > 0).collect()
+        resolved.asks.into_iter().map(weigh_one).collect()
+    }
+
+    /// Which of its posts are artefacts that only few share, and which of them are shared by more.
+    fn note_artefacts(&mut self, index: u32, asks: &[Weighed], file: &File) {
+        let node = &mut self.nodes[index as usize];
+        for weighed in asks.iter().filter(|weighed| file.campaign.kinds.contains(&weighed.ask.post.kind)) {
+            let key = weighed.ask.post.key;
+            let bit = node.bit(key);
+            if weighed.measured < file.campaign.rarity.0 {
+                node.common |= bit;
+            } else if weighed.rarity >= file.campaign.rarity.0 {
+                node.rare |= bit;
+            }
+        }
     }
 
     fn score_neighbours(&mut self, index: u32, asks: &[Weighed], file: &File) {
@@ -549,10 +585,11 @@ impl Board {
         Strength { weight: edge.weight, tie: tie(&self.nodes[edge.a as usize], &self.nodes[edge.b as usize]) }
     }
 
-    /// Drops whole components whose alerts all ended before `t`, or the `excess` oldest of them; nothing may be
-    /// provisional. Returns the alerts dropped.
-    pub(crate) fn retire(&mut self, t: i64, excess: usize) -> Vec<Arc<Alert>> {
-        let drop_root = self.retired_roots(t, excess);
+    /// Drops whole components whose alerts all ended before `t`, and the oldest of them as long as there is an excess;
+    /// nothing may be provisional. Returns the alerts dropped.
+    /// Components with nodes in one of `ties` go together.
+    pub(crate) fn retire(&mut self, t: i64, excess: Excess, ties: &[Vec<u32>]) -> Vec<Arc<Alert>> {
+        let drop_root = self.retired_roots(t, excess, ties);
         if drop_root.is_empty() {
             return Vec::new();
         }
@@ -567,21 +604,55 @@ impl Board {
         self.rename(&new_name)
     }
 
-    fn retired_roots(&self, t: i64, mut excess: usize) -> std::collections::HashSet<u32> {
-        let mut last_end: HashMap<u32, (i64, usize)> = HashMap::new();
+    fn retired_roots(&self, t: i64, mut excess: Excess, ties: &[Vec<u32>]) -> HashSet<u32> {
+        let head = self.tied_roots(ties);
+        let head_of = |root: u32| head.get(&root).copied().unwrap_or(root);
+        // For each head: the last end, alerts, roots.
+        let mut components: HashMap<u32, (i64, usize, SmallVec<[u32; 1]>)> = HashMap::new();
         for (v, node) in self.nodes.iter().enumerate() {
-            let last = last_end.entry(self.forest.root(v as u32)).or_insert((i64::MIN, 0));
-            *last = (last.0.max(node.end), last.1 + 1);
+            let root = self.forest.root(v as u32);
+            let (end, size, roots) =
+                components.entry(head_of(root)).or_insert((i64::MIN, 0, SmallVec::new()));
+            *end = (*end).max(node.end);
+            *size += 1;
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
         }
-        let mut by_age: Vec<(i64, u32, usize)> =
-            last_end.into_iter().map(|(root, (end, size))| (end, root, size)).collect();
+        let mut by_age: Vec<(i64, u32)> = components.iter().map(|(head, (end, ..))| (*end, *head)).collect();
         by_age.sort_unstable();
-        let is_retired = |(end, _, size): &(i64, u32, usize)| {
-            let retired = *end < t || excess > 0;
-            excess = excess.saturating_sub(*size);
-            retired
+        let mut retired = HashSet::new();
+        for (end, head) in by_age {
+            if end >= t && excess == Excess::default() {
+                break;
+            }
+            if let Some((_, size, roots)) = components.remove(&head) {
+                excess.alerts = excess.alerts.saturating_sub(size);
+                excess.incidents = excess.incidents.saturating_sub(roots.len());
+                retired.extend(roots);
+            }
+        }
+        retired
+    }
+
+    /// For each root that is tied to others the one that stands for all of them.
+    fn tied_roots(&self, ties: &[Vec<u32>]) -> HashMap<u32, u32> {
+        let mut head: HashMap<u32, u32> = HashMap::new();
+        let find = |head: &HashMap<u32, u32>, mut root: u32| {
+            while let Some(next) = head.get(&root).filter(|next| **next != root) {
+                root = *next;
+            }
+            root
         };
-        by_age.into_iter().take_while(is_retired).map(|(_, root, _)| root).collect()
+        for tie in ties {
+            let Some(first) = tie.first().map(|node| self.forest.root(*node)) else { continue };
+            for node in tie {
+                let (a, b) = (find(&head, first), find(&head, self.forest.root(*node)));
+                head.insert(a.max(b), a.min(b));
+            }
+        }
+        let roots: Vec<u32> = head.keys().copied().collect();
+        roots.into_iter().map(|root| (root, find(&head, root))).collect()
     }
 
     fn rename(&mut self, new_name: &[u32]) -> Vec<Arc<Alert>> {
@@ -619,6 +690,18 @@ impl Board {
     pub(crate) fn entries(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// Whether an entity is part of an organisation, so that its name can tell of which part.
+fn is_placed(entity: &Entity) -> bool {
+    matches!(entity.entity_type, EntityType::Device | EntityType::User | EntityType::Mailbox)
+}
+
+/// What is held beyond the limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Excess {
+    pub(crate) alerts: usize,
+    pub(crate) incidents: usize,
 }
 
 fn restore<T>(map: &mut HashMap<Key, T>, changes: Vec<(Key, Option<T>)>) {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
-    IncidentStatus, RiskChange, TenantId, Watermark,
+    Alert, AlertId, Campaign, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph,
+    IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Suggestion, TenantId, Watermark,
 };
 
 use crate::error::CorrelateError;
+use crate::evidence::Key;
 use crate::explain::{explain, explain_joins, why};
 use crate::graph::graph;
-use crate::input::{AnalystInput, Said};
-use crate::merge::Suggestion;
+use crate::input::{AnalystInput, Kept, Said};
 use crate::parameters::Parameters;
 use crate::shard::Shard;
 use crate::snapshot;
@@ -72,6 +72,17 @@ impl Correlator {
         self.shards.values_mut().flat_map(|shard| shard.advance(watermark, file)).collect()
     }
 
+    /// Tells what was put off, as large incidents are while more comes. For when nothing comes.
+    pub fn rest(&mut self) -> Vec<IncidentDelta> {
+        let file = &self.parameters.file;
+        self.shards.values_mut().flat_map(|shard| shard.rest(file)).collect()
+    }
+
+    /// What relates incidents and changed since the last call: suggested merges and campaigns.
+    pub fn take_relations(&mut self) -> Vec<RelationChange> {
+        self.shards.values_mut().flat_map(Shard::take_relations).collect()
+    }
+
     /// The input has ended: everything is sealed.
     pub fn flush(&mut self) -> Vec<IncidentDelta> {
         self.advance(Watermark::END)
@@ -81,7 +92,7 @@ impl Correlator {
     /// included, is a function of alerts, observed rows and inputs alone.
     pub fn incidents(&self, tenant: &TenantId) -> Vec<Incident> {
         let Some(shard) = self.shards.get(tenant) else { return Vec::new() };
-        let (groups, _) = shard.all_groups();
+        let (groups, _) = shard.all_groups(&self.parameters.file);
         let mut incidents: Vec<Incident> =
             groups.iter().map(|group| shard.incident(group, &self.parameters.file)).collect();
         incidents.sort_by(|a, b| (a.first_time, &a.id).cmp(&(b.first_time, &b.id)));
@@ -104,9 +115,48 @@ impl Correlator {
         redirects.map(|(from, to)| (from.clone(), to.clone())).collect()
     }
 
-    /// Joins that would merge incidents of a tenant, were it not for what analysts decided.
+    /// Merges that a person may decide for: joins that what analysts said, or different scopes, hold back.
     pub fn suggestions(&self, tenant: &TenantId) -> Vec<Suggestion> {
-        self.shards.get(tenant).map_or_else(Vec::new, |shard| shard.all_groups().1)
+        self.shards.get(tenant).map_or_else(Vec::new, |shard| shard.suggestions().cloned().collect())
+    }
+
+    /// Incidents of a tenant that rare artefacts link over weeks, by id.
+    pub fn campaigns(&self, tenant: &TenantId) -> Vec<Campaign> {
+        self.shards.get(tenant).map_or_else(Vec::new, |shard| shard.campaigns().cloned().collect())
+    }
+
+    /// All suggested merges and campaigns, as [`Correlator::take_relations`] would tell them one by one.
+    pub fn relations(&self) -> Vec<RelationChange> {
+        let of = |shard: &Shard| {
+            let suggested =
+                shard.suggestions().cloned().map(|suggestion| RelationChange::Suggested { suggestion });
+            let campaigns = shard.campaigns().cloned().map(|campaign| RelationChange::Campaign { campaign });
+            suggested.chain(campaigns).collect::<Vec<_>>()
+        };
+        self.shards.values().flat_map(of).collect()
+    }
+
+    /// An input of a tenant, and whether it is undone.
+    pub fn input(&self, tenant: &TenantId, id: &InputId) -> Option<(AnalystInput, bool)> {
+        let claims = &self.shards.get(tenant)?.claims;
+        Some((claims.get(id)?.clone(), claims.is_undone(id)))
+    }
+
+    /// The inputs that speak of an incident, in order of saying, with whether they are undone.
+    pub fn inputs_about(&self, incident: &IncidentId) -> Vec<(AnalystInput, bool)> {
+        let found = self.shards.values().find_map(|shard| Some((shard, shard.ledger.incident(incident)?)));
+        let Some((shard, incident)) = found else { return Vec::new() };
+        shard
+            .claims
+            .about(&incident.alerts)
+            .map(|input| (input.clone(), shard.claims.is_undone(&input.id())))
+            .collect()
+    }
+
+    /// The inputs of a tenant in order of saying, with whether they are undone.
+    pub fn inputs(&self, tenant: &TenantId) -> Vec<(AnalystInput, bool)> {
+        let Some(shard) = self.shards.get(tenant) else { return Vec::new() };
+        shard.claims.all().map(|input| (input.clone(), shard.claims.is_undone(&input.id()))).collect()
     }
 
     /// Why two alerts are in one incident, or are not; `None` where either is unknown or their tenants differ.
@@ -156,7 +206,7 @@ impl Correlator {
     }
 
     /// Takes an analyst's input, and says what it changed. The returned input names the alerts it spoke of:
-    /// store that one, and give it again after a replay.
+    /// store that one, and give it again after a replay. Giving an input twice is giving it once.
     ///
     /// # Errors
     /// [`CorrelateError::UnknownIncident`], [`CorrelateError::UnknownAlert`], or [`CorrelateError::Input`] where
@@ -164,17 +214,16 @@ impl Correlator {
     pub fn apply(
         &mut self,
         input: AnalystInput,
-    ) -> Result<(Vec<AnalystInput>, Vec<IncidentDelta>), CorrelateError> {
-        let shard = self.shards.get(&input.tenant);
-        let recorded = match shard {
-            Some(shard) if input.alerts.is_empty() => record(shard, input)?,
-            _ => vec![input],
-        };
-        let file = Arc::clone(&self.parameters.file);
-        let mut deltas = Vec::new();
-        for input in &recorded {
-            deltas.extend(self.shard(&input.tenant).hear(input.clone(), &file));
+    ) -> Result<(AnalystInput, Vec<IncidentDelta>), CorrelateError> {
+        let recorded = if input.alerts.is_empty() {
+            let nothing_yet = Shard::new(input.tenant.clone());
+            record(self.shards.get(&input.tenant).unwrap_or(&nothing_yet), input)?
+        } else {
+            input
         }
+        .sorted();
+        let file = Arc::clone(&self.parameters.file);
+        let deltas = self.shard(&recorded.tenant).hear(recorded.clone(), &file);
         Ok((recorded, deltas))
     }
 
@@ -221,8 +270,8 @@ impl Correlator {
     }
 }
 
-/// Finds the alerts that an input speaks of; a merge also carries over the survivor's standing.
-fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, CorrelateError> {
+/// Finds the alerts that an input speaks of.
+fn record(shard: &Shard, mut input: AnalystInput) -> Result<AnalystInput, CorrelateError> {
     let find = |id: &IncidentId| {
         shard.ledger.incident(id).cloned().ok_or_else(|| CorrelateError::UnknownIncident(id.clone()))
     };
@@ -230,8 +279,7 @@ fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, C
         Some(_) => Ok(()),
         None => Err(CorrelateError::UnknownAlert(alert.clone())),
     };
-    let mut after = Vec::new();
-    input.alerts = match &input.said {
+    match &input.said {
         Said::SetStatus { status: IncidentStatus::Redirected, .. } => {
             return Err(CorrelateError::Input(
                 "an incident is redirected by merging it, not by a status".to_owned(),
@@ -239,32 +287,74 @@ fn record(shard: &Shard, mut input: AnalystInput) -> Result<Vec<AnalystInput>, C
         }
         Said::Assign { incident, .. }
         | Said::SetStatus { incident, .. }
-        | Said::Classify { incident, .. } => find(incident)?.alerts.clone(),
+        | Said::Classify { incident, .. } => input.alerts.clone_from(&find(incident)?.alerts),
         Said::Split { incident, leaving } => {
             let incident = find(incident)?;
-            require_part(leaving, &incident)?;
-            incident.alerts.clone()
+            require_part(leaving, &incident, "a split")?;
+            input.alerts.clone_from(&incident.alerts);
+        }
+        Said::Move { from, moving, to } => {
+            let (from, to) = two(find(from)?, find(to)?)?;
+            require_part(moving, &from, "a move")?;
+            input.alerts = from.alerts.iter().chain(&to.alerts).cloned().collect();
+            input.other.clone_from(&to.alerts);
+            // Inputs name incidents as they are called, not as they were.
+            input.said = Said::Move { from: from.id.clone(), moving: moving.clone(), to: to.id.clone() };
         }
         Said::Veto { a, b } => {
             known(a).and(known(b))?;
-            vec![a.clone(), b.clone()]
+            if a == b {
+                return Err(CorrelateError::Input(format!("{a} is one alert: name two")));
+            }
+            input.alerts = vec![a.clone(), b.clone()];
         }
         Said::Merge { into, from } => {
-            let (into, from) = (find(into)?, find(from)?);
-            if into.id == from.id {
-                return Err(CorrelateError::Input(format!("{} is one incident already", into.id)));
-            }
-            let all: Vec<AlertId> = into.alerts.iter().chain(&from.alerts).cloned().collect();
-            after = carried_over(&input, &into, &all);
-            all
+            let (into, from) = two(find(into)?, find(from)?)?;
+            input.alerts = into.alerts.iter().chain(&from.alerts).cloned().collect();
+            input.other.clone_from(&from.alerts);
+            input.kept = Some(Kept {
+                assignee: into.assignee.clone(),
+                classification: into.classification.clone(),
+                status: into.status,
+            });
         }
-    };
-    after.insert(0, input);
-    Ok(after)
+        Said::Distinct { entity_type, a, b } => {
+            let mut naming = Vec::new();
+            for name in [a, b] {
+                let found = shard.naming(Key::of(shard.tenant(), *entity_type, name));
+                if found.is_empty() {
+                    return Err(CorrelateError::Input(format!("no alert names the {entity_type} {name}")));
+                }
+                naming.extend(found);
+            }
+            if a == b {
+                return Err(CorrelateError::Input(format!("{a} is one name: give two")));
+            }
+            naming.sort();
+            naming.dedup();
+            input.alerts = naming;
+        }
+        Said::Undo { input: target } => {
+            let said =
+                shard.claims.get(target).ok_or_else(|| CorrelateError::UnknownInput(target.clone()))?;
+            if shard.claims.is_undone(target) {
+                return Err(CorrelateError::Input(format!("{target} is undone already")));
+            }
+            input.alerts.clone_from(&said.alerts);
+        }
+    }
+    Ok(input)
 }
 
-/// A split takes some, but not all, alerts of an incident.
-fn require_part(leaving: &[AlertId], incident: &Incident) -> Result<(), CorrelateError> {
+fn two(one: Arc<Incident>, other: Arc<Incident>) -> Result<(Arc<Incident>, Arc<Incident>), CorrelateError> {
+    if one.id == other.id {
+        return Err(CorrelateError::Input(format!("{} is one incident already", one.id)));
+    }
+    Ok((one, other))
+}
+
+/// A split or move takes some, but not all, alerts of an incident.
+fn require_part(leaving: &[AlertId], incident: &Incident, what: &str) -> Result<(), CorrelateError> {
     let id = &incident.id;
     let refuse = |why: String| Err(CorrelateError::Input(why));
     if leaving.is_empty() {
@@ -274,23 +364,7 @@ fn require_part(leaving: &[AlertId], incident: &Incident) -> Result<(), Correlat
         return refuse(format!("{foreign} is not in {id}"));
     }
     if incident.alerts.iter().all(|alert| leaving.contains(alert)) {
-        return refuse(format!("a split leaves at least one alert in {id}: all of its alerts are named"));
+        return refuse(format!("{what} leaves at least one alert in {id}: all of its alerts are named"));
     }
     Ok(())
-}
-
-/// The survivor's assignee, classification and status, said again of the merged incident.
-fn carried_over(input: &AnalystInput, into: &Incident, alerts: &[AlertId]) -> Vec<AnalystInput> {
-    let incident = into.id.clone();
-    let mut said = Vec::new();
-    if into.assignee.is_some() {
-        said.push(Said::Assign { incident: incident.clone(), assignee: into.assignee.clone() });
-    }
-    if into.classification.is_some() {
-        said.push(Said::Classify { incident: incident.clone(), classification: into.classification.clone() });
-    }
-    if into.status == IncidentStatus::InProgress {
-        said.push(Said::SetStatus { incident, status: into.status });
-    }
-    said.into_iter().map(|said| AnalystInput { said, alerts: alerts.to_vec(), ..input.clone() }).collect()
 }

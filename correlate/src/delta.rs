@@ -166,7 +166,7 @@ impl Ledger {
         moved.into_iter().map(|(from, incident)| IncidentDelta::Merged { from, incident }).collect()
     }
 
-    /// Forgets incidents whose alerts have left memory; their redirects stay.
+    /// Forgets incidents whose alerts have left memory, and what led to them: whoever stored it knows.
     pub(crate) fn forget<'a>(&mut self, alerts: impl Iterator<Item = &'a AlertId>) {
         for alert in alerts {
             if let Some(incident) = self.home.remove(alert) {
@@ -174,5 +174,9 @@ impl Ledger {
             }
             self.redirected_root.remove(alert);
         }
+        let incidents = &self.incidents;
+        self.redirects.retain(|_, (_, survivor)| incidents.contains_key(survivor));
+        let redirects = &self.redirects;
+        self.redirected_root.retain(|_, from| redirects.contains_key(from));
     }
 }

@@ -36,6 +36,9 @@ pub enum CorrelateError {
         /// Ids of the nodes.
         ids: String,
     },
+    /// An undo names an input that this engine does not hold.
+    #[error("no input {0} is held")]
+    UnknownInput(event::InputId),
     /// An input contradicts what it names.
     #[error("{0}")]
     Input(String),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A kind of evidence, each with its own weight and half-life. The order is part of stored formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Evidence {
     Process,
     Session,
@@ -85,6 +86,15 @@ impl Evidence {
             Evidence::CloudResource => 9,
             Evidence::Rule => 10,
             Evidence::Record | Evidence::Join(_) => 11,
+        }
+    }
+
+    /// What the names are of that aliases make one.
+    pub(crate) const fn aliased_type(self) -> Option<EntityType> {
+        match self {
+            Evidence::User | Evidence::Mailbox => Some(EntityType::User),
+            Evidence::Device => Some(EntityType::Device),
+            _ => None,
         }
     }
 

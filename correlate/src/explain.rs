@@ -8,7 +8,7 @@ use event::{Alert, AlertId, EntityType, Explanation, Incident, Join, JoinReason,
 use crate::board::{Board, Edge};
 use crate::evidence::Key;
 use crate::facts::Stale;
-use crate::merge::{Group, Suggestion, join};
+use crate::merge::{Group, HeldBack, join};
 use crate::names::Names;
 use crate::parameters::File;
 use crate::resolve::Resolved;
@@ -19,7 +19,7 @@ use crate::words::{duration, headline, share};
 /// Explains a pair; `None` where the shard does not hold both.
 pub(crate) fn explain(shard: &Shard, a: &AlertId, b: &AlertId, file: &File) -> Option<Explanation> {
     let (node_a, node_b) = (shard.node(a)?, shard.node(b)?);
-    let (groups, held_back) = shard.groups_of(node_a);
+    let (groups, held_back) = shard.groups_of(node_a, file);
     let of = |node: u32| groups.iter().find(|group| group.nodes.contains(&node));
     let own = of(node_a)?;
     let teller = Teller { shard, file };
@@ -143,6 +143,13 @@ impl Teller<'_> {
     }
 
     fn why_alone(&self, node: u32) -> String {
+        let id = self.shard.board.nodes[node as usize].id();
+        let (_, held_back) = self.shard.groups_of(node, self.file);
+        let held = held_back.iter().find(|held| held.join.a == *id || held.join.b == *id);
+        if let Some(HeldBack { join, hold }) = held {
+            let because = hold.because();
+            return format!("stands alone: {because}, although these would join: {}", self.link(join));
+        }
         let asks = self.asks(node);
         let near = self.shard.board.candidates(node, &asks);
         let links = near.into_iter().filter_map(|other| self.pair(node, other));
@@ -154,20 +161,22 @@ impl Teller<'_> {
     }
 
     /// What analysts decided, where that is what keeps two groups apart.
-    fn decided(&self, own: &Group, other: &Group, held_back: &[Suggestion]) -> Option<String> {
-        let touches = |suggestion: &&Suggestion, group: &Group| {
-            let ends = [&suggestion.join.a, &suggestion.join.b];
+    fn decided(&self, own: &Group, other: &Group, held_back: &[HeldBack]) -> Option<String> {
+        let touches = |held: &&HeldBack, group: &Group| {
+            let ends = [&held.join.a, &held.join.b];
             ends.iter().any(|end| self.shard.node(end).is_some_and(|n| group.nodes.contains(&n)))
         };
         let between = held_back.iter().find(|s| touches(s, own) && touches(s, other));
-        if let Some(Suggestion { join, because }) = between {
+        if let Some(HeldBack { join, hold }) = between {
+            let because = hold.because();
             return Some(format!("{because}, although these would join: {}", self.link(join)));
         }
-        if let Some(because) = own.standing.conflict(&other.standing) {
-            return Some(because);
+        if let Some(hold) = own.standing.conflict(&other.standing) {
+            return Some(hold.because().to_owned());
         }
         let on_the_way = held_back.iter().find(|s| touches(s, own) || touches(s, other))?;
-        let Suggestion { join, because } = on_the_way;
+        let HeldBack { join, hold } = on_the_way;
+        let because = hold.because();
         Some(format!("a join on the way between them is held back, as {because}: {}", self.link(join)))
     }
 
@@ -196,7 +205,7 @@ impl Teller<'_> {
         /// Alerts of each side that are tried: an answer for a person must come within a second.
         const SIDE_MAX: usize = 60;
         let side = |node: u32| {
-            let (groups, _) = self.shard.groups_of(node);
+            let (groups, _) = self.shard.groups_of(node, self.file);
             let own = groups.into_iter().find(|group| group.nodes.contains(&node));
             let others = own.into_iter().flat_map(|group| group.nodes).filter(move |n| *n != node);
             std::iter::once(node).chain(others).take(SIDE_MAX).collect::<Vec<u32>>()
@@ -231,7 +240,9 @@ impl Teller<'_> {
         let Shard { board, facts, .. } = self.shard;
         let alert = &board.nodes[node as usize].alert;
         let resolved = Resolved::of(alert, facts, self.file, &mut Stale::default());
-        board.weighed(resolved, facts, Some(node), self.file)
+        let mut asks = board.weighed(resolved, facts, Some(node), self.file);
+        asks.retain(|weighed| weighed.rarity > 0);
+        asks
     }
 
     /// Why a pair that scores enough was not joined when the later one was placed.

@@ -10,15 +10,17 @@ use smallvec::SmallVec;
 use crate::alias::{Aliases, short_host};
 use crate::evidence::Key;
 use crate::join::{Joins, Links};
+use crate::lease::Leases;
 use crate::lineage::{Lineage, Mention};
 use crate::parameters::File;
-use crate::rarity::Rarity;
+use crate::rarity::{Member, Rarity};
 use crate::snapshot::sorted_set;
 
 /// All that a tenant's telemetry has taught.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Facts {
     pub(crate) aliases: Aliases,
+    pub(crate) leases: Leases,
     pub(crate) lineage: Lineage,
     pub(crate) rarity: Rarity,
     pub(crate) joins: Joins,
@@ -106,15 +108,19 @@ impl Facts {
         self.join(batch, file, stale);
         let Some(rows) = Rows::of(batch) else { return };
         let images = Images::of(batch);
+        let signs_in = batch.class == Class::AUTHENTICATION;
         let counts = batch.class.category_uid() != Class::DETECTION_FINDING.category_uid();
         let mut keys = HashMap::new();
         for row in 0..batch.len() {
             let time = batch.time(row);
             let names = rows.names(row, tenant, &mut keys);
             self.learn_names(tenant, &names, time, file, stale);
+            self.learn_address(&names, signs_in, time, file, stale);
             self.learn_processes(&names, images.at(row), time, stale);
-            if counts && !is_refused(batch, row) {
-                self.count(&names, time, file, stale);
+            if counts {
+                let failed = signs_in && batch.int("status_id", row) == Some(FAILURE);
+                let attempt = Attempt { signs_in, failed };
+                self.count(&names, attempt, time, file, stale);
             }
         }
         self.lineage.bound(file.limits.processes);
@@ -147,6 +153,7 @@ impl Facts {
             })
             .collect();
         self.learn_names(&alert.tenant, &names, alert.time, file, stale);
+        self.learn_address(&names, false, alert.time, file, stale);
         self.learn_processes(&names, RowImages::default(), alert.time, stale);
     }
 
@@ -176,6 +183,37 @@ impl Facts {
                 self.learn_short_host(tenant, name, time, limit, stale);
             }
         }
+    }
+
+    /// A device that names its own address has it, and so does one that signs in to an app from an address.
+    fn learn_address(
+        &mut self,
+        names: &[Name<'_>],
+        signs_in: bool,
+        time: Time,
+        file: &File,
+        stale: &mut Stale,
+    ) {
+        let the_first = |entity_type: EntityType, role: Role| {
+            names.iter().find(|n| n.entity_type == entity_type && n.role == role)
+        };
+        let is_app = |n: &Name<'_>| n.entity_type == EntityType::App;
+        let Some(device) = the_first(EntityType::Device, Role::Device) else { return };
+        let own = the_first(EntityType::Ip, Role::Device);
+        let from = the_first(EntityType::Ip, Role::Source).filter(|_| signs_in && names.iter().any(is_app));
+        let Some(address) = own.or(from) else { return };
+        if self.leases.learn((address.key, address.text), device.key, time, file.limits.addresses) {
+            stale.learnt(address.key, time);
+            stale.learnt(device.key, time);
+        }
+    }
+
+    /// The device that had an address at a time.
+    pub(crate) fn holder(&self, address: Key, t: Time, file: &File) -> Option<Key> {
+        let is_same = |a: Key, b: Key| {
+            a == b || self.aliases.cluster(a, t, &file.alias).iter().any(|alias| alias.key == b)
+        };
+        self.leases.holder(address, t, &file.address, is_same)
     }
 
     /// `ws-01` names `ws-01.contoso.com` as long as no other domain name begins with it.
@@ -214,20 +252,23 @@ impl Facts {
         }
     }
 
-    fn count(&mut self, names: &[Name<'_>], time: Time, file: &File, stale: &mut Stale) {
+    fn count(&mut self, names: &[Name<'_>], attempt: Attempt, time: Time, file: &File, stale: &mut Stale) {
         // Several values of one role are aliases of one party: its first value stands for it.
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
+        let mut seen: SmallVec<[Key; 8]> = SmallVec::new();
         for (i, name) in names.iter().enumerate() {
             let is_alias = name.role.is_single()
                 && names[..i].iter().any(|n| n.entity_type == name.entity_type && n.role == name.role);
             if !is_alias {
                 parties.push(Party { entity_type: name.entity_type, key: name.key });
+                seen.extend(attempt.shows(name.role).then_some(name.key));
             }
         }
         for name in names {
             let stands_for = names.iter().find(|n| n.entity_type == name.entity_type && n.role == name.role);
             let of = Party { entity_type: name.entity_type, key: stands_for.map_or(name.key, |n| n.key) };
-            for member in counterparties(of, &parties) {
+            for key in counterparties(of, &parties) {
+                let member = if seen.contains(&key) { Member::Seen(key) } else { Member::Named(key) };
                 if let Some(epoch) = self.rarity.observe(name.key, member, time, file) {
                     stale.all_from(Time(epoch.saturating_add(1).saturating_mul(file.rarity_epoch.0)));
                 }
@@ -236,12 +277,27 @@ impl Facts {
     }
 }
 
-/// Whether a row tells of a sign-in that failed: whoever guesses the passwords of many accounts has none of them, and is
-/// not an address that many share.
-fn is_refused(batch: &EventBatch, row: usize) -> bool {
-    /// OCSF `status_id`: Failure.
-    const FAILURE: i64 = 2;
-    batch.class == Class::AUTHENTICATION && batch.int("status_id", row) == Some(FAILURE)
+/// OCSF: the event reports a failure.
+const FAILURE: i64 = 2;
+
+/// What a row tells about whether those that it names took part.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    signs_in: bool,
+    /// A sign-in that failed.
+    failed: bool,
+}
+
+impl Attempt {
+    /// Whether who has this role in the row took part in what happened, and is not just named by others.
+    fn shows(self, role: Role) -> bool {
+        match role {
+            Role::Device => true,
+            Role::Actor | Role::ActorParent | Role::ProcessUser => !self.failed,
+            Role::Target => self.signs_in && !self.failed,
+            _ => false,
+        }
+    }
 }
 
 /// The last part of a Windows or Unix path.

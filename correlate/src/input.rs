@@ -1,7 +1,7 @@
 //! What analysts say about incidents. Inputs are recorded with the alerts they spoke of, so that a replay gives
 //! the same incidents whatever the ids were called at the time.
 
-use event::{AlertId, IncidentId, IncidentStatus, TenantId, Time};
+use event::{AlertId, EntityType, IncidentId, IncidentStatus, InputId, TenantId, Time};
 use serde::{Deserialize, Serialize};
 
 /// One input of an analyst.
@@ -15,10 +15,16 @@ pub struct AnalystInput {
     pub by: String,
     /// What was said.
     pub said: Said,
-    /// The alerts it speaks of. [`Correlator::apply`](crate::Correlator::apply) fills this where it is empty and
-    /// returns the input; storing and replaying that one is exact.
+    /// The alerts it speaks of, as its incidents had them. [`Correlator::apply`](crate::Correlator::apply) fills this
+    /// and what follows where `alerts` is empty, and returns the input; storing and replaying that one is exact.
     #[serde(default)]
     pub alerts: Vec<AlertId>,
+    /// Of a merge those of the incident that becomes part of the other, of a move those that it moves to; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other: Vec<AlertId>,
+    /// Of a merge what stood of the survivor, and stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
 }
 
 /// What an analyst can say.
@@ -32,7 +38,7 @@ pub enum Said {
         /// Nobody, to take the assignment back.
         assignee: Option<String>,
     },
-    /// Where it stands. A closed incident takes no more alerts; they begin a new one.
+    /// Where it stands. What a closed incident does with more alerts is the parameter `reopen`.
     SetStatus {
         /// The incident.
         incident: IncidentId,
@@ -48,17 +54,26 @@ pub enum Said {
     },
     /// Two incidents are one, whatever the scores say.
     Merge {
-        /// Stays, or the one with the earlier first alert does.
+        /// Stays, with its id, assignee and classification.
         into: IncidentId,
         /// Becomes part of it.
         from: IncidentId,
     },
-    /// Some alerts are another incident.
+    /// Some alerts are another incident. The part with the first alert keeps the id.
     Split {
         /// The incident.
         incident: IncidentId,
         /// The alerts that leave it.
         leaving: Vec<AlertId>,
+    },
+    /// Some alerts belong to another incident. Both incidents keep their ids.
+    Move {
+        /// The incident they are in.
+        from: IncidentId,
+        /// The alerts that leave it.
+        moving: Vec<AlertId>,
+        /// The incident they belong to.
+        to: IncidentId,
     },
     /// Two alerts do not belong together.
     Veto {
@@ -67,4 +82,55 @@ pub enum Said {
         /// The other.
         b: AlertId,
     },
+    /// Two names are not those of one user, device, ...: what joined alerts for that reason no longer does.
+    Distinct {
+        /// What they name.
+        entity_type: EntityType,
+        /// One name, in its canonical spelling.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// An earlier input was never said. Undoing an undo says it again.
+    Undo {
+        /// The earlier input.
+        input: InputId,
+    },
+}
+
+/// Assignee, classification and status of an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Analyst in charge.
+    pub assignee: Option<String>,
+    /// What it turned out to be.
+    pub classification: Option<String>,
+    /// Where it stands.
+    pub status: IncidentStatus,
+}
+
+impl AnalystInput {
+    /// An input that is still to be recorded.
+    pub fn new(tenant: TenantId, at: Time, by: impl Into<String>, said: Said) -> Self {
+        Self { tenant, at, by: by.into(), said, alerts: Vec::new(), other: Vec::new(), kept: None }
+    }
+
+    /// The same input, its lists in the order in which they are searched.
+    pub(crate) fn sorted(mut self) -> Self {
+        self.other.sort();
+        match &mut self.said {
+            Said::Split { leaving: alerts, .. } | Said::Move { moving: alerts, .. } => alerts.sort(),
+            _ => {}
+        }
+        self
+    }
+
+    /// The id of a recorded input: what [`Said::Undo`] names. Two inputs of one content are one.
+    pub fn id(&self) -> InputId {
+        match serde_json::to_vec(self) {
+            Ok(json) => InputId::derive(&[&json]),
+            // Only maps whose keys are no text, and types that refuse, cannot be written.
+            Err(error) => unreachable!("an input is writable: {error}"),
+        }
+    }
 }

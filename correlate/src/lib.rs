@@ -19,13 +19,16 @@
 //!   rarity that falls with the number of different counterparties, so hubs need no list.
 //! - What is at or before the watermark is sealed: a function of the *set* of alerts, rows and inputs. Alerts
 //!   after it count at once, provisionally, with undo (`shard.rs`).
-//! - Analysts' inputs ([`AnalystInput`]) constrain the components (`merge.rs`); what they hold back becomes a
-//!   [`Suggestion`].
+//! - Analysts' inputs ([`AnalystInput`]) constrain the components (`claims.rs`, `merge.rs`); what they hold back becomes
+//!   a [`Suggestion`](event::Suggestion). Each can be undone.
+//! - An incident lasts so long and gets so large (`bounds.rs`); over weeks, rare artefacts link incidents to a
+//!   [`Campaign`](event::Campaign) (`campaign.rs`).
 //! - An incident's meaning (`meaning.rs`: title, summary, priority, assets, timeline) comes from templates over its
 //!   alerts and the names that the alias table proves (`names.rs`); its graph (`graph.rs`) is made when asked for, and
 //!   leaves as JSON, [`graphml`] or [`stix`].
 //! - Sealed alerts raise the risk of users, devices and apps, which fades with event time (`risk.rs`).
-//! - [`WatermarkTracker`] turns the progress of partitions into the watermark.
+//! - [`WatermarkTracker`] turns the progress of partitions into the watermark; [`Completeness`] keeps account of what
+//!   every rule made of every hour.
 //!
 //! It does not read records, keep history beyond its horizon, or act on what it finds.
 //!
@@ -45,7 +48,11 @@
 mod alias;
 mod assets;
 mod board;
+mod bounds;
+mod campaign;
 mod cast;
+mod claims;
+mod completeness;
 mod correlator;
 mod delta;
 mod episode;
@@ -59,6 +66,7 @@ mod forest;
 mod graph;
 mod input;
 mod join;
+mod lease;
 mod lineage;
 mod meaning;
 mod merge;
@@ -71,16 +79,17 @@ mod score;
 mod shard;
 mod snapshot;
 mod stats;
+mod suggest;
 mod timeline;
 mod watermark;
 mod words;
 
+pub use completeness::{Completeness, RuleCounts, RuleInterval};
 pub use correlator::Correlator;
 pub use error::CorrelateError;
 pub use export::{graphml, stix};
-pub use input::{AnalystInput, Said};
+pub use input::{AnalystInput, Kept, Said};
 pub use join::{EventJoins, EventPair};
-pub use merge::Suggestion;
 pub use parameters::Parameters;
 pub use stats::Stats;
 pub use watermark::WatermarkTracker;

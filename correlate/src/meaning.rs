@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
-    Alert, BlastRadius, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, PriorityPart,
-    Severity, Tactic, TenantId,
+    Alert, AlertId, BlastRadius, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus,
+    PriorityPart, Severity, Tactic, TenantId,
 };
 
 use crate::assets::assets;
@@ -23,8 +23,8 @@ use crate::words::{
 const ENTITIES_MAX: usize = 200;
 
 /// The id of an incident, from its root: its first alert by event time, then id.
-pub(crate) fn incident_id(tenant: &TenantId, root: &Alert) -> IncidentId {
-    IncidentId::derive(&[tenant.as_str().as_bytes(), root.id.as_str().as_bytes()])
+pub(crate) fn incident_id(tenant: &TenantId, root: &AlertId) -> IncidentId {
+    IncidentId::derive(&[tenant.as_str().as_bytes(), root.as_str().as_bytes()])
 }
 
 /// Everything that follows from the alerts of an incident, in order of event time.
@@ -266,7 +266,7 @@ impl<'a> Story<'a> {
 pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
     let root = alerts[0];
     Incident {
-        id: incident_id(tenant, root),
+        id: incident_id(tenant, &root.id),
         tenant: tenant.clone(),
         version: 0,
         status: IncidentStatus::New,
@@ -291,6 +291,7 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }
 

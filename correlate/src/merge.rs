@@ -2,226 +2,202 @@
 //!
 //! A component that no analyst spoke of is one incident. In the others the alerts of each recorded input are
 //! united first, then the forest's edges unite what they may, strongest first: never a closed incident with
-//! anything new, different assignees, different classifications, or what was split or vetoed apart. An edge
-//! that is refused so is kept as a suggestion. All of it is a function of the forest and the inputs.
+//! anything new, different assignees, different classifications, different scopes, what was split or vetoed apart, or
+//! two incidents that people work on over a weak join. An edge that is refused so is held back, and most often a
+//! suggestion. What lasted too long or became too large is cut at last (`bounds.rs`). All of it is a function of the
+//! forest and the inputs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use event::{AlertId, IncidentStatus, Join, JoinReason};
-use serde::{Deserialize, Serialize};
+use event::{
+    AlertId, EntityType, Guard, IncidentId, IncidentLink, Join, JoinReason, LinkKind, Suggestion,
+    SuggestionId, TenantId,
+};
 
 use crate::board::{Board, Edge};
-use crate::evidence::Evidence;
-use crate::fixed::ONE;
-use crate::input::{AnalystInput, Said};
+use crate::bounds;
+use crate::claims::{Claims, Hold, Names, Standing};
+use crate::evidence::{Evidence, Key};
+use crate::facts::Facts;
+use crate::fixed::{ONE, either};
+use crate::input::Said;
+use crate::meaning::incident_id;
+use crate::parameters::{File, Reopen};
 use crate::score::Reason;
-use crate::snapshot::sorted;
 
-/// The analysts' inputs of a tenant, in order.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Claims {
-    inputs: Vec<AnalystInput>,
-    /// Which inputs speak of an alert, in order.
-    #[serde(with = "sorted")]
-    by_alert: HashMap<AlertId, Vec<usize>>,
+/// All that decides which alerts are one incident.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) board: &'a Board,
+    pub(crate) facts: &'a Facts,
+    pub(crate) claims: &'a Claims,
+    /// Place of every placed alert.
+    pub(crate) nodes: &'a HashMap<AlertId, u32>,
+    pub(crate) file: &'a File,
 }
 
 /// An incident before it has a meaning: alerts in order of time, and the joins that hold them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Group {
+    pub(crate) id: IncidentId,
     pub(crate) nodes: Vec<u32>,
     pub(crate) joins: Vec<Join>,
     pub(crate) standing: Standing,
+    pub(crate) links: Vec<IncidentLink>,
 }
 
-/// What analysts said about an alert or a group of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) status: Option<IncidentStatus>,
-    pub(crate) assignee: Option<String>,
-    pub(crate) classification: Option<String>,
-    /// The input that closed it.
-    closed: Option<usize>,
-    /// Side taken in each split and veto.
-    apart: BTreeMap<usize, bool>,
-    /// The last input that spoke of it.
-    last: usize,
-    /// Inputs that spoke of it.
-    pub(crate) inputs: u64,
-}
-
-/// A join that analysts' decisions hold back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Suggestion {
-    /// The join that would merge two incidents.
-    pub join: Join,
-    /// Why it does not.
-    pub because: String,
-}
-
-impl Claims {
-    /// Records an input.
-    pub(crate) fn add(&mut self, input: AnalystInput) {
-        let index = self.inputs.len();
-        for alert in &input.alerts {
-            self.by_alert.entry(alert.clone()).or_default().push(index);
-        }
-        self.inputs.push(input);
-    }
-
-    fn of(&self, alert: &AlertId) -> &[usize] {
-        self.by_alert.get(alert).map_or(&[], Vec::as_slice)
-    }
-
-    fn standing(&self, alert: &AlertId) -> Standing {
-        let mut standing = Standing::default();
-        for &i in self.of(alert) {
-            standing.hear(i, &self.inputs[i], alert);
-        }
-        standing
-    }
-}
-
-impl Standing {
-    fn hear(&mut self, i: usize, input: &AnalystInput, alert: &AlertId) {
-        self.last = i + 1;
-        self.inputs += 1;
-        match &input.said {
-            Said::Assign { assignee, .. } => self.assignee.clone_from(assignee),
-            Said::SetStatus { status, .. } => {
-                self.status = Some(*status);
-                self.closed = (*status == IncidentStatus::Closed).then_some(i);
-            }
-            Said::Classify { classification, .. } => self.classification.clone_from(classification),
-            // Whoever merges knows of the splits, assignments and closings before.
-            Said::Merge { .. } => {
-                *self = Standing { last: self.last, inputs: self.inputs, ..Standing::default() }
-            }
-            Said::Split { leaving, .. } => drop(self.apart.insert(i, leaving.contains(alert))),
-            Said::Veto { a, .. } => drop(self.apart.insert(i, a == alert)),
-        }
-    }
-
-    /// Why two groups must not become one by themselves.
-    pub(crate) fn conflict(&self, other: &Standing) -> Option<String> {
-        let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
-        if self.closed != other.closed {
-            return Some("one of the incidents is closed".to_owned());
-        }
-        if differ(&self.assignee, &other.assignee) {
-            return Some("the incidents have different assignees".to_owned());
-        }
-        if differ(&self.classification, &other.classification) {
-            return Some("the incidents have different classifications".to_owned());
-        }
-        let split =
-            self.apart.iter().any(|(i, side)| other.apart.get(i).is_some_and(|theirs| theirs != side));
-        split.then(|| "an analyst took them apart".to_owned())
-    }
-
-    fn absorb(&mut self, other: Standing) {
-        let newer = other.last > self.last;
-        let pick = |mine: Option<String>, theirs: Option<String>| {
-            if newer { theirs.or(mine) } else { mine.or(theirs) }
-        };
-        self.assignee = pick(self.assignee.take(), other.assignee);
-        self.classification = pick(self.classification.take(), other.classification);
-        self.status = if newer { other.status.or(self.status) } else { self.status.or(other.status) };
-        self.closed = self.closed.or(other.closed);
-        self.apart.extend(other.apart);
-        self.last = self.last.max(other.last);
-        self.inputs = self.inputs.max(other.inputs);
-    }
+/// A join that does not merge two incidents.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldBack {
+    pub(crate) join: Join,
+    pub(crate) hold: Hold,
 }
 
 /// The groups of the component of `node`, and of every component that an input ties to it.
-pub(crate) fn groups(
-    board: &Board,
-    node: u32,
-    claims: &Claims,
-    nodes: &HashMap<AlertId, u32>,
-) -> (Vec<Group>, Vec<Suggestion>) {
-    let component = board.component(node);
-    let is_plain = claims.inputs.is_empty()
-        || component.iter().all(|n| claims.of(board.nodes[*n as usize].id()).is_empty());
-    if is_plain {
-        let mut joins: Vec<&Edge> = board.forest.edges(node).map(|e| &board.edges[e as usize]).collect();
-        joins.sort_by_key(|edge| std::cmp::Reverse(board.strength(edge)));
-        let joins = joins.into_iter().map(|edge| join(board, edge)).collect();
-        return (vec![Group { nodes: component, joins, standing: Standing::default() }], Vec::new());
+pub(crate) fn groups(ground: Ground<'_>, node: u32) -> (Vec<Group>, Vec<HeldBack>) {
+    let component = ground.board.component(node);
+    let distinct = ground.claims.distinct(ground.tenant);
+    if ground.is_plain(&component, &distinct) {
+        return ground.plain(node, component);
     }
-    Decided::new(board, closure(board, component, claims, nodes), claims).groups(nodes)
+    let (members, places) = ground.closure(component);
+    Decided::new(ground, members, &places, distinct).groups(&places)
 }
 
-/// All alerts that inputs tie to a component, with their components.
-fn closure(board: &Board, component: Vec<u32>, claims: &Claims, nodes: &HashMap<AlertId, u32>) -> Vec<u32> {
-    let mut all: BTreeSet<u32> = component.iter().copied().collect();
-    let mut next = component;
-    let mut heard = BTreeSet::new();
-    while let Some(node) = next.pop() {
-        for &i in claims.of(board.nodes[node as usize].id()) {
-            if heard.insert(i) {
-                let tied = claims.inputs[i].alerts.iter().filter_map(|alert| nodes.get(alert));
-                let new = tied.flat_map(|n| board.forest.members(*n)).filter(|n| all.insert(*n));
-                next.extend(new.collect::<Vec<_>>());
+impl Ground<'_> {
+    fn id(&self, node: u32) -> &AlertId {
+        self.board.nodes[node as usize].id()
+    }
+
+    /// Whether nobody spoke of any of these alerts, and nothing else could keep them apart.
+    fn is_plain(&self, component: &[u32], distinct: &[(Key, Key)]) -> bool {
+        let no_claims =
+            self.claims.is_empty() || component.iter().all(|n| self.claims.of(self.id(*n)).is_empty());
+        no_claims && distinct.is_empty() && self.file.incident.scopes.is_empty()
+    }
+
+    fn plain(&self, node: u32, component: Vec<u32>) -> (Vec<Group>, Vec<HeldBack>) {
+        let mut joins: Vec<&Edge> =
+            self.board.forest.edges(node).map(|e| &self.board.edges[e as usize]).collect();
+        joins.sort_by_key(|edge| std::cmp::Reverse(self.board.strength(edge)));
+        let joins = joins.into_iter().map(|edge| join(self.board, edge)).collect();
+        let id = component.first().map(|first| incident_id(self.tenant, self.id(*first)));
+        let Some(id) = id else { return (Vec::new(), Vec::new()) };
+        let group = Group { id, nodes: component, joins, standing: Standing::default(), links: Vec::new() };
+        let mut held_back = Vec::new();
+        let groups = bounds::within(*self, group, &Names::default(), &mut held_back);
+        (groups, held_back)
+    }
+
+    /// All alerts that inputs tie to a component, with their components, and the places of these inputs.
+    fn closure(&self, component: Vec<u32>) -> (Vec<u32>, BTreeSet<u64>) {
+        let mut all: BTreeSet<u32> = component.iter().copied().collect();
+        let mut next = component;
+        let mut places = BTreeSet::new();
+        while let Some(node) = next.pop() {
+            for &place in self.claims.of(self.id(node)) {
+                if places.insert(place) {
+                    let tied = self.claims.alerts_of(place).iter().filter_map(|alert| self.nodes.get(alert));
+                    let members = tied.flat_map(|n| self.board.forest.members(*n));
+                    next.extend(members.filter(|n| all.insert(*n)).collect::<Vec<_>>());
+                }
             }
         }
+        let mut all: Vec<u32> = all.into_iter().collect();
+        all.sort_by(|a, b| self.board.nodes[*a as usize].order().cmp(&self.board.nodes[*b as usize].order()));
+        (all, places)
     }
-    let mut all: Vec<u32> = all.into_iter().collect();
-    all.sort_by(|a, b| board.nodes[*a as usize].order().cmp(&board.nodes[*b as usize].order()));
-    all
 }
 
-/// Components under decision: union by hand, small enough for plain relabelling.
+/// Components under decision.
 struct Decided<'a> {
-    board: &'a Board,
-    claims: &'a Claims,
+    ground: Ground<'a>,
     members: Vec<u32>,
-    group: HashMap<u32, usize>,
+    /// The place of a node among `members`, which is also its first group.
+    place: HashMap<u32, usize>,
+    /// Parent of each group in a union-find forest.
+    parent: Vec<usize>,
+    size: Vec<usize>,
     standings: Vec<Standing>,
-    joins: Vec<Join>,
+    names: Names,
+    distinct: Vec<(Key, Key)>,
+    joins: Vec<(u32, Join)>,
 }
 
 impl<'a> Decided<'a> {
-    fn new(board: &'a Board, members: Vec<u32>, claims: &'a Claims) -> Self {
-        let standings = members.iter().map(|n| claims.standing(board.nodes[*n as usize].id())).collect();
-        let group = members.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-        Self { board, claims, members, group, standings, joins: Vec::new() }
+    fn new(ground: Ground<'a>, members: Vec<u32>, places: &BTreeSet<u64>, distinct: Vec<(Key, Key)>) -> Self {
+        let standing = |n: &u32| {
+            let node = &ground.board.nodes[*n as usize];
+            let mut standing = ground.claims.standing(node.id());
+            standing.scopes.extend(node.scope);
+            standing.latest = node.begin;
+            standing
+        };
+        Self {
+            standings: members.iter().map(standing).collect(),
+            place: members.iter().enumerate().map(|(i, n)| (*n, i)).collect(),
+            parent: (0..members.len()).collect(),
+            size: vec![1; members.len()],
+            names: ground.claims.names(places),
+            ground,
+            members,
+            distinct,
+            joins: Vec::new(),
+        }
     }
 
-    fn groups(mut self, nodes: &HashMap<AlertId, u32>) -> (Vec<Group>, Vec<Suggestion>) {
-        self.unite_inputs(nodes);
-        let held_back = self.unite_edges(|_| true);
-        let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
-        for node in &self.members {
-            groups.entry(self.group[node]).or_default().nodes.push(*node);
+    fn groups(mut self, places: &BTreeSet<u64>) -> (Vec<Group>, Vec<HeldBack>) {
+        self.unite_inputs(places);
+        let mut held_back = self.unite_edges(|_| true);
+        let mut nodes: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for (i, node) in self.members.iter().enumerate() {
+            nodes.entry(self.find(i)).or_default().push(*node);
         }
-        for (index, group) in &mut groups {
-            group.standing = self.standings[*index].clone();
+        let mut joins: HashMap<usize, Vec<Join>> = HashMap::new();
+        for (node, join) in std::mem::take(&mut self.joins) {
+            joins.entry(self.find(self.place[&node])).or_default().push(join);
         }
-        for join in self.joins {
-            let group = nodes.get(&join.a).and_then(|n| self.group.get(n));
-            if let Some(group) = group.and_then(|g| groups.get_mut(g)) {
-                group.joins.push(join);
-            }
+        let mut groups = Vec::new();
+        for (root, nodes) in nodes {
+            let mut joins = joins.remove(&root).unwrap_or_default();
+            joins.sort_by_key(|join| std::cmp::Reverse(join.weight_ppm));
+            let group = Group {
+                id: self.ground.called(&nodes, &self.names),
+                nodes,
+                joins,
+                standing: std::mem::take(&mut self.standings[root]),
+                links: Vec::new(),
+            };
+            groups.extend(bounds::within(self.ground, group, &self.names, &mut held_back));
         }
-        (groups.into_values().collect(), held_back)
+        self.ground.link(&mut groups, &held_back);
+        (groups, held_back)
+    }
+
+    fn find(&self, mut i: usize) -> usize {
+        while self.parent[i] != i {
+            i = self.parent[i];
+        }
+        i
     }
 
     /// What an analyst spoke of as one incident stays one, unless a split came later: by its own edges as far as
     /// they reach, by the analyst's word for the rest.
-    fn unite_inputs(&mut self, nodes: &HashMap<AlertId, u32>) {
-        for input in &self.claims.inputs {
-            if matches!(input.said, Said::Split { .. } | Said::Veto { .. }) {
-                continue;
-            }
-            let spoken: Vec<u32> = input
-                .alerts
-                .iter()
-                .filter_map(|a| nodes.get(a))
-                .copied()
-                .filter(|n| self.group.contains_key(n))
-                .collect();
+    fn unite_inputs(&mut self, places: &BTreeSet<u64>) {
+        for &place in places {
+            let Some(input) = self.ground.claims.in_force(place) else { continue };
+            let spoken: Vec<&AlertId> = match &input.said {
+                Said::Split { .. } | Said::Veto { .. } | Said::Distinct { .. } | Said::Undo { .. } => {
+                    continue;
+                }
+                Said::Move { moving, .. } => moving.iter().chain(&input.other).collect(),
+                _ => input.alerts.iter().collect(),
+            };
+            let mut spoken: Vec<u32> =
+                spoken.into_iter().filter_map(|alert| self.ground.nodes.get(alert)).copied().collect();
+            spoken.retain(|n| self.place.contains_key(n));
+            spoken.sort_by_key(|n| self.place[n]);
             let among: BTreeSet<u32> = spoken.iter().copied().collect();
             self.unite_edges(|edge| among.contains(&edge.a) && among.contains(&edge.b));
             let mut heads: Vec<u32> = Vec::new();
@@ -235,50 +211,213 @@ impl<'a> Decided<'a> {
 
     /// Whether two alerts are one group now.
     fn unite_by_word(&mut self, head: u32, node: u32, by: &str) -> bool {
-        match self.unite(head, node) {
-            Ok(()) => {
-                let (a, b) = (&self.board.nodes[head as usize], &self.board.nodes[node as usize]);
-                let (a, b) = if a.order() <= b.order() { (a, b) } else { (b, a) };
-                self.joins.push(said_join(a.id(), b.id(), b.begin - a.begin, by));
-                true
-            }
-            Err(None) => true,
-            Err(Some(_)) => false,
+        let (one, other) = (self.find(self.place[&head]), self.find(self.place[&node]));
+        if one == other {
+            return true;
         }
+        if self.standings[one].is_apart(&self.standings[other]) {
+            return false;
+        }
+        // Somebody spoke of both as one incident: it was open then.
+        let is_reopened = self.standings[one].closed.is_some() != self.standings[other].closed.is_some();
+        let root = self.make_one(one, other);
+        if is_reopened {
+            self.standings[root].reopen();
+        }
+        let nodes = &self.ground.board.nodes;
+        let (a, b) = (&nodes[head as usize], &nodes[node as usize]);
+        let (a, b) = if a.order() <= b.order() { (a, b) } else { (b, a) };
+        self.joins.push((node, said_join(a.id(), b.id(), b.begin - a.begin, by)));
+        true
     }
 
-    /// Unites over the wanted edges, strongest first; says which of them analysts' decisions hold back.
-    fn unite_edges(&mut self, wanted: impl Fn(&Edge) -> bool) -> Vec<Suggestion> {
-        let edges: BTreeSet<u32> =
-            self.members.iter().filter_map(|n| self.board.forest.edge_of(*n)).collect();
-        let mut edges: Vec<&Edge> =
-            edges.into_iter().map(|e| &self.board.edges[e as usize]).filter(|edge| wanted(edge)).collect();
-        edges.sort_by_key(|edge| std::cmp::Reverse(self.board.strength(edge)));
-        let mut held_back = Vec::new();
-        for edge in edges {
-            match self.unite(edge.a, edge.b) {
-                Ok(()) => self.joins.push(join(self.board, edge)),
-                Err(Some(because)) => held_back.push(Suggestion { join: join(self.board, edge), because }),
-                Err(None) => {}
+    /// Unites over the wanted edges, strongest first; says which of them are held back. A closed incident that is
+    /// opened again takes what it refused before.
+    fn unite_edges(&mut self, wanted: impl Fn(&Edge) -> bool) -> Vec<HeldBack> {
+        let board = self.ground.board;
+        let edges: BTreeSet<u32> = self.members.iter().filter_map(|n| board.forest.edge_of(*n)).collect();
+        let edges = edges.into_iter().map(|e| &board.edges[e as usize]).filter(|edge| wanted(edge));
+        let mut edges: Vec<(&Edge, Option<Hold>)> = edges.map(|edge| (edge, None)).collect();
+        edges.sort_by_key(|(edge, _)| std::cmp::Reverse(board.strength(edge)));
+        loop {
+            let mut is_reopened = false;
+            edges.retain_mut(|(edge, hold)| {
+                *hold = self.unite(edge, &mut is_reopened).err();
+                hold.is_some()
+            });
+            if !is_reopened {
+                break;
             }
         }
-        held_back
+        let held =
+            |(edge, hold): (&Edge, Option<Hold>)| Some(HeldBack { join: join(board, edge), hold: hold? });
+        edges.into_iter().filter_map(held).collect()
     }
 
-    /// Makes one group of two; `Err(None)` where they are one already, else why they must not become one.
-    fn unite(&mut self, a: u32, b: u32) -> Result<(), Option<String>> {
-        let (into, from) = (self.group[&a], self.group[&b]);
-        if into == from {
-            return Err(None);
+    /// Makes one group of two, or says why they must not become one.
+    fn unite(&mut self, edge: &Edge, is_reopened: &mut bool) -> Result<(), Hold> {
+        let (one, other) = (self.find(self.place[&edge.a]), self.find(self.place[&edge.b]));
+        if one == other {
+            return Ok(());
         }
-        if let Some(because) = self.standings[into].conflict(&self.standings[from]) {
-            return Err(Some(because));
+        let weight = self.weight_of(edge);
+        if weight < self.ground.file.theta.0 {
+            return Err(Hold::Distinct);
         }
-        let standing = std::mem::take(&mut self.standings[from]);
-        self.standings[into].absorb(standing);
-        self.group.values_mut().filter(|g| **g == from).for_each(|g| *g = into);
+        let worked_min = self.ground.file.incident.worked.0;
+        let conflict = self.standings[one].conflict_over(&self.standings[other], weight, worked_min);
+        let may_reopen = conflict == Some(Hold::Guard(Guard::Closed)) && self.may_reopen(edge, one, other);
+        if let Some(hold) = conflict.filter(|_| !may_reopen) {
+            return Err(hold);
+        }
+        let root = self.make_one(one, other);
+        if may_reopen {
+            self.standings[root].reopen();
+            *is_reopened = true;
+        }
+        self.joins.push((edge.a, join(self.ground.board, edge)));
         Ok(())
     }
+
+    /// Whether an edge leads from a closed group to an alert that came soon enough to open it again.
+    fn may_reopen(&self, edge: &Edge, one: usize, other: usize) -> bool {
+        let Reopen::Within(span) = self.ground.file.incident.reopen else { return false };
+        let (closed, newcomer) = match (self.standings[one].closed, self.standings[other].closed) {
+            (Some(_), None) => (one, edge.b),
+            (None, Some(_)) => (other, edge.a),
+            _ => return false,
+        };
+        let began = self.ground.board.nodes[newcomer as usize].begin;
+        let mut open = self.standings[closed].clone();
+        open.closed = None;
+        let newcomers = if closed == one { other } else { one };
+        began <= self.standings[closed].latest.saturating_add(span)
+            && open.conflict(&self.standings[newcomers]).is_none()
+    }
+
+    fn make_one(&mut self, one: usize, other: usize) -> usize {
+        let (into, from) = if self.size[one] >= self.size[other] { (one, other) } else { (other, one) };
+        let standing = std::mem::take(&mut self.standings[from]);
+        self.standings[into].absorb(standing);
+        self.parent[from] = into;
+        self.size[into] += self.size[from];
+        into
+    }
+
+    /// The weight of an edge without reasons that rest on names of which a person said that they are two things'.
+    fn weight_of(&self, edge: &Edge) -> u32 {
+        if self.distinct.is_empty() || !edge.reasons.iter().any(|reason| reason.is_alias) {
+            return edge.weight;
+        }
+        let all = together(edge.reasons.iter());
+        let left = together(edge.reasons.iter().filter(|reason| !self.is_void(edge, reason)));
+        (u64::from(edge.weight) * u64::from(left) / u64::from(all.max(1))) as u32
+    }
+
+    /// Whether a reason holds only as long as two names are one thing's, of which a person said that they are not.
+    fn is_void(&self, edge: &Edge, reason: &Reason) -> bool {
+        let Ground { board, facts, file, .. } = self.ground;
+        let Some(entity_type) = reason.kind.aliased_type().filter(|_| reason.is_alias) else { return false };
+        let (a, b) = (&board.nodes[edge.a as usize], &board.nodes[edge.b as usize]);
+        let (earlier, later) = if a.sequence <= b.sequence { (a, b) } else { (b, a) };
+        let key = Key::of(self.ground.tenant, entity_type, &reason.value);
+        let is_named = |key: Key| earlier.posts.iter().any(|post| post.key == key);
+        let mailbox = |text: &str| Key::of(self.ground.tenant, EntityType::Mailbox, text);
+        let meets = |without: &[(Key, Key)]| {
+            let cluster = facts.aliases.cluster_without(key, later.alert.time, &file.alias, without);
+            cluster.iter().any(|alias| is_named(alias.key) || is_named(mailbox(&alias.text)))
+        };
+        meets(&[]) && !meets(&self.distinct)
+    }
+}
+
+impl Ground<'_> {
+    /// What an incident of some alerts, in order of time, is called.
+    pub(crate) fn called(&self, nodes: &[u32], names: &Names) -> IncidentId {
+        let caller = nodes.iter().min_by_key(|n| names.rank(self.id(**n)));
+        // A group has an alert; without one there would be nothing to call.
+        caller.map_or_else(|| IncidentId::new(""), |n| names.name(self.tenant, self.id(*n)))
+    }
+
+    /// Points incidents to each other between which a join is held back.
+    pub(crate) fn link(&self, groups: &mut [Group], held_back: &[HeldBack]) {
+        if held_back.is_empty() {
+            return;
+        }
+        let mut home: HashMap<u32, usize> = HashMap::new();
+        for (i, group) in groups.iter().enumerate() {
+            home.extend(group.nodes.iter().map(|n| (*n, i)));
+        }
+        for HeldBack { join, hold } in held_back {
+            let ends = (self.nodes.get(&join.a), self.nodes.get(&join.b));
+            let (Some(a), Some(b)) = ends else { continue };
+            let (Some(a), Some(b)) = (home.get(a).copied(), home.get(b).copied()) else { continue };
+            for (from, to) in [(a, b), (b, a)] {
+                if let Some(kind) = self.link_kind(*hold, &groups[from], &groups[to]) {
+                    let incident = groups[to].id.clone();
+                    groups[from].links.push(IncidentLink { kind, incident });
+                }
+            }
+        }
+        for group in groups {
+            group.links.sort();
+            group.links.dedup();
+            group.links.truncate(LINKS_MAX);
+        }
+    }
+
+    fn link_kind(&self, hold: Hold, from: &Group, to: &Group) -> Option<LinkKind> {
+        let is_earlier = |a: &Group, b: &Group| {
+            let begin = |group: &Group| group.nodes.first().map(|n| self.board.nodes[*n as usize].order());
+            begin(a) < begin(b)
+        };
+        match hold {
+            _ if from.id == to.id => None,
+            Hold::Apart | Hold::Distinct => None,
+            Hold::Size => Some(LinkKind::Sibling),
+            Hold::Age => is_earlier(to, from).then_some(LinkKind::Continues),
+            Hold::Guard(Guard::Closed) => {
+                let continues = from.standing.closed.is_none() && to.standing.closed.is_some();
+                let is_linked = self.file.incident.reopen != Reopen::Never;
+                (continues && is_linked).then_some(LinkKind::Continues)
+            }
+            Hold::Guard(_) => Some(LinkKind::Related),
+        }
+    }
+
+    /// The suggestions among held back joins of some groups.
+    pub(crate) fn suggestions(&self, groups: &[Group], held_back: &[HeldBack]) -> Vec<Suggestion> {
+        if !held_back.iter().any(|held| matches!(held.hold, Hold::Guard(_))) {
+            return Vec::new();
+        }
+        let nodes = groups.iter().flat_map(|group| group.nodes.iter().map(|n| (*n, &group.id)));
+        let homes: HashMap<u32, &IncidentId> = nodes.collect();
+        let home = |alert: &AlertId| homes.get(self.nodes.get(alert)?).copied().cloned();
+        let suggestion = |held: &HeldBack| {
+            let Hold::Guard(guard) = held.hold else { return None };
+            let (a, b) = (home(&held.join.a)?, home(&held.join.b)?);
+            let (tenant, join) = (self.tenant, &held.join);
+            let parts = [tenant.as_str(), join.a.as_str(), join.b.as_str()].map(str::as_bytes);
+            (a != b).then(|| Suggestion {
+                id: SuggestionId::derive(&parts),
+                tenant: tenant.clone(),
+                a,
+                b,
+                guard,
+                because: held.hold.because().to_owned(),
+                join: join.clone(),
+            })
+        };
+        held_back.iter().filter_map(suggestion).collect()
+    }
+}
+
+/// An incident points to this many others; more help nobody.
+const LINKS_MAX: usize = 32;
+
+/// What reasons weigh together, before anything else scales it.
+fn together<'a>(reasons: impl Iterator<Item = &'a Reason>) -> u32 {
+    reasons.fold(0, |sum, reason| either(sum, reason.score.min(ONE)))
 }
 
 /// An edge as others see it.

@@ -17,6 +17,7 @@ use crate::join::Definitions;
 pub struct Parameters {
     pub(crate) file: Arc<File>,
     hash: Arc<str>,
+    text: Arc<str>,
 }
 
 /// A share in millionths.
@@ -40,6 +41,7 @@ pub(crate) struct File {
     pub(crate) rarity_epoch: Span,
     pub(crate) rarity_epochs: usize,
     pub(crate) rarity_slots: usize,
+    pub(crate) rarity_hearsay: u32,
     pub(crate) evidence: EvidenceTable,
     pub(crate) at_once: AtOnce,
     pub(crate) elsewhere: Elsewhere,
@@ -52,6 +54,9 @@ pub(crate) struct File {
     pub(crate) sigma: Sigma,
     pub(crate) kappa: Kappa,
     pub(crate) alias: AliasLimits,
+    pub(crate) address: AddressRules,
+    pub(crate) incident: IncidentRules,
+    pub(crate) campaign: CampaignRules,
     pub(crate) limits: Limits,
     pub(crate) priority: Priority,
     pub(crate) confidence: Confidence,
@@ -182,10 +187,60 @@ pub(crate) struct AliasLimits {
     pub(crate) cluster_max: usize,
 }
 
+/// How long an address is a device's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddressRules {
+    pub(crate) valid: Span,
+    pub(crate) shared_within: Span,
+}
+
+/// When incidents become one, and how long and how large one gets.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IncidentRules {
+    pub(crate) worked: Share,
+    pub(crate) reopen: Reopen,
+    pub(crate) idle: Span,
+    pub(crate) life_max: Span,
+    pub(crate) episodes_max: usize,
+    pub(crate) entities_max: usize,
+    pub(crate) part_min: Share,
+    /// Patterns by the name of their scope.
+    pub(crate) scopes: BTreeMap<String, Vec<String>>,
+}
+
+/// What an alert does that would join a closed incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reopen {
+    /// It begins another one.
+    Never,
+    /// It begins another one that points to the closed one.
+    NewLinked,
+    /// It opens the closed one again within this many microseconds.
+    Within(i64),
+}
+
+/// What links incidents to a campaign.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CampaignRules {
+    pub(crate) kinds: Vec<Evidence>,
+    pub(crate) rarity: Share,
+    pub(crate) window: Span,
+    pub(crate) principals_max: usize,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) alerts: usize,
+    pub(crate) waiting_alerts: usize,
+    pub(crate) incidents: usize,
+    pub(crate) suggestions: usize,
+    pub(crate) inputs: usize,
+    pub(crate) artefacts: usize,
+    pub(crate) addresses: usize,
     pub(crate) provisional_alerts: usize,
     pub(crate) entities_per_alert: usize,
     pub(crate) alias_values: usize,
@@ -296,12 +351,17 @@ impl Parameters {
         file.joins.bind(&file.definitions)?;
         file.check()?;
         let hash = blake3::Hasher::new().update(text.as_bytes()).update(JOINS.as_bytes()).finalize().to_hex();
-        Ok(Self { file: Arc::new(file), hash: hash[..16].into() })
+        Ok(Self { file: Arc::new(file), hash: hash[..16].into(), text: text.into() })
     }
 
     /// The first 64 bits of the BLAKE3 of the file and of `joins.yml`, in hex: results with one hash are comparable.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
+    }
+
+    /// The file as it was read: what makes a [`Correlator`](crate::Correlator) of the same parameters elsewhere.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The weight at which two alerts join, in millionths.
@@ -343,8 +403,23 @@ impl File {
         if !self.rarity_slots.is_power_of_two() || self.rarity_slots < 64 {
             return wrong("rarity_slots must be a power of two of at least 64");
         }
+        if !(1..=128).contains(&self.rarity_hearsay) {
+            return wrong("rarity_hearsay must be 1 to 128");
+        }
         if self.rarity_epoch.0 <= 0 || self.rarity_epochs == 0 || self.horizon.0 <= 0 || self.ramp.0 <= 0 {
             return wrong("rarity_epoch, rarity_epochs, horizon and ramp must be more than nothing");
+        }
+        if self.incident.part_min.0 == 0 || self.incident.part_min.0 > ONE / 2 {
+            return wrong("part_min must be more than 0 and at most 0.5");
+        }
+        if !(1..=86_400_000_000).contains(&self.address.shared_within.0) || self.address.valid.0 <= 0 {
+            return wrong("shared_within must be more than nothing and at most 24h, valid more than nothing");
+        }
+        if self.incident.idle.0 <= 0 || self.incident.life_max.0 <= 0 || self.campaign.window.0 <= 0 {
+            return wrong("idle, life_max and window must be more than nothing");
+        }
+        if self.incident.scopes.len() > usize::from(u16::MAX) {
+            return wrong("there can be 65535 scopes");
         }
         let own = Evidence::ALL.iter().map(|kind| self.weighing(*kind));
         let betas = own.chain(&self.joins.kinds).map(|weighing| weighing.beta.0);
@@ -388,9 +463,38 @@ impl File {
         }
     }
 
+    /// The first scope that one of the names follows.
+    pub(crate) fn scope_of<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<u16> {
+        let has = |patterns: &Vec<String>| {
+            names.clone().any(|name| patterns.iter().any(|p| is_like(p.as_bytes(), name.as_bytes())))
+        };
+        let found = self.incident.scopes.values().position(has);
+        found.and_then(|i| u16::try_from(i).ok())
+    }
+
     pub(crate) fn is_session_root(&self, image: &str) -> bool {
         self.tree.session_roots.iter().any(|root| root == image)
     }
+}
+
+/// Whether a text follows a pattern in which `*` stands for any text. Texts are lower case, patterns are taken so.
+fn is_like(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            retry = Some((p, t));
+            p += 1;
+        } else if pattern.get(p).is_some_and(|c| c.to_ascii_lowercase() == text[t]) {
+            (p, t) = (p + 1, t + 1);
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            (p, t) = (star + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 impl BySeverity {
@@ -416,9 +520,26 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+impl<'de> Deserialize<'de> for Reopen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "never" => Ok(Reopen::Never),
+            "new_linked" => Ok(Reopen::NewLinked),
+            text => Span::parse(text)
+                .map(|span| Reopen::Within(span.0))
+                .map_err(|e| D::Error::custom(format!("reopen is `never`, `new_linked` or a duration: {e}"))),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        Span::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Span {
+    fn parse(text: &str) -> Result<Self, String> {
         let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let unit_s = match &text[split..] {
             "s" => 1,
@@ -426,15 +547,11 @@ impl<'de> Deserialize<'de> for Span {
             "h" => 3_600,
             "d" => 86_400,
             _ => {
-                return Err(D::Error::custom(format!("{text:?} is no duration (a number and s, m, h or d)")));
+                return Err(format!("{text:?} is no duration (a number and s, m, h or d)"));
             }
         };
-        let count: i64 =
-            text[..split].parse().map_err(|_| D::Error::custom(format!("{text:?} is no duration")))?;
-        count
-            .checked_mul(unit_s * 1_000_000)
-            .map(Span)
-            .ok_or_else(|| D::Error::custom(format!("{text:?} is too long")))
+        let count: i64 = text[..split].parse().map_err(|_| format!("{text:?} is no duration"))?;
+        count.checked_mul(unit_s * 1_000_000).map(Span).ok_or_else(|| format!("{text:?} is too long"))
     }
 }
 
@@ -463,6 +580,25 @@ mod tests {
         says(&unit, "\"7 weeks\" is no duration (a number and s, m, h or d) at line");
         let version = BUILTIN.replace("version: 2", "version: 9");
         says(&version, "version 9 is not 2, the one this program reads");
+    }
+
+    #[test]
+    fn scopes_and_reopening_are_read() {
+        let text = BUILTIN
+            .replace("scopes: {}", "scopes: {plant: ['*.Plant.example', 'plc-*-x']}")
+            .replace("reopen: new_linked", "reopen: 24h");
+        let file = Parameters::parse(&text).unwrap().file;
+        assert_eq!(file.incident.reopen, Reopen::Within(86_400_000_000));
+        let scope = |name: &'static str| file.scope_of([name].into_iter());
+        assert_eq!(scope("pump.plant.example"), Some(0));
+        assert_eq!(scope("plc-17-x"), Some(0));
+        assert_eq!(scope("plc-17"), None);
+        assert_eq!(scope("plant.example"), None);
+        says(
+            &BUILTIN.replace("reopen: new_linked", "reopen: soon"),
+            "reopen is `never`, `new_linked` or a duration",
+        );
+        says(&BUILTIN.replace("kinds: [file,", "kinds: [fail,"), "unknown variant `fail`");
     }
 
     #[test]

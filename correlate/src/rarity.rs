@@ -28,10 +28,33 @@ const MEMBERS: [u32; 129] = [
     372, 392, 415, 444, 480, 532, 621, 640,
 ];
 
+/// A counterparty, and on whose word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// It showed itself: the device that the row is from, the account that acted or signed in.
+    Seen(Key),
+    /// Others named it, as whoever fails to sign in names accounts, and whoever sends mail its recipients.
+    Named(Key),
+}
+
+impl Member {
+    /// The bit of a crowd that stands for it. Those that were only named share a few bits, so that in whatever number
+    /// and by whomever they are named, they count for no more.
+    fn bit(self, hearsay_max: u32) -> u64 {
+        match self {
+            Member::Seen(key) => mix(key.0) % 128,
+            Member::Named(key) => mix(key.0) % u64::from(hearsay_max.clamp(1, 128)),
+        }
+    }
+}
+
 impl Crowd {
     /// Adds a member; `true` where it sets a bit.
     pub(crate) fn add(&mut self, member: Key) -> bool {
-        let bit = mix(member.0) % 128;
+        self.set(mix(member.0) % 128)
+    }
+
+    fn set(&mut self, bit: u64) -> bool {
         let (word, mask) = if bit < 64 { (&mut self.0, 1 << bit) } else { (&mut self.1, 1 << (bit - 64)) };
         let is_new = *word & mask == 0;
         *word |= mask;
@@ -90,8 +113,8 @@ impl Slots {
         }
     }
 
-    /// Adds a member to the crowd of a slot; `true` where it sets a bit.
-    fn add(&mut self, slot: usize, member: Key) -> bool {
+    /// Sets a bit of the crowd of a slot; `true` where it was not.
+    fn set(&mut self, slot: usize, bit: u64) -> bool {
         if let Slots::Sparse { len, used } = self
             && used.len() >= *len / Self::SPARSE_SHARE
         {
@@ -102,8 +125,8 @@ impl Slots {
             *self = Slots::Dense(crowds);
         }
         match self {
-            Slots::Sparse { used, .. } => used.entry(slot as u32).or_default().add(member),
-            Slots::Dense(crowds) => crowds[slot].add(member),
+            Slots::Sparse { used, .. } => used.entry(slot as u32).or_default().set(bit),
+            Slots::Dense(crowds) => crowds[slot].set(bit),
         }
     }
 }
@@ -118,10 +141,10 @@ impl Sketch {
         [(hash as usize) & (self.slots - 1), self.slots + ((hash >> 32) as usize & (self.slots - 1))]
     }
 
-    fn add(&mut self, key: Key, member: Key) -> bool {
+    fn set(&mut self, key: Key, bit: u64) -> bool {
         let [one, other] = self.places(key);
-        let first = self.crowds.add(one, member);
-        self.crowds.add(other, member) || first
+        let first = self.crowds.set(one, bit);
+        self.crowds.set(other, bit) || first
     }
 
     fn crowd(&self, key: Key) -> Crowd {
@@ -142,7 +165,7 @@ pub(crate) struct Rarity {
 
 impl Rarity {
     /// Counts `member` among the counterparties of `key`; the epoch whose later alerts this may change.
-    pub(crate) fn observe(&mut self, key: Key, member: Key, time: Time, file: &File) -> Option<i64> {
+    pub(crate) fn observe(&mut self, key: Key, member: Member, time: Time, file: &File) -> Option<i64> {
         let epoch = time.0.div_euclid(file.rarity_epoch.0);
         let is_earlier = self.since.is_none_or(|since| time < since);
         if is_earlier {
@@ -152,7 +175,7 @@ impl Rarity {
             return is_earlier.then_some(i64::MIN);
         }
         let sketch = self.epochs.entry(epoch).or_insert_with(|| Sketch::new(file.rarity_slots));
-        let is_new = sketch.add(key, member);
+        let is_new = sketch.set(key, member.bit(file.rarity_hearsay));
         if is_earlier { Some(i64::MIN) } else { is_new.then_some(epoch) }
     }
 
@@ -231,6 +254,8 @@ mod sparse {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::parameters::Parameters;
 
@@ -258,14 +283,41 @@ mod tests {
             for place in sketch.places(key) {
                 all[place].add(member);
             }
-            sketch.add(key, member);
+            sketch.set(key, Member::Seen(member).bit(8));
             assert!((0..128).all(|slot| sketch.crowds.get(slot) == all[slot]), "after {i}");
-            let bytes = event::snapshot::write(b"asterc02", &sketch);
-            let restored: Sketch = event::snapshot::read(b"asterc02", &bytes).unwrap();
-            assert_eq!(event::snapshot::write(b"asterc02", &restored), bytes);
+            let bytes = event::snapshot::write(b"asterc03", &sketch);
+            let restored: Sketch = event::snapshot::read(b"asterc03", &bytes).unwrap();
+            assert_eq!(event::snapshot::write(b"asterc03", &restored), bytes);
             assert!((0..50).all(|key| restored.crowd(Key(key)) == sketch.crowd(Key(key))));
         }
         assert!(matches!(sketch.crowds, Slots::Dense(_)));
+    }
+
+    proptest! {
+        /// Whoever only names counterparties, in any number and in any epochs, makes nothing common.
+        #[test]
+        fn talk_makes_nothing_common(
+            seen in proptest::collection::vec(0..4_u64, 0..6),
+            named in proptest::collection::vec((any::<u64>(), 0..16_i64), 0..3_000),
+        ) {
+            let file = Parameters::builtin().unwrap().file;
+            let mut rarity = Rarity::default();
+            let epoch = file.rarity_epoch.0;
+            for member in &seen {
+                rarity.observe(Key(1), Member::Seen(Key(*member)), Time(0), &file);
+            }
+            let after = Time(16 * epoch);
+            let before = rarity.crowd(Key(1), after, &file).count();
+            for (member, at) in &named {
+                rarity.observe(Key(1), Member::Named(Key(*member)), Time(at * epoch), &file);
+            }
+            let flooded = rarity.crowd(Key(1), after, &file).count();
+            // Two members of a crowd may share a bit; none is counted twice.
+            prop_assert!(flooded <= before + file.rarity_hearsay + 2, "{} after {}", flooded, before);
+            let weighing = file.weighing(crate::evidence::Evidence::Url);
+            let left = crate::fixed::rarity(flooded, weighing.free, weighing.population);
+            prop_assert!(left > ONE / 3, "rarity {}", left);
+        }
     }
 
     #[test]
@@ -274,7 +326,7 @@ mod tests {
         let mut rarity = Rarity::default();
         let epoch = file.rarity_epoch.0;
         for user in 0..50 {
-            rarity.observe(Key(1), Key(1_000 + user), Time(0), &file);
+            rarity.observe(Key(1), Member::Seen(Key(1_000 + user)), Time(0), &file);
         }
         let count = |key, epochs: i64| rarity.crowd(Key(key), Time(epochs * epoch), &file).count();
         assert_eq!(rarity.crowd(Key(1), Time(epoch - 1), &file).count(), 0, "its own epoch is not complete");
@@ -288,7 +340,7 @@ mod tests {
         let file = Parameters::builtin().unwrap().file;
         let mut rarity = Rarity::default();
         assert_eq!(rarity.trust(Time(HOUR), &file), 0);
-        rarity.observe(Key(1), Key(2), Time(0), &file);
+        rarity.observe(Key(1), Member::Seen(Key(2)), Time(0), &file);
         assert_eq!(rarity.trust(Time(6 * HOUR), &file), ONE / 2);
         assert_eq!(rarity.trust(Time(60 * HOUR), &file), ONE);
     }
@@ -298,10 +350,10 @@ mod tests {
         let file = Parameters::builtin().unwrap().file;
         let mut rarity = Rarity::default();
         for day in 0..30 {
-            rarity.observe(Key(1), Key(2), Time(day * 24 * HOUR), &file);
+            rarity.observe(Key(1), Member::Seen(Key(2)), Time(day * 24 * HOUR), &file);
         }
         assert_eq!(rarity.epochs(), file.rarity_epochs + 2);
-        rarity.observe(Key(1), Key(3), Time(0), &file);
+        rarity.observe(Key(1), Member::Seen(Key(3)), Time(0), &file);
         assert_eq!((rarity.epochs(), rarity.too_old), (file.rarity_epochs + 2, 1));
     }
 }

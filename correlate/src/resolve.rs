@@ -225,11 +225,14 @@ impl Work<'_> {
         match entity_type {
             EntityType::User => self.user(key, value, Evidence::User),
             EntityType::Mailbox => self.mailbox(key, value),
-            EntityType::Device => self.aliased(key, value, Evidence::Device),
+            EntityType::Device => self.device(key, value),
             EntityType::Process => self.process(key, role, value),
             _ => {
                 let post = Post { key, kind: Evidence::of(entity_type, value), steps: 0, implied: false };
                 self.add(post, value, true);
+                if entity_type == EntityType::Ip {
+                    self.holder(key, value);
+                }
                 key
             }
         }
@@ -257,6 +260,42 @@ impl Work<'_> {
             }
         }
         cluster.first().map_or(key, |alias| alias.key.min(key))
+    }
+
+    /// A device, and the addresses that it had and no other.
+    fn device(&mut self, key: Key, value: &Arc<str>) -> Key {
+        let canonical = self.aliased(key, value, Evidence::Device);
+        let mut own: SmallVec<[Key; 4]> = SmallVec::from_slice(&[key]);
+        own.extend(self.facts.aliases.cluster(key, self.t, &self.file.alias).iter().map(|alias| alias.key));
+        let facts = self.facts;
+        for (address, text) in facts.leases.claimed_by(&own, self.t) {
+            self.stale.consult(address);
+            facts.leases.claimants(address).for_each(|device| self.stale.consult(device));
+            if facts.holder(address, self.t, self.file).is_some_and(|holder| own.contains(&holder)) {
+                self.add(
+                    Post { key: address, kind: Evidence::Device, steps: 0, implied: false },
+                    text,
+                    false,
+                );
+            }
+        }
+        canonical
+    }
+
+    /// The device that an address was at the time.
+    fn holder(&mut self, address: Key, value: &Arc<str>) {
+        let facts = self.facts;
+        facts.leases.claimants(address).for_each(|device| self.stale.consult(device));
+        let Some(holder) = facts.holder(address, self.t, self.file) else { return };
+        let post = |key| Post { key, kind: Evidence::Device, steps: 0, implied: false };
+        self.stale.consult(holder);
+        self.add(post(holder), value, false);
+        for alias in facts.aliases.cluster(holder, self.t, &self.file.alias) {
+            self.stale.consult(alias.key);
+            if alias.key != holder {
+                self.add(post(alias.key), value, false);
+            }
+        }
     }
 
     /// A user, and by its addresses the mailboxes of the same principal.

@@ -17,6 +17,8 @@ use crate::resolve::{Ask, Post};
 pub(crate) struct Weighed {
     pub(crate) ask: Ask,
     pub(crate) rarity: u32,
+    /// The same as counted, however little was seen so far.
+    pub(crate) measured: u32,
 }
 
 /// One piece of shared evidence behind a weight.
@@ -233,7 +235,7 @@ pub(crate) fn reasons(weight: &Weight, asks: &[Weighed]) -> Vec<Reason> {
         .reasons
         .iter()
         .map(|hit| {
-            let Weighed { ask, rarity } = &asks[hit.ask];
+            let Weighed { ask, rarity, .. } = &asks[hit.ask];
             Reason {
                 kind: ask.post.kind,
                 value: Arc::clone(&ask.value),

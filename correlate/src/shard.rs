@@ -6,25 +6,29 @@
 //! alerts from there on are taken back and placed again. So what is sealed is what one run over the whole
 //! input in order would have made, and what is provisional is the same as far as the input is known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus, RiskChange, TenantId,
-    Time, Watermark,
+    Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
+    RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::board::{Board, Undo};
+use crate::board::{Board, Excess, Node, Undo};
+use crate::campaign::Campaigns;
+use crate::claims::{Claims, Hold};
 use crate::delta::Ledger;
+use crate::evidence::Key;
 use crate::facts::{Facts, Stale};
 use crate::input::AnalystInput;
 use crate::meaning::{Story, blank};
-use crate::merge::{Claims, Group, Suggestion, groups};
+use crate::merge::{Ground, Group, HeldBack, groups};
 use crate::parameters::File;
 use crate::risk::{Risks, Sight};
 use crate::snapshot::sorted;
 use crate::stats::Stats;
+use crate::suggest::Suggestions;
 
 /// One tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,12 +47,16 @@ pub(crate) struct Shard {
     /// Place of every placed alert.
     #[serde(with = "sorted")]
     nodes: HashMap<AlertId, u32>,
-    claims: Claims,
+    pub(crate) claims: Claims,
     pub(crate) ledger: Ledger,
+    suggestions: Suggestions,
+    campaigns: Campaigns,
     /// Nodes whose incident may differ from what the ledger says.
     touched: BTreeSet<u32>,
-    /// Large incidents with untold growth: root and size at the last advance.
-    deferred: BTreeMap<u32, usize>,
+    /// Large incidents with untold growth: root and event time since when.
+    deferred: BTreeMap<u32, Time>,
+    /// Alerts of large components when they were last told, by root.
+    told: BTreeMap<u32, usize>,
     watermark: Time,
     /// Day of the last clean-up.
     cleaned: i64,
@@ -59,6 +67,16 @@ pub(crate) struct Shard {
 
 /// Components are cleaned out once a day of event time.
 const DAY_US: i64 = 86_400_000_000;
+
+/// Event time for each alert of a large incident until it is told again.
+const TOLD_US: i64 = 4_000;
+
+/// When large incidents are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    InTime,
+    Now,
+}
 
 impl Shard {
     pub(crate) fn new(tenant: TenantId) -> Self {
@@ -73,8 +91,11 @@ impl Shard {
             nodes: HashMap::new(),
             claims: Claims::default(),
             ledger: Ledger::default(),
+            suggestions: Suggestions::default(),
+            campaigns: Campaigns::default(),
             touched: BTreeSet::new(),
             deferred: BTreeMap::new(),
+            told: BTreeMap::new(),
             watermark: Watermark::START.0,
             cleaned: i64::MIN,
             counts: Stats::default(),
@@ -136,6 +157,7 @@ impl Shard {
         self.waiting.remove(&(time, alert.clone()));
         self.known.remove(alert);
         self.counts.alerts_withdrawn_total += 1;
+        self.suggestions.forget(alert);
         self.ledger.withdraw(alert, in_place);
     }
 
@@ -146,8 +168,19 @@ impl Shard {
         self.take_back_stale(file);
         self.place_waiting(file);
         self.seal(file);
+        if !self.must_clean(file) {
+            return self.emit(file, Telling::InTime);
+        }
+        // What leaves memory is told first: event time may have moved on by weeks since the last call.
+        let mut deltas = self.emit(file, Telling::Now);
         self.clean(file);
-        self.emit(file)
+        deltas.extend(self.emit(file, Telling::InTime));
+        deltas
+    }
+
+    /// Tells what was put off: there is nothing else to do.
+    pub(crate) fn rest(&mut self, file: &File) -> Vec<IncidentDelta> {
+        self.emit(file, Telling::Now)
     }
 
     fn sealed_len(&self) -> usize {
@@ -187,8 +220,15 @@ impl Shard {
     }
 
     fn place_waiting(&mut self, file: &File) {
-        while let Some(entry) = self.waiting.first_entry() {
-            let is_due = entry.key().0 <= self.watermark;
+        loop {
+            let is_crowded = self.waiting.len() > file.limits.waiting_alerts;
+            let Some(entry) = self.waiting.first_entry() else { return };
+            let time = entry.key().0;
+            if is_crowded && time > self.watermark {
+                self.watermark = time;
+                self.counts.alerts_sealed_early_total += 1;
+            }
+            let is_due = time <= self.watermark;
             if !is_due && self.provisional.len() >= file.limits.provisional_alerts {
                 return;
             }
@@ -212,6 +252,7 @@ impl Shard {
         {
             self.risks.raise(node, &self.facts, file);
             self.touched.extend(self.nodes.get(node.id()));
+            self.campaigns.sight(&self.tenant, node, file);
             self.provisional.pop_front();
         }
         if self.provisional.is_empty() {
@@ -219,74 +260,150 @@ impl Shard {
         }
     }
 
-    /// Once a day of event time, or when the limit is passed: what is beyond the horizon leaves memory.
-    fn clean(&mut self, file: &File) {
-        let excess = self.board.nodes.len().saturating_sub(file.limits.alerts);
-        let day = self.watermark.0.div_euclid(DAY_US);
-        if (day <= self.cleaned && excess == 0)
-            || self.watermark == Watermark::END.0
-            || self.sealed_len() == 0
-        {
-            return;
+    fn excess(&self, file: &File) -> Excess {
+        Excess {
+            alerts: self.board.nodes.len().saturating_sub(file.limits.alerts),
+            incidents: self.ledger.len().saturating_sub(file.limits.incidents),
         }
-        self.cleaned = day.max(self.cleaned);
+    }
+
+    /// Once a day of event time, or when a limit is passed.
+    fn must_clean(&self, file: &File) -> bool {
+        let is_due = self.watermark.0.div_euclid(DAY_US) > self.cleaned;
+        let is_end = self.watermark == Watermark::END.0;
+        (is_due || self.excess(file) != Excess::default()) && !is_end && self.sealed_len() > 0
+    }
+
+    /// What is beyond the horizon leaves memory.
+    fn clean(&mut self, file: &File) {
+        let excess = self.excess(file);
+        let is_full = excess != Excess::default();
+        self.cleaned = self.cleaned.max(self.watermark.0.div_euclid(DAY_US));
         self.take_back_to(self.sealed_len() as u32);
         let touched: Vec<AlertId> =
             self.touched.iter().map(|n| self.board.nodes[*n as usize].id().clone()).collect();
         // A quarter more than needed, so that a full table is not cleaned for every alert.
-        let excess = if excess > 0 { excess + file.limits.alerts / 4 } else { 0 };
+        let more = |excess: usize, limit: usize| if excess > 0 { excess + limit / 4 } else { 0 };
+        let excess = Excess {
+            alerts: more(excess.alerts, file.limits.alerts),
+            incidents: more(excess.incidents, file.limits.incidents),
+        };
         let horizon = self.watermark.0.saturating_sub(file.horizon.0.saturating_add(file.span_max.0));
-        let dropped = self.board.retire(horizon, excess);
-        if excess > 0 {
-            self.counts.alerts_retired_early_total += dropped.len() as u64;
+        let dropped = self.board.retire(horizon, excess, &self.ties());
+        if is_full {
+            let is_early = |alert: &&Arc<Alert>| alert.end_time.0 >= horizon;
+            self.counts.alerts_retired_early_total += dropped.iter().filter(is_early).count() as u64;
         }
-        self.ledger.forget(dropped.iter().map(|alert| &alert.id));
-        for alert in &dropped {
-            self.known.remove(&alert.id);
-        }
+        self.forget(&dropped, file);
         self.facts.lineage.forget_before(Time(horizon));
         self.facts.links.forget_before(Time(horizon));
         self.nodes =
             self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
         self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
+        // Both go by places that are others now.
+        self.deferred.clear();
+        self.told.clear();
         self.place_waiting(file);
     }
 
-    fn emit(&mut self, file: &File) -> Vec<IncidentDelta> {
+    /// The alerts of each input that is in force: they stay in memory, and leave it, together.
+    fn ties(&self) -> Vec<Vec<u32>> {
+        let tie =
+            |input: &AnalystInput| input.alerts.iter().filter_map(|a| self.nodes.get(a)).copied().collect();
+        self.claims.all().map(tie).collect()
+    }
+
+    /// Alerts have left the board.
+    fn forget(&mut self, dropped: &[Arc<Alert>], file: &File) {
+        let ids: HashSet<&AlertId> = dropped.iter().map(|alert| &alert.id).collect();
+        let ledger = &self.ledger;
+        self.campaigns.freeze(&ids, |alert| ledger.home(alert).cloned());
+        self.campaigns.forget_old(file);
+        self.ledger.forget(dropped.iter().map(|alert| &alert.id));
+        for alert in dropped {
+            self.known.remove(&alert.id);
+            self.suggestions.forget(&alert.id);
+        }
+        let known = &self.known;
+        self.claims.forget(|alert| known.contains_key(alert), dropped);
+    }
+
+    fn emit(&mut self, file: &File, telling: Telling) -> Vec<IncidentDelta> {
         let touched = std::mem::take(&mut self.touched);
-        let (mut done, mut deferred) = (BTreeSet::new(), BTreeMap::new());
+        let (mut done, mut deferred) = (HashSet::new(), BTreeMap::new());
         let mut present = Vec::new();
         for node in touched {
-            if done.contains(&node) {
+            let root = self.board.forest.root(node);
+            if done.contains(&node) || deferred.contains_key(&root) {
                 continue;
             }
-            if self.is_deferred(node, file) {
-                done.extend(self.board.forest.members(node));
-                deferred.insert(self.board.forest.root(node), self.board.forest.size(node) as usize);
+            if telling == Telling::InTime
+                && let Some(since) = self.deferred_since(node, root, file)
+            {
+                deferred.insert(root, since);
                 self.touched.insert(node);
                 continue;
             }
-            let (groups, _) = groups(&self.board, node, &self.claims, &self.nodes);
+            let size = self.board.forest.size(node) as usize;
+            if size > file.limits.incident_alerts_eager {
+                self.told.insert(root, size);
+            }
+            let (groups, held_back) = groups(self.ground(file), node);
+            self.suggest(&groups, &held_back, file);
             for group in groups {
+                self.counts.alerts_told_total += group.nodes.len() as u64;
                 done.extend(group.nodes.iter().copied());
                 present.push(self.incident(&group, file));
             }
         }
         self.deferred = deferred;
         present.sort_by(|a, b| (a.first_time, &a.id).cmp(&(b.first_time, &b.id)));
-        self.ledger.tell(present)
+        let deltas = self.ledger.tell(present);
+        if !deltas.is_empty() {
+            self.campaigns.incidents_changed();
+        }
+        let is_due = telling == Telling::Now || self.watermark == Watermark::END.0;
+        let ledger = &self.ledger;
+        self.campaigns.update(&self.tenant, file, is_due, |alert| ledger.home(alert).cloned());
+        deltas
     }
 
-    /// A large incident is told again when it has grown by an eighth, or rests: telling costs its size.
-    fn is_deferred(&self, node: u32, file: &File) -> bool {
+    fn suggest(&mut self, groups: &[Group], held_back: &[HeldBack], file: &File) {
+        let is_guarded = |held: &HeldBack| matches!(held.hold, Hold::Guard(_));
+        if self.suggestions.is_empty() && !held_back.iter().any(is_guarded) {
+            return;
+        }
+        let present = self.ground(file).suggestions(groups, held_back);
+        let nodes = groups.iter().flat_map(|group| &group.nodes);
+        let alerts = nodes.map(|n| self.board.nodes[*n as usize].id());
+        self.suggestions.replace(alerts, present, file.limits.suggestions);
+    }
+
+    /// Telling an incident costs its size. A large one is told when it has grown by an eighth, or when event time has
+    /// moved on by its size in [`TOLD_US`], so that an alert costs as much in a storm as without one. Says since when
+    /// it is put off.
+    fn deferred_since(&self, node: u32, root: u32, file: &File) -> Option<Time> {
         let size = self.board.forest.size(node) as usize;
         if size <= file.limits.incident_alerts_eager || self.watermark == Watermark::END.0 {
-            return false;
+            return None;
         }
-        let home = self.ledger.home(self.board.nodes[node as usize].id());
-        let told = home.and_then(|id| self.ledger.incident(id)).map_or(0, |incident| incident.alerts.len());
-        let rests = self.deferred.get(&self.board.forest.root(node)) == Some(&size);
-        !rests && size > told && size - told < told / 8
+        let told = self.told.get(&root).copied().unwrap_or(0);
+        let since = self.deferred.get(&root).copied().unwrap_or(self.watermark);
+        let waited = self.watermark.0.saturating_sub(since.0);
+        let is_due = waited >= TOLD_US.saturating_mul(size as i64);
+        (!is_due && size > told && size - told < told / 8).then_some(since)
+    }
+
+    /// All that decides which alerts are one incident.
+    pub(crate) fn ground<'a>(&'a self, file: &'a File) -> Ground<'a> {
+        Ground {
+            tenant: &self.tenant,
+            board: &self.board,
+            facts: &self.facts,
+            claims: &self.claims,
+            nodes: &self.nodes,
+            file,
+        }
     }
 
     /// The incident of a group.
@@ -294,6 +411,8 @@ impl Shard {
         let alerts: Vec<&Alert> = group.nodes.iter().map(|n| &*self.board.nodes[*n as usize].alert).collect();
         let sealed = self.sealed_len() as u32;
         let mut incident = blank(&self.tenant, &alerts);
+        incident.id.clone_from(&group.id);
+        incident.links.clone_from(&group.links);
         incident.joins.clone_from(&group.joins);
         incident.sealed = group.nodes.iter().all(|n| *n < sealed);
         let sequence =
@@ -307,24 +426,47 @@ impl Shard {
     }
 
     /// All groups of the present state, by first alert, with the joins that inputs hold back.
-    pub(crate) fn all_groups(&self) -> (Vec<Group>, Vec<Suggestion>) {
-        let mut done = BTreeSet::new();
+    pub(crate) fn all_groups(&self, file: &File) -> (Vec<Group>, Vec<HeldBack>) {
+        let mut done = HashSet::new();
         let (mut all, mut held_back) = (Vec::new(), Vec::new());
         for node in 0..self.board.nodes.len() as u32 {
             if done.contains(&node) {
                 continue;
             }
-            let (groups, suggestions) = self.groups_of(node);
+            let (groups, held) = self.groups_of(node, file);
             done.extend(groups.iter().flat_map(|group| group.nodes.iter().copied()));
             all.extend(groups);
-            held_back.extend(suggestions);
+            held_back.extend(held);
         }
         (all, held_back)
     }
 
     /// The groups that the component of a node falls into.
-    pub(crate) fn groups_of(&self, node: u32) -> (Vec<Group>, Vec<Suggestion>) {
-        groups(&self.board, node, &self.claims, &self.nodes)
+    pub(crate) fn groups_of(&self, node: u32, file: &File) -> (Vec<Group>, Vec<HeldBack>) {
+        groups(self.ground(file), node)
+    }
+
+    /// Suggested merges, by the earlier alert of their join.
+    pub(crate) fn suggestions(&self) -> impl Iterator<Item = &Suggestion> {
+        self.suggestions.all()
+    }
+
+    /// Campaigns as last read.
+    pub(crate) fn campaigns(&self) -> impl Iterator<Item = &Campaign> {
+        self.campaigns.told()
+    }
+
+    /// What changed between incidents since the last call.
+    pub(crate) fn take_relations(&mut self) -> Vec<RelationChange> {
+        let mut changes = self.suggestions.take_changes(&self.tenant);
+        changes.extend(self.campaigns.take_changes(&self.tenant));
+        changes
+    }
+
+    /// Alerts that name an entity.
+    pub(crate) fn naming(&self, key: Key) -> Vec<AlertId> {
+        let names = |node: &&Node| node.posts.binary_search_by_key(&key, |post| post.key).is_ok();
+        self.board.nodes.iter().filter(names).map(|node| node.id().clone()).collect()
     }
 
     pub(crate) fn node(&self, alert: &AlertId) -> Option<u32> {
@@ -333,9 +475,9 @@ impl Shard {
 
     /// Records an analyst's input and says what it changed.
     pub(crate) fn hear(&mut self, input: AnalystInput, file: &File) -> Vec<IncidentDelta> {
-        self.touched.extend(input.alerts.iter().filter_map(|alert| self.nodes.get(alert)));
-        self.claims.add(input);
-        self.emit(file)
+        let alerts = self.claims.add(input, file.limits.inputs);
+        self.touched.extend(alerts.iter().filter_map(|alert| self.nodes.get(alert)));
+        self.emit(file, Telling::Now)
     }
 
     /// The risks that rose or fell since the last call.
@@ -363,8 +505,14 @@ impl Shard {
         stats.alerts_withdrawn_total += counts.alerts_withdrawn_total;
         stats.alerts_folded_total += board.counts.folded;
         stats.alerts_retired_early_total += counts.alerts_retired_early_total;
+        stats.alerts_sealed_early_total += counts.alerts_sealed_early_total;
+        stats.alerts_told_total += counts.alerts_told_total;
+        stats.inputs_evicted_total += self.claims.evicted;
+        stats.suggestions_refused_total += self.suggestions.refused;
+        stats.artefacts_evicted_total += self.campaigns.evicted;
         stats.entities_dropped_total += board.counts.entities_dropped;
         stats.alias_values_refused_total += self.facts.aliases.refused;
+        stats.addresses_evicted_total += self.facts.leases.evicted;
         stats.processes_evicted_total += self.facts.lineage.evicted;
         stats.observations_too_old_total += self.facts.rarity.too_old;
         let joins = &self.facts.joins.counts;
@@ -384,11 +532,16 @@ impl Shard {
         stats.alerts_waiting += self.waiting.len() as u64;
         stats.entities += board.entries() as u64;
         stats.alias_values += self.facts.aliases.len() as u64;
+        stats.addresses += self.facts.leases.len() as u64;
         stats.processes += self.facts.lineage.len() as u64;
         stats.join_rows += self.facts.joins.rows() as u64;
         stats.join_links += self.facts.links.len() as u64;
         stats.edges += board.edges.len() as u64;
         stats.incidents += self.ledger.len() as u64;
+        stats.inputs += self.claims.len() as u64;
+        stats.suggestions += self.suggestions.len() as u64;
+        stats.artefacts += self.campaigns.len() as u64;
+        stats.campaigns += self.campaigns.told().count() as u64;
     }
 }
 

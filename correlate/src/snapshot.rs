@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::CorrelateError;
 
 /// Format of the bytes; raised with every change that older programs cannot read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Marks the bytes as ours.
-const MAGIC: &[u8; 8] = b"asterc02";
+const MAGIC: &[u8; 8] = b"asterc03";
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {

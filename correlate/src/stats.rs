@@ -20,10 +20,16 @@ pub struct Stats {
     pub alerts_folded_total: u64,
     /// Alerts that left memory before their horizon because of the limit.
     pub alerts_retired_early_total: u64,
+    /// Alerts sealed before event time passed them, because too many waited: outside the promise of one result too.
+    #[serde(default)]
+    pub alerts_sealed_early_total: u64,
     /// Entities of alerts beyond the limit of one alert.
     pub entities_dropped_total: u64,
     /// Alias values refused because the table was full.
     pub alias_values_refused_total: u64,
+    /// Addresses forgotten because the table was full.
+    #[serde(default)]
+    pub addresses_evicted_total: u64,
     /// Processes forgotten because the table was full.
     pub processes_evicted_total: u64,
     /// Telemetry of epochs that were already forgotten.
@@ -45,6 +51,18 @@ pub struct Stats {
     pub risk_entities_evicted_total: u64,
     /// Pairs scored.
     pub pairs_scored_total: u64,
+    /// Alerts of incidents that were told, once each time: what telling costs.
+    #[serde(default)]
+    pub alerts_told_total: u64,
+    /// Analysts' inputs forgotten because the table was full: what they said no longer holds.
+    #[serde(default)]
+    pub inputs_evicted_total: u64,
+    /// Suggested merges that were not listed because the list was full.
+    #[serde(default)]
+    pub suggestions_refused_total: u64,
+    /// Artefacts of campaigns forgotten because the table was full.
+    #[serde(default)]
+    pub artefacts_evicted_total: u64,
     /// Provisional placings taken back and done again.
     pub placings_redone_total: u64,
     /// Tenants held.
@@ -59,6 +77,9 @@ pub struct Stats {
     pub entities: u64,
     /// Values in the alias table.
     pub alias_values: u64,
+    /// Addresses of devices.
+    #[serde(default)]
+    pub addresses: u64,
     /// Processes in the lineage table.
     pub processes: u64,
     /// Plain events that wait for others.
@@ -72,4 +93,16 @@ pub struct Stats {
     pub edges: u64,
     /// Incidents held.
     pub incidents: u64,
+    /// Analysts' inputs held.
+    #[serde(default)]
+    pub inputs: u64,
+    /// Suggested merges listed.
+    #[serde(default)]
+    pub suggestions: u64,
+    /// Artefacts that may link incidents to campaigns.
+    #[serde(default)]
+    pub artefacts: u64,
+    /// Campaigns that go on.
+    #[serde(default)]
+    pub campaigns: u64,
 }

@@ -5,8 +5,8 @@
 
 mod support;
 
-use correlate::{Correlator, Parameters};
-use event::{Alert, EventBatch, IncidentDelta, Tactic, TenantId, Watermark};
+use correlate::{AnalystInput, Correlator, Parameters, Said};
+use event::{Alert, EventBatch, IncidentDelta, IncidentStatus, RelationChange, Tactic, TenantId, Watermark};
 use proptest::prelude::*;
 use support::{With, alert, at, batch, correlator, event, groups, watermark};
 
@@ -49,6 +49,9 @@ fn an_alert(n: usize) -> impl Strategy<Value = Input> {
             if mask > 8 {
                 entities.push(format!("ip:203.0.113.{ip}"));
             }
+            if mask > 9 {
+                entities.push(format!("url:https://c{ip}.example/x"));
+            }
             let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
             let mut alert =
                 alert(&format!("a{n:03}"), &format!("rule {rule}"), s, &texts).tactic(Tactic::ALL[2 + stage]);
@@ -74,6 +77,7 @@ fn some_rows() -> impl Strategy<Value = Input> {
                         ("device_hostname", &hostname),
                         ("actor_user_account", &account),
                         (column, &other),
+                        ("device_ip", &format!("203.0.113.{}", host % 3)),
                         ("process_uid", &child),
                         ("process_parent_uid", &parent),
                         ("process_file_path", "C:\\x\\tool.exe"),
@@ -182,6 +186,75 @@ fn arrivals(all: Vec<Input>) -> impl Strategy<Value = Vec<Input>> {
         })
 }
 
+/// What an analyst does, with numbers that choose incidents and alerts.
+#[derive(Debug, Clone, Copy)]
+struct Deed {
+    what: u8,
+    one: usize,
+    other: usize,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = (0..10_u8, any::<usize>(), any::<usize>());
+    proptest::collection::vec(deed.prop_map(|(what, one, other)| Deed { what, one, other }), 0..8)
+}
+
+impl Deed {
+    fn said(self, correlator: &Correlator, before: &[AnalystInput]) -> Option<Said> {
+        let incidents = correlator.incidents(&TenantId::default());
+        let (one, other) = (&incidents[self.one % incidents.len()], &incidents[self.other % incidents.len()]);
+        let (incident, to) = (one.id.clone(), other.id.clone());
+        let last = || vec![one.alerts[one.alerts.len() - 1].clone()];
+        let first = || vec![one.alerts[0].clone()];
+        let name = || Some(format!("n{}", self.other % 2));
+        Some(match self.what {
+            0 => Said::Assign { incident, assignee: name() },
+            1 => Said::SetStatus { incident, status: IncidentStatus::Closed },
+            2 => Said::Classify { incident, classification: name() },
+            3 => Said::Merge { into: incident, from: to },
+            4 => Said::Split { incident, leaving: last() },
+            5 => Said::Move { from: incident, moving: last(), to },
+            6 => Said::Move { from: incident, moving: first(), to },
+            7 => Said::Veto { a: first().remove(0), b: last().remove(0) },
+            8 => Said::Undo { input: before.get(self.one % before.len().max(1))?.id() },
+            _ => Said::SetStatus { incident, status: IncidentStatus::InProgress },
+        })
+    }
+}
+
+fn parameters(reopens: bool) -> Parameters {
+    let text = include_str!("../parameters.yml");
+    let reopen = if reopens { "reopen: 10m" } else { "reopen: new_linked" };
+    let text = text.replace("reopen: new_linked", reopen).replace("episodes_max: 500", "episodes_max: 9");
+    Parameters::parse(&text.replace("life_max: 30d", "life_max: 90m")).unwrap()
+}
+
+/// In order of time, in one batch, without a pause; then what the analyst does, as it is recorded.
+fn reference_of(all: &[Input], parameters: Parameters, deeds: &[Deed]) -> (String, Vec<AnalystInput>) {
+    let mut correlator = Correlator::new(parameters);
+    take_all(&mut correlator, all);
+    correlator.flush();
+    let mut recorded = Vec::new();
+    for (n, deed) in deeds.iter().enumerate() {
+        let Some(said) = deed.said(&correlator, &recorded) else { continue };
+        let input = AnalystInput::new(TenantId::default(), at(n as i64), "dana", said);
+        // What makes no sense (a split of one alert) is refused, and nothing was said.
+        recorded.extend(correlator.apply(input).ok().map(|(input, _)| input));
+    }
+    (state(&correlator), recorded)
+}
+
+fn take_all(correlator: &mut Correlator, all: &[Input]) {
+    for input in all {
+        if let Input::Rows(rows) = input {
+            correlator.observe(rows);
+        }
+    }
+    correlator.push(
+        all.iter().filter_map(|input| if let Input::Alert(a) = input { Some((**a).clone()) } else { None }),
+    );
+}
+
 /// In order of time, in one batch, without a pause.
 fn reference(all: &[Input]) -> String {
     let mut correlator = correlator();
@@ -198,16 +271,33 @@ fn reference(all: &[Input]) -> String {
 }
 
 fn state(correlator: &Correlator) -> String {
-    serde_json::to_string(&correlator.incidents(&TenantId::default())).unwrap()
+    let tenant = TenantId::default();
+    let relations = (correlator.suggestions(&tenant), correlator.campaigns(&tenant));
+    serde_json::to_string(&(correlator.incidents(&tenant), relations)).unwrap()
 }
 
 /// Feeds one by one or in batches, with the watermark close behind, restarting here and there; checks on the way
 /// that deltas tell a consumer the whole truth.
 fn run(arrivals: &[Input], batch_size: usize, restart_every: usize) -> String {
-    let mut correlator = correlator();
+    run_with(arrivals, batch_size, restart_every, &Parameters::builtin().unwrap(), &[])
+}
+
+/// As [`run`]; the analyst's inputs come in their order, each after as many batches as it says.
+fn run_with(
+    arrivals: &[Input],
+    batch_size: usize,
+    restart_every: usize,
+    parameters: &Parameters,
+    inputs: &[(usize, AnalystInput)],
+) -> String {
+    let mut correlator = Correlator::new(parameters.clone());
     let mut consumer = Consumer::default();
     let mut newest = i64::MIN;
+    let mut inputs = inputs.iter().peekable();
     for (i, chunk) in arrivals.chunks(batch_size).enumerate() {
+        while let Some((_, input)) = inputs.next_if(|(after, _)| *after <= i) {
+            consumer.take(correlator.apply(input.clone()).unwrap().1);
+        }
         for input in chunk {
             newest = newest.max(input.time());
             match input {
@@ -216,13 +306,18 @@ fn run(arrivals: &[Input], batch_size: usize, restart_every: usize) -> String {
             }
         }
         consumer.take(correlator.advance(Watermark(event::Time(newest - LATENESS * 1_000_000 - 1))));
+        consumer.relations(correlator.take_relations());
         if i % restart_every == restart_every - 1 {
             let bytes = correlator.snapshot();
-            correlator = Correlator::restore(Parameters::builtin().unwrap(), &bytes).unwrap();
+            correlator = Correlator::restore(parameters.clone(), &bytes).unwrap();
             assert!(bytes == correlator.snapshot(), "a restored state has the bytes it came from");
         }
     }
     consumer.take(correlator.flush());
+    for (_, input) in inputs {
+        consumer.take(correlator.apply(input.clone()).unwrap().1);
+    }
+    consumer.relations(correlator.take_relations());
     consumer.check(&correlator);
     state(&correlator)
 }
@@ -232,6 +327,8 @@ fn run(arrivals: &[Input], batch_size: usize, restart_every: usize) -> String {
 struct Consumer {
     incidents: std::collections::BTreeMap<String, std::sync::Arc<event::Incident>>,
     redirects: std::collections::BTreeMap<String, String>,
+    suggestions: std::collections::BTreeMap<event::SuggestionId, event::Suggestion>,
+    campaigns: std::collections::BTreeMap<event::CampaignId, event::Campaign>,
 }
 
 impl Consumer {
@@ -254,7 +351,28 @@ impl Consumer {
         }
     }
 
+    fn relations(&mut self, changes: Vec<RelationChange>) {
+        for change in changes {
+            match change {
+                RelationChange::Suggested { suggestion } => {
+                    self.suggestions.insert(suggestion.id.clone(), suggestion);
+                }
+                RelationChange::SuggestionGone { id, .. } => drop(self.suggestions.remove(&id)),
+                RelationChange::Campaign { campaign } => {
+                    self.campaigns.insert(campaign.id.clone(), campaign);
+                }
+                RelationChange::CampaignGone { id, .. } => drop(self.campaigns.remove(&id)),
+            }
+        }
+    }
+
     fn check(&self, correlator: &Correlator) {
+        let tenant = TenantId::default();
+        let by_id: std::collections::BTreeMap<_, _> =
+            correlator.suggestions(&tenant).into_iter().map(|s| (s.id.clone(), s)).collect();
+        assert_eq!(self.suggestions, by_id, "suggestions are told");
+        let told: Vec<_> = self.campaigns.values().cloned().collect();
+        assert_eq!(told, correlator.campaigns(&tenant), "campaigns are told");
         let mut told: Vec<event::Incident> = self.incidents.values().map(|i| (**i).clone()).collect();
         let mut held = correlator.incidents(&TenantId::default());
         for incident in told.iter_mut().chain(&mut held) {
@@ -285,6 +403,60 @@ proptest! {
         prop_assert_eq!(run(&arrivals, batch_size, restart_every), expected);
     }
 
+    /// Whenever inputs are heard beside the alerts that they speak of, before them, between them or after all of
+    /// them, restarts among them, the end is the same.
+    #[test]
+    fn it_does_not_matter_when_recorded_inputs_are_heard(
+        (all, arrivals) in inputs().prop_flat_map(|all| (Just(all.clone()), arrivals(all))),
+        deeds in deeds(),
+        when in proptest::collection::vec(0..20_usize, 8),
+        batch_size in 1..12_usize,
+        restart_every in 1..5_usize,
+        reopens in any::<bool>(),
+    ) {
+        let parameters = parameters(reopens);
+        let (expected, recorded) = reference_of(&all, parameters.clone(), &deeds);
+        let mut when: Vec<usize> = when.into_iter().take(recorded.len()).collect();
+        when.sort_unstable();
+        let inputs: Vec<(usize, AnalystInput)> = when.into_iter().zip(recorded).collect();
+        prop_assert_eq!(run_with(&arrivals, batch_size, restart_every, &parameters, &inputs), expected);
+    }
+
+    /// Tenants meet nowhere, so however they are spread over correlators, together these say the same.
+    #[test]
+    fn shards_merged_say_what_one_says(all in inputs(), tenants in 1..9_usize) {
+        let of_tenant = |input: &Input, n: usize| match input {
+            Input::Alert(alert) => {
+                let tenant = TenantId::new(format!("t{}", n % tenants));
+                Input::Alert(Box::new(Alert { tenant, ..(**alert).clone() }))
+            }
+            Input::Rows(rows) => Input::Rows(rows.clone()),
+        };
+        let all: Vec<(usize, Input)> = all.iter().enumerate().map(|(n, input)| (n, of_tenant(input, n))).collect();
+        let merged = |shards: usize| {
+            let mut incidents = Vec::new();
+            for shard in 0..shards {
+                let own: Vec<Input> = all
+                    .iter()
+                    .filter(|(n, _)| (n % tenants) % shards == shard)
+                    .map(|(_, input)| input.clone())
+                    .filter(|input| matches!(input, Input::Alert(_)))
+                    .collect();
+                let mut correlator = correlator();
+                take_all(&mut correlator, &own);
+                correlator.flush();
+                for n in 0..tenants {
+                    incidents.extend(correlator.incidents(&TenantId::new(format!("t{n}"))));
+                }
+            }
+            incidents.sort_by(|a, b| (&a.tenant, &a.id).cmp(&(&b.tenant, &b.id)));
+            serde_json::to_string(&incidents).unwrap()
+        };
+        let one = merged(1);
+        prop_assert_eq!(&merged(2), &one);
+        prop_assert_eq!(&merged(8), &one);
+    }
+
     #[test]
     fn every_alert_is_in_exactly_one_incident(all in inputs()) {
         let mut correlator = correlator();
@@ -305,6 +477,32 @@ proptest! {
         prop_assert_eq!(held, ids);
         for incident in &incidents {
             prop_assert_eq!(incident.joins.len() + 1, incident.alerts.len());
+        }
+    }
+
+    /// Whatever analysts do: each alert is in one incident, no two have one id, and each joins its alerts together.
+    #[test]
+    fn analysts_leave_every_alert_in_exactly_one_incident(
+        all in inputs(), deeds in deeds(), reopens in any::<bool>(),
+    ) {
+        let parameters = parameters(reopens);
+        let mut correlator = Correlator::new(parameters.clone());
+        take_all(&mut correlator, &all);
+        correlator.flush();
+        let (_, recorded) = reference_of(&all, parameters, &deeds);
+        for input in recorded {
+            correlator.apply(input).unwrap();
+            let incidents = correlator.incidents(&TenantId::default());
+            let mut alerts: Vec<_> = incidents.iter().flat_map(|i| i.alerts.clone()).collect();
+            alerts.sort();
+            prop_assert_eq!(alerts.len(), 40);
+            alerts.dedup();
+            prop_assert_eq!(alerts.len(), 40);
+            let ids: std::collections::BTreeSet<_> = incidents.iter().map(|i| &i.id).collect();
+            prop_assert_eq!(ids.len(), incidents.len());
+            for incident in &incidents {
+                prop_assert_eq!(incident.joins.len() + 1, incident.alerts.len());
+            }
         }
     }
 

@@ -42,13 +42,7 @@ fn without_weakest(correlator: &Correlator, explanation: &Explanation) -> Vec<BT
     let mut correlator = correlator.clone();
     let weakest = &explanation.path[explanation.weakest.unwrap()];
     let said = Said::Veto { a: weakest.a.clone(), b: weakest.b.clone() };
-    let input = AnalystInput {
-        tenant: TenantId::default(),
-        at: at(0),
-        by: "dana".to_owned(),
-        said,
-        alerts: Vec::new(),
-    };
+    let input = AnalystInput::new(TenantId::default(), at(0), "dana", said);
     correlator.apply(input).unwrap();
     incidents(&correlator)
 }

@@ -523,9 +523,7 @@ fn bridge() -> Alert {
 }
 
 fn say(correlator: &mut Correlator, said: Said) -> Vec<IncidentDelta> {
-    let input =
-        AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
-    correlator.apply(input).unwrap().1
+    correlator.apply(AnalystInput::new(tenant(), at(45), "dana", said)).unwrap().1
 }
 
 #[test]
@@ -602,9 +600,7 @@ fn recorded_inputs_replay_to_the_same_incidents() {
         Said::Merge { into: a, from: b },
     ];
     for said in said {
-        let input =
-            AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
-        recorded.extend(live.apply(input).unwrap().0);
+        recorded.push(live.apply(AnalystInput::new(tenant(), at(45), "dana", said)).unwrap().0);
     }
     live.push([bridge()]);
     live.flush();
@@ -622,9 +618,7 @@ fn recorded_inputs_replay_to_the_same_incidents() {
 fn inputs_that_make_no_sense_are_refused() {
     let (mut correlator, a, _) = two_incidents();
     let mut refused = |said: Said| {
-        let input =
-            AnalystInput { tenant: tenant(), at: at(45), by: "dana".to_owned(), said, alerts: Vec::new() };
-        correlator.apply(input).unwrap_err().to_string()
+        correlator.apply(AnalystInput::new(tenant(), at(45), "dana", said)).unwrap_err().to_string()
     };
     let messages = [
         refused(Said::Assign { incident: IncidentId::new("i-none"), assignee: None }),
@@ -645,7 +639,7 @@ fn a_snapshot_of_other_parameters_is_refused() {
     let other = correlate::Parameters::parse(&text).unwrap();
     let error = Correlator::restore(other, &correlator.snapshot()).unwrap_err();
     assert!(error.to_string().contains("made with parameters"), "{error}");
-    for bytes in [&b""[..], b"asterc02", b"asterc02\xff\xff\xff", &correlator.snapshot()[..200]] {
+    for bytes in [&b""[..], b"asterc03", b"asterc03\xff\xff\xff", &correlator.snapshot()[..200]] {
         let error = Correlator::restore(correlate::Parameters::builtin().unwrap(), bytes).unwrap_err();
         assert!(matches!(error, correlate::CorrelateError::Snapshot(_)), "{error}");
     }

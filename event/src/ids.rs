@@ -63,6 +63,19 @@ id!(
     EffectId, "e-"
 );
 
+id!(
+    /// A suggested merge: derived from tenant and the alerts of its join.
+    SuggestionId, "s-"
+);
+id!(
+    /// A campaign: derived from tenant and the first alert that names one of its artefacts.
+    CampaignId, "g-"
+);
+id!(
+    /// An analyst's input: derived from everything it says.
+    InputId, "n-"
+);
+
 impl Default for TenantId {
     /// The tenant of a single-tenant installation.
     fn default() -> Self {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::alert::{Domain, Severity, Tactic};
 use crate::entity::{Entity, EntityType};
 use crate::ids::{AlertId, IncidentId, TenantId};
+use crate::relation::IncidentLink;
 use crate::time::Time;
 
 /// Where an incident stands.
@@ -101,6 +102,10 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub classification: Option<String>,
+    /// Incidents it is related to, without being one with them; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable = false)]
+    pub links: Vec<IncidentLink>,
 }
 
 /// One part of a priority.

@@ -12,7 +12,8 @@
 //!   definition, with the OCSF path of every column, so that [`ocsf`] gives the nested JSON back exactly.
 //! - [`EventBatch`]: rows of one class, with the native fields that rules asked for.
 //! - [`Entity`]: a user, device, process, ... named by a canonical value within a tenant.
-//! - [`Alert`], [`Incident`], [`IncidentDelta`], [`Action`], [`Effect`]: what the engine says.
+//! - [`Alert`], [`Incident`], [`IncidentDelta`], [`Suggestion`], [`Campaign`], [`Action`], [`Effect`]: what the
+//!   engine says.
 //! - [`Time`] is event time in microseconds; nothing here reads a clock.
 //!
 //! ```
@@ -31,6 +32,7 @@ mod entity;
 mod ids;
 mod incident;
 pub mod ocsf;
+mod relation;
 mod risk;
 pub mod snapshot;
 mod time;
@@ -44,10 +46,11 @@ pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, byte
 pub use builder::BatchBuilder;
 pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};
-pub use ids::{ActionId, AlertId, EffectId, IncidentId, TenantId};
+pub use ids::{ActionId, AlertId, CampaignId, EffectId, IncidentId, InputId, SuggestionId, TenantId};
 pub use incident::{
     Asset, AssetPart, BlastRadius, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath,
     Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason, Moment, PriorityPart,
 };
+pub use relation::{Artefact, Campaign, Guard, IncidentLink, LinkKind, RelationChange, Suggestion};
 pub use risk::{EntityRisk, RiskChange, RiskLevel, RiskReason};
 pub use time::{Time, TimeError, Watermark};

@@ -8,18 +8,29 @@ mod schema;
 use std::collections::BTreeMap;
 
 use event::{
-    Action, ActionId, ActionState, Alert, AlertId, Approval, Asset, AssetPart, AttackTag, BlastRadius, Class,
-    Decision, Domain, Effect, EffectId, EffectState, Entity, EntityRisk, EntityType, Explanation, GraphCut,
-    GraphEdge, GraphNode, GraphOmitted, GraphPath, Holder, Incident, IncidentGraph, IncidentId,
-    IncidentStatus, Join, JoinReason, Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason,
-    Role, RuleRef, Severity, Tactic, Target, TenantId, Time, Transition, UndoPlan,
+    Action, ActionId, ActionState, Alert, AlertId, Approval, Artefact, Asset, AssetPart, AttackTag,
+    BlastRadius, Campaign, CampaignId, Class, Decision, Domain, Effect, EffectId, EffectState, Entity,
+    EntityRisk, EntityType, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath, Guard,
+    Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join, JoinReason, LinkKind,
+    Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion,
+    SuggestionId, Tactic, Target, TenantId, Time, Transition, UndoPlan,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(Alert, Incident, Action, Effect, EntityRisk, Explanation, IncidentGraph)))]
+#[openapi(components(schemas(
+    Alert,
+    Incident,
+    Action,
+    Effect,
+    EntityRisk,
+    Explanation,
+    IncidentGraph,
+    Suggestion,
+    Campaign
+)))]
 struct Document;
 
 const AT: Time = Time(1_772_434_800_000_001);
@@ -120,6 +131,7 @@ fn incident() -> Incident {
         sealed: true,
         assignee: Some("anna".to_owned()),
         classification: Some("true_positive".to_owned()),
+        links: vec![IncidentLink { kind: LinkKind::Sibling, incident: IncidentId::new("i-2") }],
     }
 }
 
@@ -167,7 +179,37 @@ fn alerts_and_incidents_follow_their_schemas() {
     };
     check("Alert", &bare);
     check("Incident", &incident());
-    check("Incident", &Incident { redirect_to: None, assignee: None, classification: None, ..incident() });
+    let bare =
+        Incident { redirect_to: None, assignee: None, classification: None, links: Vec::new(), ..incident() };
+    check("Incident", &bare);
+}
+
+#[test]
+fn relations_follow_their_schemas() {
+    let suggestion = Suggestion {
+        id: SuggestionId::new("s-1"),
+        tenant: TenantId::default(),
+        a: IncidentId::new("i-1"),
+        b: IncidentId::new("i-2"),
+        guard: Guard::Closed,
+        because: "one of the incidents is closed".to_owned(),
+        join: incident().joins.remove(0),
+    };
+    check("Suggestion", &suggestion);
+    let artefact = Artefact {
+        entity_type: EntityType::File,
+        value: "00ff".into(),
+        alerts: vec![AlertId::new("a-1"), AlertId::new("a-2")],
+    };
+    let campaign = Campaign {
+        id: CampaignId::new("g-1"),
+        tenant: TenantId::default(),
+        first_time: AT,
+        last_time: AT,
+        artefacts: vec![artefact],
+        incidents: vec![IncidentId::new("i-1"), IncidentId::new("i-2")],
+    };
+    check("Campaign", &campaign);
 }
 
 #[test]

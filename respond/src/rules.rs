@@ -297,6 +297,7 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
         assets: Vec::new(),
         blast_radius: Default::default(),
         timeline: Vec::new(),
+        links: Vec::new(),
     };
     let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };

@@ -66,5 +66,6 @@ pub(crate) fn incident(alerts: &[Alert]) -> Incident {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }

@@ -66,6 +66,7 @@ fn incident(host: &str) -> (Incident, Vec<Alert>) {
         assets: Vec::new(),
         blast_radius: Default::default(),
         timeline: Vec::new(),
+        links: Vec::new(),
     };
     (incident, vec![alert])
 }

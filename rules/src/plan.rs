@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) woken: HashMap<AtomId, Vec<u32>>,
     /// Rules that every batch asks, ascending.
     pub(crate) always: Vec<u32>,
+    /// Rules whose logsource is among those of the events, ascending.
+    pub(crate) applied: Vec<u32>,
 }
 
 impl Plan {
@@ -32,6 +34,7 @@ impl Plan {
             if !applies(&rule.info.logsource, logsources) {
                 continue;
             }
+            plan.applied.push(index as u32);
             rule.tree.for_each_atom(&mut |atom| {
                 if atoms.is_scanned(atom) {
                     scanned.entry(atoms.get(atom).field).or_default().push(atom);

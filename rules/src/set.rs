@@ -147,6 +147,20 @@ impl RuleSet {
         self.judged(batch).0
     }
 
+    /// The detection rules that are evaluated on a batch: those of its logsources.
+    pub fn applied_to(&self, batch: &EventBatch) -> Vec<&RuleInfo> {
+        let plan = self.plan(&batch.meta.logsources);
+        let own = plan.applied.iter().filter(|rule| (**rule as usize) < self.loaded());
+        own.map(|rule| &self.rules[*rule as usize].info).collect()
+    }
+
+    /// The correlation rule that an observation is for, and how long its windows are, in microseconds: what is older
+    /// than that before the watermark cannot count any more.
+    pub fn watched_by(&self, observation: &Observation) -> Option<(&RuleInfo, i64)> {
+        let definition = self.correlations.definitions.get(observation.correlation as usize)?;
+        Some((&definition.info, definition.span_us))
+    }
+
     /// How many of `rules` were loaded as such.
     fn loaded(&self) -> usize {
         self.rules.len() - self.exceptions.len()

@@ -378,6 +378,104 @@ pub(crate) enum IncidentsCommand {
         #[arg(required = true)]
         alerts: Vec<String>,
     },
+    /// Move alerts to another incident; both keep their ids
+    #[command(after_help = "Example:\n  asterism incidents move i-1234 i-5678 a-56 a-78")]
+    Move {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// Id of the incident they are in
+        from: String,
+        /// Id of the incident they belong to
+        to: String,
+        /// Ids of the alerts
+        #[arg(required = true)]
+        alerts: Vec<String>,
+    },
+    /// Veto a join: two alerts do not belong together, or two names are not those of one thing
+    #[command(
+        after_help = "Example:\n  asterism incidents veto i-1234 a-56 a-78\n  asterism incidents veto i-1234 --type user 'contoso\\alice' alice@fabrikam.com"
+    )]
+    Veto {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// Incident id
+        id: String,
+        /// Alert id, or a name
+        a: String,
+        /// Alert id, or another name
+        b: String,
+        /// The two are names of this type (user, device, ...), not alerts
+        #[arg(long, value_name = "TYPE")]
+        r#type: Option<String>,
+    },
+    /// What analysts said of an incident; the ids are what `undo` takes
+    #[command(after_help = "Example:\n  asterism incidents inputs i-1234")]
+    Inputs {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Incident id
+        id: String,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Undo a merge, split, move, veto, assignment, classification or closing, as if it had never been said
+    #[command(after_help = "Example:\n  asterism incidents undo n-1234")]
+    Undo {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// Id of the input, from `incidents inputs`
+        input: String,
+    },
+    /// Merges that the engine does not do by itself, strongest join first
+    #[command(after_help = "Example:\n  asterism incidents suggestions --data-dir data")]
+    Suggestions {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Only those about this incident
+        #[arg(long, value_name = "ID")]
+        incident: Option<String>,
+        /// Most suggestions to list, 1 to 1000
+        #[arg(long, default_value_t = 50, value_parser = page_rows())]
+        limit: usize,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Merge two incidents as suggested
+    #[command(after_help = "Example:\n  asterism incidents accept s-1234 --into i-5678")]
+    Accept {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// Suggestion id
+        id: String,
+        /// Which of the two incidents stays [default: that of the earlier alert]
+        #[arg(long, value_name = "ID")]
+        into: Option<String>,
+    },
+    /// Decide against a suggested merge: it is not suggested again
+    #[command(after_help = "Example:\n  asterism incidents dismiss s-1234")]
+    Dismiss {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// Suggestion id
+        id: String,
+    },
+    /// Incidents that rare artefacts link over weeks, latest activity first
+    #[command(after_help = "Example:\n  asterism incidents campaigns --data-dir data")]
+    Campaigns {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Only those with this incident
+        #[arg(long, value_name = "ID")]
+        incident: Option<String>,
+        /// Most campaigns to list, 1 to 1000
+        #[arg(long, default_value_t = 50, value_parser = page_rows())]
+        limit: usize,
+        /// One JSON object a line instead of text
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A change of an incident.
@@ -502,6 +600,24 @@ pub(crate) enum RulesCommand {
         rules: Vec<PathBuf>,
         #[command(flatten)]
         rewrite: RewriteArgs,
+    },
+    /// What became of every hour of event time under every rule: evaluated, late, recomputed, dropped
+    #[command(after_help = "Example:\n  asterism rules completeness --data-dir data --faulty")]
+    Completeness {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Only this rule
+        #[arg(long, value_name = "ID")]
+        rule: Option<String>,
+        /// Only hours in which something came late, was recomputed or dropped
+        #[arg(long)]
+        faulty: bool,
+        /// Most hours to list, 1 to 1000
+        #[arg(long, default_value_t = 50, value_parser = page_rows())]
+        limit: usize,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
     },
     /// Why a rule did or did not match the events of a file
     #[command(

@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) kafka: Kafka,
     pub(crate) rules: Rules,
     pub(crate) ingest: Ingest,
+    pub(crate) correlate: Correlate,
     pub(crate) store: Store,
     pub(crate) respond: Respond,
 }
@@ -76,6 +77,12 @@ pub(crate) struct Ingest {
     pub(crate) poll_bytes_max: usize,
     pub(crate) record_bytes_max: usize,
     pub(crate) idle_partition_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Correlate {
+    pub(crate) parameters: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]

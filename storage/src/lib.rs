@@ -30,7 +30,8 @@ pub use hunt::{Hunt, HuntLimits, HuntResult};
 pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
 pub use state::{
-    ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, Cursor, DeadLetterRow, ExceptionRow,
-    IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page, RiskFilter, RunningOf,
-    RunningSuppressions, Snapshot, StateChange, StateDb, StateLimits, SuppressionRow, Trimmed,
+    ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, CompletenessFilter, CompletenessRow,
+    Cursor, DeadLetterRow, ExceptionRow, IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page,
+    RiskFilter, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, StateLimits, SuppressionRow,
+    Trimmed,
 };

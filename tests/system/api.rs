@@ -135,6 +135,8 @@ async fn the_api_answers_as_its_document_says() {
     // Before the edits: an incident that is closed lets its effects go.
     decisions(&mut api).await;
     edits(&mut api).await;
+    lifecycle(&mut api).await;
+    ledger(&mut api).await;
     health(&mut api).await;
     errors(&api).await;
     stream(&mut api).await;
@@ -216,6 +218,8 @@ async fn edits(api: &mut Api) {
         (ONE, "", Method::PATCH, json!({"assignee": "anna"})),
         ("/api/v1/incidents/{id}/merge", "/merge", Method::POST, json!({"into": "i-0"})),
         ("/api/v1/incidents/{id}/split", "/split", Method::POST, json!({"alerts": []})),
+        ("/api/v1/incidents/{id}/move", "/move", Method::POST, json!({"alerts": [], "to": "i-0"})),
+        ("/api/v1/incidents/{id}/veto", "/veto", Method::POST, json!({"a": "a-0", "b": "a-1"})),
     ] {
         let request =
             api.request(method.clone(), &format!("{path}{tail}")).header(IF_MATCH, outdated()).json(&body);
@@ -258,6 +262,103 @@ async fn edits(api: &mut Api) {
     let other = format!("/api/v1/incidents/{}/merge", first_id(&others));
     let merged = api.call(Method::POST, "/api/v1/incidents/{id}/merge", &other, Some(merge)).await;
     assert!(matches!(merged.status.as_u16(), 200 | 409), "{}", merged.body);
+}
+
+/// Analysts take an incident apart, take that back, and follow or dismiss what is suggested.
+async fn lifecycle(api: &mut Api) {
+    const ONE: &str = "/api/v1/incidents/{id}";
+    let incidents = api.get("/api/v1/incidents", "/api/v1/incidents?status=new&limit=1000").await;
+    let incidents = incidents["items"].as_array().unwrap();
+    let most = incidents.iter().max_by_key(|i| i["alerts"].as_array().unwrap().len()).unwrap();
+    let alerts = most["alerts"].as_array().unwrap();
+    assert!(alerts.len() > 2, "{most}");
+    let path = format!("/api/v1/incidents/{}", most["id"].as_str().unwrap());
+    let post = |tail: &str| format!("{path}{tail}");
+
+    // One part is Anna's, the other Bert's; then the split is undone.
+    let leaving = json!({"alerts": [alerts[alerts.len() - 1]], "by": "anna"});
+    let split = api.call(Method::POST, "/api/v1/incidents/{id}/split", &post("/split"), Some(leaving)).await;
+    assert_eq!(split.status, 200, "{}", split.body);
+    let all = api.get("/api/v1/incidents", "/api/v1/incidents?limit=1000").await;
+    let has_last = |i: &&Value| i["alerts"].as_array().unwrap().contains(&alerts[alerts.len() - 1]);
+    let part =
+        all["items"].as_array().unwrap().iter().find(has_last).unwrap()["id"].as_str().unwrap().to_owned();
+    for (path, who) in [(path.clone(), "anna"), (format!("/api/v1/incidents/{part}"), "bert")] {
+        let assigned = api.call(Method::PATCH, ONE, &path, Some(json!({"assignee": who}))).await;
+        assert_eq!(assigned.status, 200, "{}", assigned.body);
+    }
+    let inputs = api.get("/api/v1/incidents/{id}/inputs", &post("/inputs")).await;
+    let of_kind = |inputs: &Value, kind: &str| {
+        let found = inputs["items"].as_array().unwrap().iter().rfind(|i| i["kind"] == kind);
+        found.unwrap_or_else(|| panic!("{kind} in {inputs}"))["id"].as_str().unwrap().to_owned()
+    };
+    const UNDO: &str = "/api/v1/inputs/{id}/undo";
+    let undo = |id: String| format!("/api/v1/inputs/{id}/undo");
+    let id = of_kind(&inputs, "split_incident");
+    let undone = api.call(Method::POST, UNDO, &undo(id.clone()), Some(json!({"by": "anna"}))).await;
+    assert_eq!((undone.status.as_u16(), &undone.body["is_undone"]), (200, &json!(true)), "{}", undone.body);
+    let again = api.call(Method::POST, UNDO, &undo(id), Some(json!({}))).await;
+    assert_eq!(again.status, 409, "{}", again.body);
+
+    // They would be one incident again, were they not in two hands.
+    let about = format!("/api/v1/suggestions?incident={part}");
+    let suggestions = api.get("/api/v1/suggestions", &about).await;
+    assert_eq!(suggestions["items"][0]["guard"], "assignee", "{suggestions}");
+    let suggestion = format!("/api/v1/suggestions/{}", first_id(&suggestions));
+    let dismiss = format!("{suggestion}/dismiss");
+    let dismissed =
+        api.call(Method::POST, "/api/v1/suggestions/{id}/dismiss", &dismiss, Some(json!({}))).await;
+    assert_eq!(dismissed.status, 200, "{}", dismissed.body);
+    let gone = api.call(Method::POST, "/api/v1/suggestions/{id}/dismiss", &dismiss, Some(json!({}))).await;
+    assert_eq!(gone.status, 404, "{}", gone.body);
+    let inputs = api.get("/api/v1/incidents/{id}/inputs", &post("/inputs")).await;
+    let undone = api.call(Method::POST, UNDO, &undo(of_kind(&inputs, "veto")), Some(json!({}))).await;
+    assert_eq!(undone.status, 200, "{}", undone.body);
+    let accept = format!("{suggestion}/accept");
+    let nowhere = json!({"into": "i-0"});
+    let refused = api.call(Method::POST, "/api/v1/suggestions/{id}/accept", &accept, Some(nowhere)).await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    let into = json!({"into": most["id"], "by": "anna"});
+    let accepted = api.call(Method::POST, "/api/v1/suggestions/{id}/accept", &accept, Some(into)).await;
+    assert_eq!((accepted.status.as_u16(), &accepted.body["id"]), (200, &most["id"]), "{}", accepted.body);
+    assert_eq!(accepted.body["assignee"], "anna");
+    let left = api.get("/api/v1/suggestions", &about).await;
+    assert!(left["items"].as_array().unwrap().is_empty(), "{left}");
+
+    // The last alert moves to another incident; both keep their ids.
+    let other = incidents.iter().find(|i| i["id"] != most["id"]).unwrap();
+    let moving = json!({"alerts": [alerts[alerts.len() - 1]], "to": other["id"], "by": "anna"});
+    let moved = api.call(Method::POST, "/api/v1/incidents/{id}/move", &post("/move"), Some(moving)).await;
+    assert_eq!((moved.status.as_u16(), &moved.body["id"]), (200, &most["id"]), "{}", moved.body);
+    let there = api.get(ONE, &format!("/api/v1/incidents/{}", other["id"].as_str().unwrap())).await;
+    assert!(has_last(&&there), "{there}");
+    let veto = json!({"a": alerts[0], "b": alerts[1], "by": "anna"});
+    let vetoed = api.call(Method::POST, "/api/v1/incidents/{id}/veto", &post("/veto"), Some(veto)).await;
+    assert_eq!(vetoed.status, 200, "{}", vetoed.body);
+    let stranger = json!({"type": "user", "a": "nobody@example.org", "b": "noone@example.org"});
+    let refused = api.call(Method::POST, "/api/v1/incidents/{id}/veto", &post("/veto"), Some(stranger)).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+
+    api.get("/api/v1/campaigns", "/api/v1/campaigns?incident=i-0").await;
+    let none = api.call(Method::GET, "/api/v1/campaigns/{id}", "/api/v1/campaigns/g-0", None).await;
+    assert_eq!(none.status, 404, "{}", none.body);
+}
+
+/// The completeness ledger fills at checkpoints, and its pages follow each other.
+async fn ledger(api: &mut Api) {
+    let begun = Instant::now();
+    let page = loop {
+        let page = api.get("/api/v1/completeness", "/api/v1/completeness?limit=2&faulty=false").await;
+        if page["items"].as_array().unwrap().len() == 2 {
+            break page;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the ledger stays empty: {page}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    let next = format!("/api/v1/completeness?limit=1&cursor={}", page["next"].as_str().unwrap());
+    let following = api.get("/api/v1/completeness", &next).await;
+    assert!(!page["items"].as_array().unwrap().contains(&following["items"][0]), "{page} {following}");
+    assert!(page["items"][0]["evaluated"].as_u64().unwrap() > 0, "{page}");
 }
 
 async fn decisions(api: &mut Api) {

@@ -24,6 +24,18 @@ pub struct Observation {
     pub(crate) witness: Arc<Witness>,
 }
 
+impl Observation {
+    /// The tenant of the event.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Event time.
+    pub fn time(&self) -> Time {
+        self.time
+    }
+}
+
 /// The measured value of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Value {

@@ -182,6 +182,11 @@ impl Windows {
         Ok(windows)
     }
 
+    /// How far event time has come: what is at or before it is late.
+    pub fn watermark(&self) -> Watermark {
+        Watermark(Time(self.sealed))
+    }
+
     /// What was taken in, late, given up.
     pub fn counts(&self) -> WindowCounts {
         self.counts

@@ -5,7 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use correlate::{AnalystInput, Said};
-use event::{Alert, AlertId, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus, TenantId};
+use event::{
+    Alert, AlertId, Entity, EntityType, Explanation, Incident, IncidentGraph, IncidentId, IncidentStatus,
+    TenantId,
+};
 use serde::{Deserialize, Serialize};
 use storage::{IncidentFilter, IncidentSort};
 use utoipa::{IntoParams, ToSchema};
@@ -91,7 +94,7 @@ pub(crate) async fn show(
     Ok(tagged(&incident))
 }
 
-async fn stored(api: &ApiState, tenant: &TenantParam, id: &str) -> Result<Incident, Problem> {
+pub(super) async fn stored(api: &ApiState, tenant: &TenantParam, id: &str) -> Result<Incident, Problem> {
     let (state, tenant, incident) = (api.state.clone(), tenant.id(), IncidentId::new(id));
     let found = blocking(move || state.incident(&tenant, &incident)).await?;
     found.ok_or_else(|| Problem::not_found("incident", id))
@@ -203,14 +206,8 @@ fn known_classification(text: String) -> Result<Option<String>, Problem> {
     Err(Problem::bad_request(format!("classification {text:?} is not known; known: {known}")))
 }
 
-fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
-    Input::Analyst(AnalystInput {
-        tenant: tenant.clone(),
-        at: now(),
-        by: by.to_owned(),
-        said,
-        alerts: Vec::new(),
-    })
+pub(super) fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
+    Input::Analyst(AnalystInput::new(tenant.clone(), now(), by, said))
 }
 
 /// The alerts of an incident, in event time
@@ -380,6 +377,96 @@ pub(crate) async fn merge(
     let said = Said::Merge { into: into.id.clone(), from: from.id };
     api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
     show(State(api), Path(into.id.to_string()), Params((tenant,))).await
+}
+
+/// Move alerts to another incident.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MoveRequest {
+    /// The alerts
+    pub(crate) alerts: Vec<AlertId>,
+    /// The incident they belong to
+    pub(crate) to: IncidentId,
+    /// Who
+    #[serde(default)]
+    pub(crate) by: Option<String>,
+}
+
+/// Move alerts to another incident; both keep their ids
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/move", operation_id = "move_alerts", tag = "incidents",
+    params(TenantParam, ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "ETag of the version that the change is meant for")),
+    request_body = MoveRequest,
+    responses((status = 200, description = "The incident without them", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 404, description = "No such incident"),
+        (status = 409, description = "They cannot be moved so"),
+        (status = 412, description = "It changed since the If-Match version"),
+        (status = 422, description = "The body has a wrong field")))]
+pub(crate) async fn move_alerts(
+    State(api): State<ApiState>,
+    Path(id): Path<String>,
+    Params((tenant,)): Params<(TenantParam,)>,
+    headers: HeaderMap,
+    Body(request): Body<MoveRequest>,
+) -> Result<Response, Problem> {
+    let from = stored(&api, &tenant, &id).await?;
+    require_match(&headers, &from)?;
+    let to = stored(&api, &tenant, request.to.as_str()).await?;
+    let said = Said::Move { from: from.id.clone(), moving: request.alerts, to: to.id };
+    api.engine.tell(analyst(&from.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    show(State(api), Path(from.id.to_string()), Params((tenant,))).await
+}
+
+/// Two alerts do not belong together, or two names are not those of one thing.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VetoRequest {
+    /// An alert id; with `type` a user's, device's, ... name
+    pub(crate) a: String,
+    /// The other one
+    pub(crate) b: String,
+    /// What the names are names of
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(crate) entity_type: Option<EntityType>,
+    /// Who
+    #[serde(default)]
+    pub(crate) by: Option<String>,
+}
+
+/// Veto a join: two alerts do not belong together, or two names are not those of one thing
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/veto", operation_id = "veto_join", tag = "incidents",
+    params(TenantParam, ("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "ETag of the version that the change is meant for")),
+    request_body = VetoRequest,
+    responses((status = 200, description = "The incident of that id after it", body = Incident,
+            headers(("ETag" = String, description = "Version, for If-Match"))),
+        (status = 400, description = "A name of nothing"),
+        (status = 404, description = "No such incident"),
+        (status = 409, description = "The engine holds no such alerts or names"),
+        (status = 412, description = "It changed since the If-Match version"),
+        (status = 422, description = "The body has a wrong field")))]
+pub(crate) async fn veto(
+    State(api): State<ApiState>,
+    Path(id): Path<String>,
+    Params((tenant,)): Params<(TenantParam,)>,
+    headers: HeaderMap,
+    Body(request): Body<VetoRequest>,
+) -> Result<Response, Problem> {
+    let incident = stored(&api, &tenant, &id).await?;
+    require_match(&headers, &incident)?;
+    let said = match request.entity_type {
+        None => Said::Veto { a: AlertId::new(request.a), b: AlertId::new(request.b) },
+        Some(entity_type) => {
+            let name = |raw: &str| {
+                let canonical = Entity::canonical(entity_type, raw).map(|name| name.to_string());
+                canonical.ok_or_else(|| Problem::bad_request(format!("{raw:?} names no {entity_type}")))
+            };
+            Said::Distinct { entity_type, a: name(&request.a)?, b: name(&request.b)? }
+        }
+    };
+    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    show(State(api), Path(id), Params((tenant,))).await
 }
 
 /// Take alerts out into an incident of their own.

@@ -16,6 +16,7 @@ mod ingest;
 mod page;
 mod params;
 mod problem;
+mod relations;
 mod risk;
 mod stream;
 
@@ -42,9 +43,12 @@ use utoipa_axum::routes;
 pub(crate) use actions::DecisionRequest;
 pub(crate) use auth::Auth;
 pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
-pub(crate) use incidents::{CLASSIFICATIONS, ExplanationResponse, IncidentPatch, MergeRequest, SplitRequest};
+pub(crate) use incidents::{
+    CLASSIFICATIONS, ExplanationResponse, IncidentPatch, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
+};
 pub(crate) use page::{Paged, parse_list};
 use problem::Problem;
+pub(crate) use relations::{AcceptRequest, ByRequest, CompletenessView, InputView};
 
 use crate::engine::EngineHandle;
 
@@ -76,6 +80,16 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(incidents::explanation))
         .routes(routes!(incidents::merge))
         .routes(routes!(incidents::split))
+        .routes(routes!(incidents::move_alerts))
+        .routes(routes!(incidents::veto))
+        .routes(routes!(relations::inputs))
+        .routes(routes!(relations::undo))
+        .routes(routes!(relations::suggestions))
+        .routes(routes!(relations::accept))
+        .routes(routes!(relations::dismiss))
+        .routes(routes!(relations::campaigns))
+        .routes(routes!(relations::campaign))
+        .routes(routes!(relations::completeness))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::show))
         .routes(routes!(risk::list))

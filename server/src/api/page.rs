@@ -68,7 +68,12 @@ impl PageParams {
     }
 
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        match self.limit.unwrap_or(LIMIT_DEFAULT) {
+        Self::limit_of(self.limit)
+    }
+
+    /// The rows of a page, of what the client asked for.
+    pub(crate) fn limit_of(asked: Option<usize>) -> Result<usize, Problem> {
+        match asked.unwrap_or(LIMIT_DEFAULT) {
             limit @ 1..=LIMIT_MAX => Ok(limit),
             limit => Err(Problem::bad_request(format!(
                 "limit is {limit}, but a page has 1 to {LIMIT_MAX} rows; `next` leads to the following page"

@@ -2,16 +2,19 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use correlate::{affected, duration, share};
 use event::{
-    Alert, AlertId, Asset, EntityType, Explanation, Incident, IncidentId, IncidentStatus, PriorityPart,
-    RecordRef,
+    Alert, AlertId, Asset, Campaign, EntityType, Explanation, Incident, IncidentId, IncidentStatus, LinkKind,
+    PriorityPart, RecordRef, Suggestion,
 };
 use reqwest::Method;
 
 use super::client::{Client, segment};
 use super::reader::{IncidentQuery, Reader};
-use crate::api::{IncidentPatch, MergeRequest, SplitRequest};
+use crate::api::{
+    AcceptRequest, ByRequest, IncidentPatch, InputView, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
+};
 use crate::cli::{EditArgs, GraphFormat, IncidentsArgs, IncidentsCommand};
 use crate::output::{Lines, note, shorten, table};
 
@@ -81,6 +84,59 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             let incident = change(&edit, Method::POST, &id, "/split", &request).await?;
             note(&split_note(&edit, &incident, &leaving).await?);
         }
+        IncidentsCommand::Move { edit, from, to, alerts } => {
+            let alerts: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
+            let to = IncidentId::new(to);
+            let moved = alerts.len();
+            let request = MoveRequest { alerts, to: to.clone(), by: Some(edit.by.clone()) };
+            let incident = change(&edit, Method::POST, &from, "/move", &request).await?;
+            note(&format!(
+                "{moved} alerts moved from {} to {to}; {} stay",
+                incident.id,
+                incident.alerts.len()
+            ));
+        }
+        IncidentsCommand::Veto { edit, id, a, b, r#type } => {
+            let entity_type = r#type.as_deref().map(entity_type).transpose()?;
+            let request = VetoRequest { a, b, entity_type, by: Some(edit.by.clone()) };
+            let incident = change(&edit, Method::POST, &id, "/veto", &request).await?;
+            note(&format!(
+                "{} and {} are kept apart; {} has {} alerts",
+                request.a,
+                request.b,
+                incident.id,
+                incident.alerts.len()
+            ));
+        }
+        IncidentsCommand::Inputs { target, id, json } => {
+            let reader = Reader::open(&target)?;
+            let incident = reader.incident(&id).await?;
+            list_inputs(&reader.inputs(incident.id.as_str()).await?, json)?;
+        }
+        IncidentsCommand::Undo { edit, input } => {
+            let request = ByRequest { by: Some(edit.by.clone()) };
+            let path = format!("/api/v1/inputs/{}/undo", segment(&input));
+            let undone: InputView = send(&edit, Method::POST, &path, &request).await?;
+            note(&format!("undone: {} {} ({})", undone.kind, undone.text, undone.by));
+        }
+        IncidentsCommand::Suggestions { target, incident, limit, json } => {
+            list_suggestions(&Reader::open(&target)?.suggestions(incident.as_deref(), limit).await?, json)?;
+        }
+        IncidentsCommand::Accept { edit, id, into } => {
+            let request = AcceptRequest { into: into.map(IncidentId::new), by: Some(edit.by.clone()) };
+            let path = format!("/api/v1/suggestions/{}/accept", segment(&id));
+            let incident: Incident = send(&edit, Method::POST, &path, &request).await?;
+            note(&format!("one incident now: {} with {} alerts", incident.id, incident.alerts.len()));
+        }
+        IncidentsCommand::Dismiss { edit, id } => {
+            let request = ByRequest { by: Some(edit.by.clone()) };
+            let path = format!("/api/v1/suggestions/{}/dismiss", segment(&id));
+            let dismissed: Suggestion = send(&edit, Method::POST, &path, &request).await?;
+            note(&format!("{} and {} are kept apart", dismissed.a, dismissed.b));
+        }
+        IncidentsCommand::Campaigns { target, incident, limit, json } => {
+            list_campaigns(&Reader::open(&target)?.campaigns(incident.as_deref(), limit).await?, json)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,12 +149,89 @@ async fn change(
     tail: &str,
     body: &impl serde::Serialize,
 ) -> anyhow::Result<Incident> {
+    send(edit, method, &format!("/api/v1/incidents/{}{tail}", segment(id)), body).await
+}
+
+async fn send<T: serde::de::DeserializeOwned>(
+    edit: &EditArgs,
+    method: Method,
+    path: &str,
+    body: &impl serde::Serialize,
+) -> anyhow::Result<T> {
     anyhow::ensure!(
         edit.target.data_dir.is_none(),
         "changes need the running server: use --server instead of --data-dir"
     );
-    let path = format!("/api/v1/incidents/{}{tail}", segment(id));
-    Client::new(&edit.target)?.send_json(method, &path, body).await
+    Client::new(&edit.target)?.send_json(method, path, body).await
+}
+
+fn entity_type(name: &str) -> anyhow::Result<EntityType> {
+    let known = || EntityType::ALL.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(", ");
+    EntityType::from_name(name).with_context(|| format!("--type {name:?} is not known; known: {}", known()))
+}
+
+fn list_inputs(inputs: &[InputView], json: bool) -> anyhow::Result<()> {
+    let row = |i: &InputView| {
+        let undone = if i.is_undone { "undone" } else { "" };
+        vec![
+            i.id.to_string(),
+            minute(i.at),
+            i.by.clone(),
+            i.kind.clone(),
+            shorten(&i.text, 70),
+            undone.to_owned(),
+        ]
+    };
+    list_of(inputs, json, &["ID", "AT", "BY", "KIND", "TEXT", ""], row)
+}
+
+fn list_suggestions(suggestions: &[Suggestion], json: bool) -> anyhow::Result<()> {
+    let row = |s: &Suggestion| {
+        let reasons: Vec<String> = s.join.reasons.iter().map(|r| format!("{} {}", r.kind, r.value)).collect();
+        let weight = share(s.join.weight_ppm).to_string();
+        vec![
+            s.id.to_string(),
+            s.a.to_string(),
+            s.b.to_string(),
+            weight,
+            s.because.clone(),
+            shorten(&reasons.join(", "), 60),
+        ]
+    };
+    list_of(suggestions, json, &["ID", "INCIDENT", "AND", "SCORE", "NOT MERGED AS", "THEY SHARE"], row)
+}
+
+fn list_campaigns(campaigns: &[Campaign], json: bool) -> anyhow::Result<()> {
+    let row = |c: &Campaign| {
+        let artefacts: Vec<String> =
+            c.artefacts.iter().map(|a| format!("{} {}", a.entity_type, shorten(&a.value, 60))).collect();
+        let incidents: Vec<&str> = c.incidents.iter().map(|id| id.as_str()).collect();
+        vec![
+            c.id.to_string(),
+            minute(c.first_time),
+            minute(c.last_time),
+            artefacts.join(", "),
+            incidents.join(" "),
+        ]
+    };
+    list_of(campaigns, json, &["ID", "FIRST", "LAST", "ARTEFACTS", "INCIDENTS"], row)
+}
+
+/// One JSON object a line, or a table.
+fn list_of<T: serde::Serialize>(
+    items: &[T],
+    json: bool,
+    titles: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    let mut out = Lines::stdout();
+    if json {
+        items.iter().try_for_each(|item| out.json(item))?;
+        return out.flush();
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    out.text(&table(titles, &rows))?;
+    out.flush()
 }
 
 /// Where the alerts of a split went: into one incident, or several where nothing but the others joined them.
@@ -238,6 +371,15 @@ fn priority(incident: &Incident) -> String {
 fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
     let open = if incident.sealed { "" } else { " (event time has not passed it yet)" };
     let tactics: Vec<&str> = incident.tactics.iter().map(|t| t.as_str()).collect();
+    let links: Vec<String> = incident
+        .links
+        .iter()
+        .map(|link| match link.kind {
+            LinkKind::Sibling => format!("part of one with {}", link.incident),
+            LinkKind::Continues => format!("goes on from {}", link.incident),
+            LinkKind::Related => format!("perhaps one with {} (incidents suggestions)", link.incident),
+        })
+        .collect();
     let facts = [
         ("severity", incident.severity.to_string()),
         ("score", priority(incident)),
@@ -249,6 +391,7 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
         ("tactics", tactics.join(" > ")),
         ("techniques", incident.techniques.join(", ")),
         ("blast radius", affected(&incident.blast_radius)),
+        ("related", links.join(", ")),
     ];
     facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use correlate::{Correlator, Parameters};
 use event::{
-    Action, ActionId, Alert, AlertId, EntityRisk, Explanation, Incident, IncidentGraph, IncidentId, TenantId,
+    Action, ActionId, Alert, AlertId, Campaign, EntityRisk, Explanation, Incident, IncidentGraph, IncidentId,
+    Suggestion, TenantId,
 };
 use serde::de::DeserializeOwned;
-use storage::{ActionFilter, IncidentFilter, IncidentSort, RiskFilter, StateDb};
+use storage::{ActionFilter, CompletenessFilter, IncidentFilter, IncidentSort, RiskFilter, StateDb};
 
 use super::client::{Client, segment};
-use crate::api::{ExplanationResponse, Paged, parse_list};
+use crate::api::{CompletenessView, ExplanationResponse, InputView, Paged, parse_list};
 use crate::cli::{RiskArgs, TargetArgs};
 use crate::output::note;
 
@@ -142,6 +143,74 @@ impl Reader {
         Ok(explanations)
     }
 
+    pub(crate) async fn inputs(&self, id: &str) -> anyhow::Result<Vec<InputView>> {
+        match self {
+            Reader::Local { state, .. } => {
+                let inputs = correlator(state)?.inputs_about(&IncidentId::new(id));
+                Ok(inputs.iter().map(InputView::of).collect())
+            }
+            Reader::Remote(client) => {
+                let path = format!("/api/v1/incidents/{}/inputs", segment(id));
+                Ok(client.get::<Paged<InputView>>(&path, &[]).await?.items)
+            }
+        }
+    }
+
+    pub(crate) async fn suggestions(
+        &self,
+        incident: Option<&str>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Suggestion>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let incident = incident.map(IncidentId::new);
+                Ok(state.suggestions_page(tenant, incident.as_ref(), None, limit)?.items)
+            }
+            Reader::Remote(client) => {
+                let query = about(incident, limit);
+                Ok(client.get::<Paged<Suggestion>>("/api/v1/suggestions", &query).await?.items)
+            }
+        }
+    }
+
+    pub(crate) async fn campaigns(
+        &self,
+        incident: Option<&str>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Campaign>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let incident = incident.map(IncidentId::new);
+                Ok(state.campaigns_page(tenant, incident.as_ref(), None, limit)?.items)
+            }
+            Reader::Remote(client) => {
+                let query = about(incident, limit);
+                Ok(client.get::<Paged<Campaign>>("/api/v1/campaigns", &query).await?.items)
+            }
+        }
+    }
+
+    pub(crate) async fn completeness(
+        &self,
+        rule: Option<&str>,
+        faulty: bool,
+        limit: usize,
+    ) -> anyhow::Result<Vec<CompletenessView>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let rule = rule.map(str::to_owned);
+                let filter = CompletenessFilter { rule, is_faulty: faulty, ..CompletenessFilter::default() };
+                let rows = state.completeness(tenant, &filter, limit)?;
+                Ok(rows.into_iter().map(CompletenessView::from).collect())
+            }
+            Reader::Remote(client) => {
+                let mut params = vec![("limit", limit.to_string()), ("faulty", faulty.to_string())];
+                params.extend(rule.map(|rule| ("rule", rule.to_owned())));
+                Ok(client.get::<Paged<CompletenessView>>("/api/v1/completeness", &params).await?.items)
+            }
+        }
+    }
+
     pub(crate) async fn actions(
         &self,
         state_name: Option<&str>,
@@ -197,6 +266,13 @@ impl Reader {
     }
 }
 
+/// The query for what is about an incident, or about all.
+fn about(incident: Option<&str>, limit: usize) -> Vec<(&'static str, String)> {
+    let mut params = vec![("limit", limit.to_string())];
+    params.extend(incident.map(|id| ("incident", id.to_owned())));
+    params
+}
+
 /// The state database of a data directory, beside whoever writes it.
 pub(crate) fn open_state(dir: &Path) -> anyhow::Result<StateDb> {
     require_data_dir(dir)?;
@@ -224,7 +300,11 @@ fn nothing_to_explain(incident: &Incident, pair: Option<(&str, &str)>) -> String
 fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
     let snapshot =
         state.load_snapshot()?.context("no snapshot yet: wait for one, or ask the running server")?;
-    Ok(Correlator::restore(Parameters::builtin()?, &snapshot.correlator)?)
+    let parameters = match state.meta(crate::engine::PARAMETERS)? {
+        Some(text) => Parameters::parse(&text)?,
+        None => Parameters::builtin()?,
+    };
+    Ok(Correlator::restore(parameters, &snapshot.correlator)?)
 }
 
 fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {

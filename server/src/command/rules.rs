@@ -9,9 +9,11 @@ use ingest::{DecodeLimits, Decoded, Decoder, FileOptions, FileSource, MappingSet
 use rules::{CorrelationExplainer, LoadReport, RuleIndex, RuleInfo, RuleSet, WorstCase};
 
 use super::detect::FILE_BUDGET;
+use super::reader::Reader;
 use super::{load_mappings, note_rules, now, source_hint};
+use crate::api::CompletenessView;
 use crate::cli::{InputArgs, RulesArgs, RulesCommand};
-use crate::output::{Lines, note};
+use crate::output::{Lines, note, table};
 use crate::rule_loading::RuleSources;
 
 pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
@@ -30,10 +32,33 @@ pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
             out.flush()?;
             Ok(ExitCode::SUCCESS)
         }
+        RulesCommand::Completeness { target, rule, faulty, limit, json } => {
+            let rows = Reader::open(&target)?.completeness(rule.as_deref(), faulty, limit).await?;
+            completeness(&rows, json)
+        }
         RulesCommand::Explain { rules, rewrite, rule, input } => {
             explain(&RuleSources::named(&rules, &rewrite), &rule, &input).await
         }
     }
+}
+
+fn completeness(rows: &[CompletenessView], json: bool) -> anyhow::Result<ExitCode> {
+    let mut out = Lines::stdout();
+    if json {
+        rows.iter().try_for_each(|row| out.json(row))?;
+    } else {
+        let row = |row: &CompletenessView| {
+            let counts = [row.evaluated, row.late, row.recomputed, row.dropped].map(|n| n.to_string());
+            let complete = if row.is_complete { "complete" } else { "open" };
+            let hour = row.start.to_string().chars().take(16).collect::<String>().replace('T', " ");
+            [hour, row.rule.clone()].into_iter().chain(counts).chain([complete.to_owned()]).collect()
+        };
+        let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+        let titles = ["HOUR", "RULE", "EVALUATED", "LATE", "RECOMPUTED", "DROPPED", ""];
+        out.text(&table(&titles, &rows))?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn described(rule: &RuleInfo, kind: &str) -> serde_json::Value {

@@ -92,9 +92,17 @@ impl Content {
             rules: Arc::new(rules),
             response_rules,
             policy: config.respond.policy.clone(),
-            parameters: Parameters::builtin()?,
+            parameters: parameters(&config.correlate.parameters).context("correlate.parameters")?,
         })
     }
+}
+
+fn parameters(path: &std::path::Path) -> anyhow::Result<Parameters> {
+    if path.as_os_str().is_empty() {
+        return Ok(Parameters::builtin()?);
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Parameters::parse(&text).with_context(|| path.display().to_string())
 }
 
 /// Refuses a topic whose source kind does not exist: every record of it would become a dead letter.

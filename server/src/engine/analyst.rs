@@ -21,6 +21,12 @@ pub(super) fn audit_record(input: &AnalystInput, now: Time) -> AuditRecord {
     }
 }
 
+/// What was said, for people: its kind, and a sentence about the incident or alert that it names first.
+pub(crate) fn in_words(said: &Said) -> (&'static str, String) {
+    let (kind, _, text, _) = told(said);
+    (kind, text)
+}
+
 type Told = (&'static str, String, String, BTreeMap<&'static str, String>);
 
 fn told(said: &Said) -> Told {
@@ -49,9 +55,21 @@ fn told(said: &Said) -> Told {
             let text = format!("{} alerts taken out", alerts.len());
             ("split_incident", incident.to_string(), text, detail("alerts", &alerts.join(",")))
         }
+        Said::Move { from, moving, to } => {
+            let alerts: Vec<&str> = moving.iter().map(|alert| alert.as_str()).collect();
+            let text = format!("{} alerts moved to {to}", alerts.len());
+            let mut details = detail("alerts", &alerts.join(","));
+            details.insert("to", to.to_string());
+            ("move_alerts", from.to_string(), text, details)
+        }
         Said::Veto { a, b } => {
             ("veto", a.to_string(), format!("does not belong with {b}"), detail("with", b.as_str()))
         }
+        Said::Distinct { entity_type, a, b } => {
+            let text = format!("is not the same {entity_type} as {b}");
+            ("distinct", format!("{entity_type}:{a}"), text, detail("from", b))
+        }
+        Said::Undo { input } => ("undo_input", input.to_string(), "undone".to_owned(), BTreeMap::new()),
     }
 }
 
@@ -78,7 +96,7 @@ mod tests {
         ];
         let told = inputs.map(|said| {
             let (tenant, at) = (TenantId::default(), Time::from_secs(1));
-            let input = AnalystInput { tenant, at, by: "bert".to_owned(), said, alerts: Vec::new() };
+            let input = AnalystInput::new(tenant, at, "bert", said);
             let record = audit_record(&input, Time::from_secs(2));
             assert_eq!(
                 (record.by.as_str(), record.subject.as_str(), record.at),

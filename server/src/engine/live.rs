@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use correlate::{AnalystInput, CorrelateError};
-use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId};
+use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
 use respond::{Report, Work};
 use rules::RuleSet;
@@ -69,6 +69,8 @@ enum Request {
     Tell(Input, oneshot::Sender<Result<(), InputError>>),
     Graph(IncidentId, Option<(String, String)>, oneshot::Sender<Result<IncidentGraph, InputError>>),
     Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
+    Inputs(IncidentId, oneshot::Sender<Vec<(AnalystInput, bool)>>),
+    FindInput(TenantId, InputId, oneshot::Sender<Option<(AnalystInput, bool)>>),
 }
 
 /// The API's way to the core.
@@ -98,6 +100,20 @@ impl EngineHandle {
         pair: Option<(AlertId, AlertId)>,
     ) -> Result<Vec<Explanation>, InputError> {
         self.ask(|reply| Request::Explain(incident, pair, reply)).await
+    }
+
+    /// What analysts said of an incident, in order, and whether it is undone.
+    pub(crate) async fn inputs(&self, incident: IncidentId) -> Result<Vec<(AnalystInput, bool)>, InputError> {
+        self.ask(|reply| Request::Inputs(incident, reply)).await
+    }
+
+    /// One input of an analyst, as long as the engine holds it, and whether it is undone.
+    pub(crate) async fn find_input(
+        &self,
+        tenant: TenantId,
+        id: InputId,
+    ) -> Result<Option<(AnalystInput, bool)>, InputError> {
+        self.ask(|reply| Request::FindInput(tenant, id, reply)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, InputError> {
@@ -377,6 +393,8 @@ impl Core<'_> {
             Request::Explain(incident, pair, reply) => {
                 drop(reply.send(self.pipeline.explain(&incident, pair.as_ref())));
             }
+            Request::Inputs(incident, reply) => drop(reply.send(self.pipeline.inputs(&incident))),
+            Request::FindInput(tenant, id, reply) => drop(reply.send(self.pipeline.find_input(&tenant, &id))),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the stages hold, did and refused, as metrics. `/metrics` names each; totals start with the state that was
 //! restored.
 
-use correlate::Stats;
+use correlate::{Completeness, Stats};
 use event::Action;
 use rules::{SuppressionCounts, WindowCounts};
 
@@ -27,6 +27,11 @@ pub(super) fn suppressions(counts: SuppressionCounts, keys: usize) {
     ]);
 }
 
+pub(super) fn completeness(ledger: &Completeness) {
+    metrics::gauge!("asterism_completeness_counts").set(ledger.len() as f64);
+    totals(&[("asterism_completeness_closed_early_total", ledger.closed_early())]);
+}
+
 pub(super) fn correlator(stats: &Stats) {
     totals(&[
         ("asterism_correlator_alerts_total", stats.alerts_total),
@@ -36,6 +41,12 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_alerts_withdrawn_total", stats.alerts_withdrawn_total),
         ("asterism_correlator_alerts_folded_total", stats.alerts_folded_total),
         ("asterism_correlator_alerts_retired_early_total", stats.alerts_retired_early_total),
+        ("asterism_correlator_alerts_sealed_early_total", stats.alerts_sealed_early_total),
+        ("asterism_correlator_alerts_told_total", stats.alerts_told_total),
+        ("asterism_correlator_inputs_evicted_total", stats.inputs_evicted_total),
+        ("asterism_correlator_suggestions_refused_total", stats.suggestions_refused_total),
+        ("asterism_correlator_artefacts_evicted_total", stats.artefacts_evicted_total),
+        ("asterism_correlator_addresses_evicted_total", stats.addresses_evicted_total),
         ("asterism_correlator_entities_dropped_total", stats.entities_dropped_total),
         ("asterism_correlator_alias_values_refused_total", stats.alias_values_refused_total),
         ("asterism_correlator_processes_evicted_total", stats.processes_evicted_total),
@@ -62,6 +73,11 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_risk_entities", stats.risk_entities),
         ("asterism_correlator_edges", stats.edges),
         ("asterism_correlator_incidents", stats.incidents),
+        ("asterism_correlator_inputs", stats.inputs),
+        ("asterism_correlator_suggestions", stats.suggestions),
+        ("asterism_correlator_artefacts", stats.artefacts),
+        ("asterism_correlator_campaigns", stats.campaigns),
+        ("asterism_correlator_addresses", stats.addresses),
     ];
     held.into_iter().for_each(|(name, n)| metrics::gauge!(name).set(n as f64));
 }

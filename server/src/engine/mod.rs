@@ -20,11 +20,14 @@ mod meters;
 mod pipeline;
 mod topics;
 
+pub(crate) use analyst::in_words;
 pub(crate) use delivery::deliver_to_kafka;
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::EdrConnection;
 pub(crate) use live::{
     Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, stop_on_signals,
 };
-pub(crate) use pipeline::{CheckpointLimits, Pipeline, PipelineOptions, Stores, explain, state_path};
+pub(crate) use pipeline::{
+    CheckpointLimits, PARAMETERS, Pipeline, PipelineOptions, Stores, explain, state_path,
+};
 pub(crate) use topics::Topics;

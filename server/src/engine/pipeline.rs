@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use correlate::{AnalystInput, CorrelateError, Correlator, Parameters, WatermarkTracker};
+use correlate::{
+    AnalystInput, Completeness, CorrelateError, Correlator, Parameters, RuleCounts, RuleInterval, Said,
+    WatermarkTracker,
+};
 use event::{
-    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, TenantId, Time,
-    Watermark,
+    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, InputId, TenantId,
+    Time, Watermark,
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Work};
@@ -21,8 +24,8 @@ use rules::{
     SuppressionCounts, Suppressions, WindowCounts, Windows,
 };
 use storage::{
-    AnalystInput as StoredInput, AuditRow, Committed, DeadLetterRow, ExceptionRow, Lake, LakeWriter,
-    Positions, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, SuppressionRow,
+    AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, Lake,
+    LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
@@ -75,6 +78,9 @@ pub(crate) struct CheckpointLimits {
     pub(crate) bytes_max: usize,
 }
 
+/// The parameters of the correlation state, by their name among the small values of the state database.
+pub(crate) const PARAMETERS: &str = "correlation_parameters";
+
 /// Rows are encoded when they take this many bytes as Arrow columns. As much again may be under way.
 const ENCODE_BYTES: usize = 8 << 20;
 
@@ -87,6 +93,7 @@ pub(crate) struct Pipeline {
     exceptions: ExceptionTallies,
     correlator: Correlator,
     watermarks: WatermarkTracker,
+    completeness: Completeness,
     responder: Responder,
     positions: Positions,
     inputs_seq: i64,
@@ -111,21 +118,24 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Takes up where the data directory stopped.
     pub(crate) async fn open(stores: Stores, options: PipelineOptions, now: Time) -> anyhow::Result<Self> {
+        let parameters = options.parameters.text().to_owned();
         let snapshot = stores.state.load_snapshot()?;
         let (positions, inputs_seq) =
             snapshot.as_ref().map_or((Positions::new(), 0), |s| (s.positions.clone(), s.inputs_seq));
-        let (correlator, windows, suppressions, exceptions) = match snapshot {
+        let (correlator, windows, suppressions, exceptions, completeness) = match snapshot {
             Some(s) => (
                 Correlator::restore(options.parameters, &s.correlator)?,
                 Windows::restore(&options.rules, &s.windows)?,
                 Suppressions::restore(&s.suppressions)?,
                 ExceptionTallies::restore(&s.exceptions)?,
+                Completeness::restore(&s.completeness)?,
             ),
             None => (
                 Correlator::new(options.parameters),
                 Windows::default(),
                 Suppressions::default(),
                 ExceptionTallies::default(),
+                Completeness::default(),
             ),
         };
         let responder = Responder::new(options.response_rules, options.policy)?;
@@ -139,6 +149,7 @@ impl Pipeline {
             exceptions,
             correlator,
             watermarks: WatermarkTracker::default(),
+            completeness,
             responder,
             positions,
             inputs_seq,
@@ -156,6 +167,7 @@ impl Pipeline {
         pipeline.restore_responder(now).await?;
         pipeline.retell_running().await?;
         pipeline.repeat_inputs()?;
+        pipeline.repeat_relations(parameters).await?;
         Ok(pipeline)
     }
 
@@ -197,6 +209,18 @@ impl Pipeline {
         Ok(())
     }
 
+    /// What the log gives from here on may relate incidents otherwise than it did before a crash.
+    async fn repeat_relations(&mut self, parameters: String) -> anyhow::Result<()> {
+        self.correlator.take_relations();
+        let change = StateChange {
+            relations: self.correlator.relations(),
+            suggestions_are_all: true,
+            meta: BTreeMap::from([(PARAMETERS.to_owned(), parameters)]),
+            ..StateChange::default()
+        };
+        self.commit(change).await.map(drop)
+    }
+
     /// Other rules from now on. Portions under way were evaluated with those before, and say so; a correlation rule
     /// that stays as it was keeps its state.
     pub(crate) fn set_rules(&mut self, rules: Arc<RuleSet>) {
@@ -225,6 +249,7 @@ impl Pipeline {
 
     /// One portion of the log through every stage.
     pub(crate) async fn process(&mut self, detected: Detected, now: Time) -> anyhow::Result<()> {
+        self.account(&detected);
         for (partition, progress) in &detected.progress {
             self.positions.insert(partition.clone(), progress.next_offset);
             if let Some(time) = progress.time_max {
@@ -262,6 +287,38 @@ impl Pipeline {
         self.buffered.push(portion);
     }
 
+    /// Enters what the rules are told into the ledger.
+    fn account(&mut self, detected: &Detected) {
+        let Watermark(passed) = self.windows.watermark();
+        for batch in &detected.batches {
+            let mut hours: BTreeMap<i64, RuleCounts> = BTreeMap::new();
+            for row in 0..batch.len() {
+                let time = batch.time(row);
+                let counts = hours.entry(Completeness::hour(time)).or_default();
+                counts.evaluated += 1;
+                counts.late += u64::from(time <= passed);
+            }
+            let rules = detected.rules.applied_to(batch);
+            for (hour, counts) in hours {
+                let counts = rules.iter().map(|rule| (&rule.reference.id, counts));
+                self.completeness.observe(&batch.meta.tenant, hour, counts);
+            }
+        }
+        for observation in &detected.observations {
+            let Some((rule, span_us)) = detected.rules.watched_by(observation) else { continue };
+            let time = observation.time();
+            let is_dropped = time < passed.plus_micros(span_us.saturating_neg());
+            let counts = RuleCounts {
+                evaluated: u64::from(!is_dropped),
+                late: u64::from(!is_dropped && time <= passed),
+                dropped: u64::from(is_dropped),
+                ..RuleCounts::default()
+            };
+            let hour = Completeness::hour(time);
+            self.completeness.observe(observation.tenant(), hour, [(&rule.reference.id, counts)]);
+        }
+    }
+
     fn count(&mut self, detected: &Detected) {
         let counts = &detected.counts;
         let totals = [
@@ -279,7 +336,9 @@ impl Pipeline {
     /// Event time has ended (files), or moved on without records (idle partitions).
     pub(crate) async fn advance(&mut self, watermark: Option<Watermark>, now: Time) -> anyhow::Result<()> {
         let watermark = watermark.unwrap_or_else(|| self.watermarks.watermark());
-        self.pass(watermark, StateChange::default(), now).await
+        self.pass(watermark, StateChange::default(), now).await?;
+        let deltas = self.correlator.rest();
+        self.tell_incidents(StateChange::default(), deltas, now).await
     }
 
     /// Event time comes to `watermark`. Correlation rules come first: what they seal is in time for the correlator.
@@ -289,9 +348,21 @@ impl Pipeline {
         self.complete(&rules, told, &mut change);
         let sealed = self.suppressions.advance(watermark);
         self.tell(sealed, &mut change);
-        change.deltas = self.correlator.advance(watermark);
+        self.completeness.advance(watermark);
+        let deltas = self.correlator.advance(watermark);
         change.risks = self.correlator.risk_changes();
-        let deltas = change.deltas.clone();
+        self.tell_incidents(change, deltas, now).await
+    }
+
+    /// Stores what changed in and between incidents, and responds to it.
+    async fn tell_incidents(
+        &mut self,
+        mut change: StateChange,
+        deltas: Vec<IncidentDelta>,
+        now: Time,
+    ) -> anyhow::Result<()> {
+        change.deltas.clone_from(&deltas);
+        change.relations = self.correlator.take_relations();
         let committed = self.commit(change).await?;
         self.respond(&deltas, &committed, now).await
     }
@@ -299,6 +370,11 @@ impl Pipeline {
     /// What correlation rules say goes the way of alerts.
     fn complete(&mut self, rules: &RuleSet, told: Vec<CorrelationChange>, change: &mut StateChange) {
         metrics::counter!("asterism_correlation_changes_total").increment(told.len() as u64);
+        for change in &told {
+            let CorrelationChange::Retracted { tenant, rule, time, .. } = change else { continue };
+            let counts = RuleCounts { recomputed: 1, ..RuleCounts::default() };
+            self.completeness.observe(tenant, Completeness::hour(*time), [(rule, counts)]);
+        }
         let passed = self.suppressions.observe_correlations(rules, told);
         self.tell(passed, change);
     }
@@ -370,6 +446,7 @@ impl Pipeline {
         meters::windows(self.windows.counts(), self.windows.groups());
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
+        meters::completeness(&self.completeness);
         let Watermark(time) = self.watermarks.watermark();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
@@ -445,16 +522,18 @@ impl Pipeline {
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
         let record = audit_record(&input, now);
-        let (recorded, deltas) =
-            self.correlator.apply(input).map_err(|e| InputError::Refused(e.to_string()))?;
+        let (recorded, deltas) = match self.correlator.apply(input.clone()) {
+            Ok((recorded, deltas)) => (Some(recorded), deltas),
+            Err(CorrelateError::UnknownIncident(id)) => (None, vec![self.edit_stored(&input, &id)?]),
+            Err(error) => return Err(InputError::Refused(error.to_string())),
+        };
         // What cannot be stored from here on stops the engine, so no link of the chain is lost.
         let audit = audit_row(&self.responder.note(record)).map_err(InputError::Failed)?;
-        let stored: Result<Vec<StoredInput>, _> =
-            (1..).zip(&recorded).map(|(i, input)| self.stored(input, i)).collect();
-        let analyst_inputs = stored.map_err(|e| InputError::Failed(e.into()))?;
+        let stored: Result<Vec<StoredInput>, _> = recorded.iter().map(stored).collect();
         let change = StateChange {
-            analyst_inputs,
+            analyst_inputs: stored.map_err(|e| InputError::Failed(e.into()))?,
             deltas: deltas.clone(),
+            relations: self.correlator.take_relations(),
             audit: vec![audit],
             ..StateChange::default()
         };
@@ -463,14 +542,33 @@ impl Pipeline {
         self.respond(&deltas, &committed, now).await.map_err(InputError::Failed)
     }
 
-    fn stored(&self, input: &AnalystInput, index: i64) -> Result<StoredInput, serde_json::Error> {
-        Ok(StoredInput {
-            seq: 0,
-            tenant: input.tenant.clone(),
-            id: format!("{}-{}", input.at.micros(), self.inputs_seq + index),
-            at: input.at,
-            body: serde_json::to_string(input)?,
-        })
+    /// An incident that is older than what the correlator holds is changed where it is stored: nothing joins it any
+    /// more, so nothing needs to know.
+    fn edit_stored(&self, input: &AnalystInput, id: &IncidentId) -> Result<IncidentDelta, InputError> {
+        let found =
+            self.stores.state.incident(&input.tenant, id).map_err(|e| InputError::Failed(e.into()))?;
+        let mut incident = found.ok_or_else(|| InputError::Refused(format!("no incident {id}")))?;
+        match &input.said {
+            Said::Assign { assignee, .. } => incident.assignee.clone_from(assignee),
+            Said::SetStatus { status, .. } => incident.status = *status,
+            Said::Classify { classification, .. } => incident.classification.clone_from(classification),
+            _ => {
+                let why = format!(
+                    "{id} is older than what is correlated: it can be assigned, classified and closed"
+                );
+                return Err(InputError::Refused(why));
+            }
+        }
+        incident.version += 1;
+        Ok(IncidentDelta::Updated { incident: Arc::new(incident), added: Vec::new() })
+    }
+
+    pub(crate) fn inputs(&self, incident: &IncidentId) -> Vec<(AnalystInput, bool)> {
+        self.correlator.inputs_about(incident)
+    }
+
+    pub(crate) fn find_input(&self, tenant: &TenantId, id: &InputId) -> Option<(AnalystInput, bool)> {
+        self.correlator.input(tenant, id)
     }
 
     /// What correlation rules took in, and what they did not.
@@ -506,12 +604,15 @@ impl Pipeline {
         self.rows = 0;
         self.windows.retain(&self.rules);
         self.exceptions.retain(&self.rules);
+        let completeness = self.completeness.take_changes();
         let change = StateChange {
+            completeness: completeness.into_iter().map(completeness_row).collect(),
             snapshot: Some(Snapshot {
                 correlator: self.correlator.snapshot(),
                 windows: self.windows.snapshot(),
                 suppressions: self.suppressions.snapshot(),
                 exceptions: self.exceptions.snapshot(),
+                completeness: self.completeness.snapshot(),
                 positions: self.positions.clone(),
                 inputs_seq: self.inputs_seq,
             }),
@@ -564,6 +665,25 @@ impl Pipeline {
     /// Whether there is anything that a checkpoint would add.
     pub(crate) fn has_news(&self) -> bool {
         self.rows > 0
+    }
+}
+
+/// The id of an input is its own: one that is stored twice is stored once.
+fn stored(input: &AnalystInput) -> Result<StoredInput, serde_json::Error> {
+    let (tenant, id) = (input.tenant.clone(), input.id().to_string());
+    Ok(StoredInput { seq: 0, tenant, id, at: input.at, body: serde_json::to_string(input)? })
+}
+
+fn completeness_row(interval: RuleInterval) -> CompletenessRow {
+    CompletenessRow {
+        tenant: interval.tenant,
+        rule: interval.rule.to_string(),
+        start: interval.start,
+        evaluated: interval.counts.evaluated,
+        late: interval.counts.late,
+        recomputed: interval.counts.recomputed,
+        dropped: interval.counts.dropped,
+        is_complete: interval.is_complete,
     }
 }
 

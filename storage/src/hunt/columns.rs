@@ -83,6 +83,10 @@ pub(super) const STATE_TABLES: &[TableSpec] = &[
     TableSpec { name: "audit", from: "audit t", columns: AUDIT },
     TableSpec { name: "suppressions", from: "suppressions t", columns: SUPPRESSIONS },
     TableSpec { name: "exceptions", from: "exceptions t", columns: EXCEPTIONS },
+    TableSpec { name: "suggestions", from: "suggestions t", columns: SUGGESTIONS },
+    TableSpec { name: "campaigns", from: "campaigns t", columns: CAMPAIGNS },
+    TableSpec { name: "analyst_inputs", from: "analyst_inputs t", columns: ANALYST_INPUTS },
+    TableSpec { name: "completeness", from: "completeness t", columns: COMPLETENESS },
     TableSpec { name: "dead_letters", from: "dead_letters t", columns: DEAD_LETTERS },
 ];
 
@@ -147,6 +151,7 @@ const INCIDENTS: &[ColumnSpec] = &[
     c("assignee", Text, "t.assignee"),
     c("classification", Text, "t.body ->> '$.classification'"),
     c("redirect_to", Text, "t.redirect_to"),
+    c("links", Texts, "(SELECT json_group_array(value ->> '$.incident') FROM json_each(t.body, '$.links'))"),
     c("version", Int, "t.version"),
 ];
 
@@ -235,6 +240,52 @@ const EXCEPTIONS: &[ColumnSpec] = &[
     c("reason", Text, "t.reason"),
     c("expires", Time, "t.expires"),
     c("count", Int, "t.count"),
+];
+
+const SUGGESTIONS: &[ColumnSpec] = &[
+    c("tenant", Text, "t.tenant"),
+    c("id", Text, "t.id"),
+    c("incident_a", Text, "t.body ->> '$.a'"),
+    c("incident_b", Text, "t.body ->> '$.b'"),
+    c("guard", Text, "t.body ->> '$.guard'"),
+    c("because", Text, "t.body ->> '$.because'"),
+    c("alert_a", Text, "t.body ->> '$.join.a'"),
+    c("alert_b", Text, "t.body ->> '$.join.b'"),
+    c("weight_ppm", Int, "t.weight"),
+];
+
+const CAMPAIGNS: &[ColumnSpec] = &[
+    c("first_time", Time, "t.first_time"),
+    c("last_time", Time, "t.last_time"),
+    c("tenant", Text, "t.tenant"),
+    c("id", Text, "t.id"),
+    c("incidents", Texts, "t.body -> '$.incidents'"),
+    c(
+        "artefacts",
+        Texts,
+        "(SELECT json_group_array((value ->> '$.type') || ':' || (value ->> '$.value')) FROM json_each(t.body, '$.artefacts'))",
+    ),
+];
+
+const ANALYST_INPUTS: &[ColumnSpec] = &[
+    c("at", Time, "t.at"),
+    c("tenant", Text, "t.tenant"),
+    c("id", Text, "t.id"),
+    c("by", Text, "t.body ->> '$.by'"),
+    c("kind", Text, "t.body ->> '$.said.kind'"),
+    c("said", Text, "t.body -> '$.said'"),
+    c("alerts", Texts, "t.body -> '$.alerts'"),
+];
+
+const COMPLETENESS: &[ColumnSpec] = &[
+    c("start_time", Time, "t.start_time"),
+    c("tenant", Text, "t.tenant"),
+    c("rule_id", Text, "t.rule"),
+    c("evaluated", Int, "t.evaluated"),
+    c("late", Int, "t.late"),
+    c("recomputed", Int, "t.recomputed"),
+    c("dropped", Int, "t.dropped"),
+    c("complete", Bool, "t.complete"),
 ];
 
 const DEAD_LETTERS: &[ColumnSpec] = &[

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use event::{Action, Alert, Effect, RiskChange, RiskLevel};
+use event::{Action, Alert, Effect, RelationChange, RiskChange, RiskLevel, TenantId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{
-    AnalystInput, AuditRow, Committed, DeadLetterRow, ExceptionRow, RunningOf, RunningSuppressions, Snapshot,
-    StateChange, SuppressionRow,
+    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
+    RunningSuppressions, Snapshot, StateChange, SuppressionRow,
 };
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
@@ -30,6 +30,12 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     for risk in &change.risks {
         put_risk(&mut outbox, risk)?;
     }
+    if change.suggestions_are_all {
+        connection.execute("DELETE FROM suggestions", [])?;
+    }
+    for relation in &change.relations {
+        put_relation(connection, relation)?;
+    }
     for action in &change.actions {
         put_action(&mut outbox, action)?;
     }
@@ -44,6 +50,9 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     }
     for row in &change.exceptions {
         put_exception(connection, row)?;
+    }
+    for row in &change.completeness {
+        put_completeness(connection, row)?;
     }
     for row in &change.audit {
         put_audit(&mut outbox, row)?;
@@ -301,6 +310,57 @@ fn put_dead_letter(connection: &Connection, letter: &DeadLetterRow) -> Result<()
     Ok(())
 }
 
+/// Relations are state by id: the last word stands, however often it is said.
+fn put_relation(connection: &Connection, relation: &RelationChange) -> Result<(), ReadError> {
+    let gone = |table: &str, tenant: &TenantId, id: &str| -> Result<(), ReadError> {
+        let sql = format!("DELETE FROM {table} WHERE tenant = ?1 AND id = ?2");
+        connection.prepare_cached(&sql)?.execute([tenant.as_str(), id])?;
+        Ok(())
+    };
+    match relation {
+        RelationChange::SuggestionGone { tenant, id } => return gone("suggestions", tenant, id.as_str()),
+        RelationChange::CampaignGone { tenant, id } => return gone("campaigns", tenant, id.as_str()),
+        RelationChange::Suggested { suggestion } => {
+            let sql = "INSERT INTO suggestions (tenant, id, weight, body) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (tenant, id) DO UPDATE SET weight = ?3, body = ?4";
+            let (tenant, id) = (suggestion.tenant.as_str(), suggestion.id.as_str());
+            let body = serde_json::to_string(suggestion)?;
+            let values = params![tenant, id, suggestion.join.weight_ppm, body];
+            connection.prepare_cached(sql)?.execute(values)?;
+        }
+        RelationChange::Campaign { campaign } => {
+            let sql = "INSERT INTO campaigns (tenant, id, first_time, last_time, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (tenant, id) DO UPDATE SET first_time = ?3, last_time = ?4, body = ?5";
+            let (tenant, id) = (campaign.tenant.as_str(), campaign.id.as_str());
+            let body = serde_json::to_string(campaign)?;
+            let (first, last) = (campaign.first_time.micros(), campaign.last_time.micros());
+            connection.prepare_cached(sql)?.execute(params![tenant, id, first, last, body])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_completeness(connection: &Connection, row: &CompletenessRow) -> Result<(), ReadError> {
+    let sql = "INSERT INTO completeness
+           (tenant, start_time, rule, evaluated, late, recomputed, dropped, complete)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (tenant, start_time, rule) DO UPDATE SET evaluated = ?4, late = ?5, recomputed = ?6,
+           dropped = ?7, complete = ?8";
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    connection.prepare_cached(sql)?.execute(params![
+        row.tenant.as_str(),
+        row.start.micros(),
+        row.rule,
+        count(row.evaluated),
+        count(row.late),
+        count(row.recomputed),
+        count(row.dropped),
+        row.is_complete,
+    ])?;
+    Ok(())
+}
+
 fn put_running(connection: &Connection, running: &RunningSuppressions) -> Result<(), ReadError> {
     match &running.of {
         RunningOf::All => {
@@ -382,11 +442,12 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions, exceptions)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO snapshots
+           (inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let positions = positions::to_json(&snapshot.positions)?;
-    let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, .. } = snapshot;
-    let values = params![inputs_seq, positions, correlator, windows, suppressions, exceptions];
+    let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, completeness, .. } = snapshot;
+    let values = params![inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use event::{
-    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RiskChange, TenantId, Time,
+    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, RiskChange,
+    TenantId, Time,
 };
 
 use super::engine::{StateLimits, Trimmed};
@@ -29,6 +30,10 @@ pub struct StateChange {
     pub deltas: Vec<IncidentDelta>,
     /// Risks of users, devices and apps that rose or fell.
     pub risks: Vec<RiskChange>,
+    /// Suggested merges and campaigns that changed.
+    pub relations: Vec<RelationChange>,
+    /// Whether suggested merges that `relations` does not have are no more: those of a snapshot that was loaded are all.
+    pub suggestions_are_all: bool,
     /// Actions after their change.
     pub actions: Vec<Action>,
     /// Effects after their change.
@@ -39,6 +44,8 @@ pub struct StateChange {
     pub suppressions: Vec<SuppressionRow>,
     /// What exceptions hid so far; absolute, so a row takes the place of the one before.
     pub exceptions: Vec<ExceptionRow>,
+    /// What became of hours under rules; absolute, so best committed with the snapshot they belong to.
+    pub completeness: Vec<CompletenessRow>,
     /// Next entries of the audit chain.
     pub audit: Vec<AuditRow>,
     /// Records that could not be read.
@@ -68,6 +75,8 @@ pub struct Snapshot {
     pub suppressions: Vec<u8>,
     /// The bytes of what exceptions hid so far.
     pub exceptions: Vec<u8>,
+    /// The bytes of the completeness ledger.
+    pub completeness: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
@@ -147,6 +156,27 @@ pub struct ExceptionRow {
     pub last: Time,
 }
 
+/// What became of an hour of event time under a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletenessRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Id of the rule.
+    pub rule: String,
+    /// Where the hour begins; 1970 for what came when its hour was closed.
+    pub start: Time,
+    /// Events evaluated, the late ones among them.
+    pub evaluated: u64,
+    /// Events that came after event time had passed them, and were evaluated nevertheless.
+    pub late: u64,
+    /// Results taken back or changed because earlier events came after later ones.
+    pub recomputed: u64,
+    /// Events that came too late to count.
+    pub dropped: u64,
+    /// Event time has passed the hour.
+    pub is_complete: bool,
+}
+
 /// An entry of the audit chain, as its owner made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
@@ -221,6 +251,9 @@ impl StateChange {
             && self.alerts.is_empty()
             && self.deltas.is_empty()
             && self.risks.is_empty()
+            && self.relations.is_empty()
+            && !self.suggestions_are_all
+            && self.completeness.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
             && self.running_suppressions.is_empty()

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::change::{AnalystInput, Snapshot, StateChange};
 use super::query::{bodies, list, rows, tenant_at};
 use super::{ReadError, StateDb};
-use crate::{StorageError, positions};
+use crate::{Positions, StorageError, positions};
 
 /// One change to deliver. Sequence numbers rise over all tenants and are never used twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,15 @@ pub struct StateLimits {
     pub outbox_rows_max: i64,
     /// Dead letters. Beyond it the oldest go.
     pub dead_letters_max: i64,
+    /// Rows of the completeness ledger: one for each rule and hour. Beyond it the oldest hours go.
+    pub completeness_rows_max: i64,
 }
 
 impl Default for StateLimits {
-    /// A million of each: days of a sink's outage, and about a gigabyte at most.
+    /// A million of what waits or could not be read: days of a sink's outage, and about a gigabyte at most. Four million
+    /// hours of rules: a year of 450 of them.
     fn default() -> Self {
-        Self { outbox_rows_max: 1_000_000, dead_letters_max: 1_000_000 }
+        Self { outbox_rows_max: 1_000_000, dead_letters_max: 1_000_000, completeness_rows_max: 4_000_000 }
     }
 }
 
@@ -50,6 +53,8 @@ pub struct Trimmed {
     pub outbox: u64,
     /// Dead letters.
     pub dead_letters: u64,
+    /// Rows of the completeness ledger.
+    pub completeness: u64,
 }
 
 impl StateDb {
@@ -85,19 +90,25 @@ impl StateDb {
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
         self.read(|c| {
             let sql =
-                "SELECT correlator, windows, suppressions, exceptions, positions, inputs_seq FROM snapshots
+                "SELECT correlator, windows, suppressions, exceptions, completeness, inputs_seq, positions
+                 FROM snapshots
                  ORDER BY id DESC LIMIT 1";
             let row = |r: &Row<'_>| {
-                let blobs: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) =
-                    (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
-                Ok((blobs, r.get::<_, String>(4)?, r.get(5)?))
+                let snapshot = Snapshot {
+                    correlator: r.get(0)?,
+                    windows: r.get(1)?,
+                    suppressions: r.get(2)?,
+                    exceptions: r.get(3)?,
+                    completeness: r.get(4)?,
+                    inputs_seq: r.get(5)?,
+                    positions: Positions::new(),
+                };
+                Ok((snapshot, r.get::<_, String>(6)?))
             };
-            let Some((blobs, positions, inputs_seq)) = c.query_row(sql, [], row).optional()? else {
+            let Some((snapshot, positions)) = c.query_row(sql, [], row).optional()? else {
                 return Ok(None);
             };
-            let (correlator, windows, suppressions, exceptions) = blobs;
-            let positions = positions::from_json(&positions)?;
-            Ok(Some(Snapshot { correlator, windows, suppressions, exceptions, positions, inputs_seq }))
+            Ok(Some(Snapshot { positions: positions::from_json(&positions)?, ..snapshot }))
         })
     }
 
@@ -200,7 +211,19 @@ pub(super) fn trim(connection: &Connection, limits: StateLimits) -> Result<Trimm
     let newest: Option<i64> = connection.query_row("SELECT max(id) FROM dead_letters", [], |r| r.get(0))?;
     let last_gone = newest.unwrap_or(0) - limits.dead_letters_max;
     let dead_letters = connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last_gone])? as u64;
-    Ok(Trimmed { outbox, dead_letters })
+    Ok(Trimmed { outbox, dead_letters, completeness: trim_completeness(connection, limits)? })
+}
+
+/// Whole hours go, so that an hour that is there has all its rules.
+fn trim_completeness(connection: &Connection, limits: StateLimits) -> Result<u64, ReadError> {
+    let rows: i64 = connection.query_row("SELECT count(*) FROM completeness", [], |r| r.get(0))?;
+    let excess = rows - limits.completeness_rows_max;
+    if excess <= 0 {
+        return Ok(0);
+    }
+    let sql = "DELETE FROM completeness WHERE start_time <=
+         (SELECT start_time FROM completeness ORDER BY start_time LIMIT 1 OFFSET ?1)";
+    Ok(connection.execute(sql, [excess - 1])? as u64)
 }
 
 fn analyst_input(row: &Row<'_>) -> rusqlite::Result<AnalystInput> {

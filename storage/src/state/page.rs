@@ -167,6 +167,14 @@ impl Conditions {
         self.sql.push_str(&format!(" AND ({key}, id) < (?{}, ?{n})", n - 1));
     }
 
+    /// Adds what comes behind a number, then a text, in ascending order of two columns.
+    pub(super) fn beyond(&mut self, columns: &str, (number, text): (i64, &str)) {
+        self.values.push(Value::Integer(number));
+        self.values.push(Value::Text(text.to_owned()));
+        let n = self.values.len();
+        self.sql.push_str(&format!(" AND ({columns}) > (?{}, ?{n})", n - 1));
+    }
+
     pub(super) fn sql(&self) -> &str {
         &self.sql
     }

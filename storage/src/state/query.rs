@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use event::{
-    Action, ActionId, Alert, AlertId, Effect, EntityRisk, Incident, IncidentId, RecordRef, TenantId, Time,
+    Action, ActionId, Alert, AlertId, Campaign, CampaignId, Effect, EntityRisk, Incident, IncidentId,
+    RecordRef, Suggestion, SuggestionId, TenantId, Time,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::de::DeserializeOwned;
 
-use super::change::{AuditRow, DeadLetterRow};
+use super::change::{AuditRow, CompletenessRow, DeadLetterRow};
 use super::page::{
     ActionFilter, AlertFilter, Conditions, Cursor, IncidentFilter, IncidentSort, PAGE_ROWS_MAX, Page,
     RiskFilter, anywhere,
@@ -23,6 +24,21 @@ pub struct IncidentCounts {
     pub by_status: BTreeMap<String, u64>,
     /// Open ones by OCSF severity number.
     pub open_by_severity: BTreeMap<u8, u64>,
+}
+
+/// Which rows of the completeness ledger.
+#[derive(Debug, Clone, Default)]
+pub struct CompletenessFilter {
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// Hours that begin at or after.
+    pub since: Option<Time>,
+    /// Hours that begin before.
+    pub until: Option<Time>,
+    /// Only where something came late, was recomputed or dropped.
+    pub is_faulty: bool,
+    /// Behind this hour and rule.
+    pub after: Option<(Time, String)>,
 }
 
 impl StateDb {
@@ -107,6 +123,90 @@ impl StateDb {
         conditions.and_some("level >= ?", filter.level_min.map(|level| level as i64));
         conditions.and_some("body LIKE ? ESCAPE '\\'", filter.q.as_deref().map(anywhere));
         self.page("entity_risk", "score", conditions, cursor, limit)
+    }
+
+    /// A page of suggested merges, strongest join first.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn suggestions_page(
+        &self,
+        tenant: &TenantId,
+        incident: Option<&IncidentId>,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Suggestion>, StorageError> {
+        let mut conditions = Conditions::of_tenant(tenant.as_str());
+        let about = "? IN (body ->> '$.a', body ->> '$.b')";
+        conditions.and_some(about, incident.map(|id| id.as_str().to_owned()));
+        self.page("suggestions", "weight", conditions, cursor, limit)
+    }
+
+    /// A suggested merge.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn suggestion(
+        &self,
+        tenant: &TenantId,
+        id: &SuggestionId,
+    ) -> Result<Option<Suggestion>, StorageError> {
+        let sql = "SELECT body FROM suggestions WHERE tenant = ?1 AND id = ?2";
+        self.read(|c| one(c, sql, tenant, id.as_str()))
+    }
+
+    /// A page of campaigns, latest activity first; of all, or of those with an incident.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn campaigns_page(
+        &self,
+        tenant: &TenantId,
+        incident: Option<&IncidentId>,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Campaign>, StorageError> {
+        let mut conditions = Conditions::of_tenant(tenant.as_str());
+        let has = "? IN (SELECT value FROM json_each(body, '$.incidents'))";
+        conditions.and_some(has, incident.map(|id| id.as_str().to_owned()));
+        self.page("campaigns", "last_time", conditions, cursor, limit)
+    }
+
+    /// A campaign.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn campaign(&self, tenant: &TenantId, id: &CampaignId) -> Result<Option<Campaign>, StorageError> {
+        let sql = "SELECT body FROM campaigns WHERE tenant = ?1 AND id = ?2";
+        self.read(|c| one(c, sql, tenant, id.as_str()))
+    }
+
+    /// What became of hours under rules: the first `limit` by hour, then rule.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn completeness(
+        &self,
+        tenant: &TenantId,
+        filter: &CompletenessFilter,
+        limit: usize,
+    ) -> Result<Vec<CompletenessRow>, StorageError> {
+        let mut conditions = Conditions::of_tenant(tenant.as_str());
+        conditions.and_some("rule = ?", filter.rule.clone());
+        conditions.and_some("start_time >= ?", filter.since.map(Time::micros));
+        conditions.and_some("start_time < ?", filter.until.map(Time::micros));
+        if let Some((start, rule)) = &filter.after {
+            conditions.beyond("start_time, rule", (start.micros(), rule));
+        }
+        if filter.is_faulty {
+            conditions.and("late + recomputed + dropped > ?", 0_i64);
+        }
+        let (filter, rows) = (conditions.sql(), limit.clamp(1, PAGE_ROWS_MAX + 1));
+        let sql = format!(
+            "SELECT tenant, start_time, rule, evaluated, late, recomputed, dropped, complete FROM completeness
+             WHERE {filter} ORDER BY start_time, rule LIMIT {rows}"
+        );
+        self.read(|c| list(c, &sql, params_from_iter(conditions.values.iter()), completeness_row))
     }
 
     /// A page of alerts, latest first.
@@ -306,6 +406,20 @@ pub(super) fn list<T>(
 
 pub(super) fn tenant_at(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantId> {
     row.get::<_, String>(column).map(TenantId::new)
+}
+
+fn completeness_row(row: &Row<'_>) -> rusqlite::Result<CompletenessRow> {
+    let count = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);
+    Ok(CompletenessRow {
+        tenant: tenant_at(row, 0)?,
+        start: Time(row.get(1)?),
+        rule: row.get(2)?,
+        evaluated: count(3)?,
+        late: count(4)?,
+        recomputed: count(5)?,
+        dropped: count(6)?,
+        is_complete: row.get(7)?,
+    })
 }
 
 fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {

@@ -135,7 +135,8 @@ CREATE TABLE snapshots (
   correlator BLOB NOT NULL,
   windows BLOB NOT NULL, -- state of Sigma correlation rules
   suppressions BLOB NOT NULL, -- state of alert suppression
-  exceptions BLOB NOT NULL -- what exceptions of overlays hid so far
+  exceptions BLOB NOT NULL, -- what exceptions of overlays hid so far
+  completeness BLOB NOT NULL -- the completeness ledger
 );
 
 CREATE TABLE suppressions (
@@ -182,6 +183,38 @@ CREATE TABLE entity_risk (
   UNIQUE (tenant, id)
 );
 CREATE INDEX entity_risk_score ON entity_risk (tenant, score, id);
+
+CREATE TABLE suggestions (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  weight INTEGER NOT NULL, -- of the join, in millionths
+  body TEXT NOT NULL,
+  UNIQUE (tenant, id)
+);
+CREATE INDEX suggestions_weight ON suggestions (tenant, weight, id);
+
+CREATE TABLE campaigns (
+  tenant TEXT NOT NULL,
+  id TEXT NOT NULL,
+  first_time INTEGER NOT NULL,
+  last_time INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  UNIQUE (tenant, id)
+);
+CREATE INDEX campaigns_last_time ON campaigns (tenant, last_time, id);
+
+CREATE TABLE completeness (
+  tenant TEXT NOT NULL,
+  start_time INTEGER NOT NULL, -- of an hour; 0 for what came when its hour was closed
+  rule TEXT NOT NULL,
+  evaluated INTEGER NOT NULL,
+  late INTEGER NOT NULL,
+  recomputed INTEGER NOT NULL,
+  dropped INTEGER NOT NULL,
+  complete INTEGER NOT NULL,
+  PRIMARY KEY (tenant, start_time, rule)
+) WITHOUT ROWID;
+CREATE INDEX completeness_start ON completeness (start_time);
 
 CREATE TABLE counters (
   name TEXT PRIMARY KEY,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use event::{
-    Action, ActionId, ActionState, Alert, AlertId, AttackTag, Class, Decision, Domain, Entity, EntityRisk,
-    EntityType, Incident, IncidentDelta, IncidentId, IncidentStatus, RecordRef, RiskChange, RiskClass,
-    RiskLevel, Role, RuleRef, Severity, Tactic, Target, TenantId, Time, Transition,
+    Action, ActionId, ActionState, Alert, AlertId, Artefact, AttackTag, Campaign, CampaignId, Class,
+    Decision, Domain, Entity, EntityRisk, EntityType, Guard, Incident, IncidentDelta, IncidentId,
+    IncidentStatus, Join, RecordRef, RelationChange, RiskChange, RiskClass, RiskLevel, Role, RuleRef,
+    Severity, Suggestion, SuggestionId, Tactic, Target, TenantId, Time, Transition,
 };
 use tempfile::TempDir;
 
@@ -59,6 +60,7 @@ pub(crate) fn incident(tenant: &str, id: &str, version: u64, alerts: &[&str]) ->
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }
 
@@ -180,6 +182,7 @@ fn a_bit_of_everything() -> StateChange {
             windows: vec![7, 8],
             suppressions: vec![7],
             exceptions: vec![8],
+            completeness: vec![9],
             correlator: vec![1, 2, 3],
             positions: [((Arc::from("mail"), 1), 8), ((Arc::from("endpoint"), 0), 21)].into(),
             inputs_seq: 1,
@@ -187,6 +190,129 @@ fn a_bit_of_everything() -> StateChange {
         counters: [("records".to_owned(), 21)].into(),
         ..StateChange::default()
     }
+}
+
+fn suggestion(tenant: &str, id: &str, a: &str, b: &str, weight_ppm: u32) -> Suggestion {
+    Suggestion {
+        id: SuggestionId::new(id),
+        tenant: TenantId::new(tenant),
+        a: IncidentId::new(a),
+        b: IncidentId::new(b),
+        guard: Guard::Closed,
+        because: "one of the incidents is closed".to_owned(),
+        join: Join {
+            a: AlertId::new("a-1"),
+            b: AlertId::new("a-2"),
+            weight_ppm,
+            gap_us: 1,
+            reasons: Vec::new(),
+        },
+    }
+}
+
+fn campaign(tenant: &str, id: &str, incidents: &[&str]) -> Campaign {
+    let artefact = Artefact {
+        entity_type: EntityType::Domain,
+        value: "c2.example".into(),
+        alerts: vec![AlertId::new("a-1")],
+    };
+    Campaign {
+        id: CampaignId::new(id),
+        tenant: TenantId::new(tenant),
+        first_time: Time(1),
+        last_time: Time(2),
+        artefacts: vec![artefact],
+        incidents: incidents.iter().map(|id| IncidentId::new(*id)).collect(),
+    }
+}
+
+#[test]
+fn relations_are_what_was_said_last() {
+    let f = Fixture::new();
+    let t = TenantId::new("t");
+    let commit = |relations: Vec<RelationChange>| {
+        f.commit(StateChange { relations, ..StateChange::default() });
+    };
+    let suggested = |suggestion: Suggestion| RelationChange::Suggested { suggestion };
+    commit(vec![
+        suggested(suggestion("t", "s-1", "i-1", "i-2", 400_000)),
+        suggested(suggestion("t", "s-2", "i-2", "i-3", 900_000)),
+        suggested(suggestion("u", "s-1", "i-1", "i-2", 500_000)),
+        RelationChange::Campaign { campaign: campaign("t", "g-1", &["i-1", "i-2"]) },
+    ]);
+    let ids = |incident: Option<&str>| {
+        let incident = incident.map(IncidentId::new);
+        let page = f.db.suggestions_page(&t, incident.as_ref(), None, 10).unwrap();
+        page.items.iter().map(|s| s.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None), ["s-2", "s-1"], "strongest first");
+    assert_eq!(ids(Some("i-1")), ["s-1"]);
+    let first = f.db.suggestions_page(&t, None, None, 1).unwrap();
+    let second = f.db.suggestions_page(&t, None, first.next.as_ref(), 1).unwrap();
+    assert_eq!((second.items[0].id.as_str(), second.next), ("s-1", None));
+    let of_incident =
+        |id: &str| f.db.campaigns_page(&t, Some(&IncidentId::new(id)), None, 10).unwrap().items.len();
+    assert_eq!((of_incident("i-2"), of_incident("i-3")), (1, 0));
+
+    commit(vec![
+        RelationChange::SuggestionGone { tenant: t.clone(), id: SuggestionId::new("s-2") },
+        RelationChange::Campaign { campaign: campaign("t", "g-1", &["i-1", "i-2", "i-3"]) },
+    ]);
+    assert_eq!((ids(None), of_incident("i-3")), (vec!["s-1".to_owned()], 1));
+    f.commit(StateChange { suggestions_are_all: true, ..StateChange::default() });
+    assert!(ids(None).is_empty());
+    assert!(f.db.campaign(&t, &CampaignId::new("g-1")).unwrap().is_some(), "campaigns are history");
+    commit(vec![RelationChange::CampaignGone { tenant: t.clone(), id: CampaignId::new("g-1") }]);
+    assert!(f.db.campaign(&t, &CampaignId::new("g-1")).unwrap().is_none());
+}
+
+fn hour(tenant: &str, rule: &str, start: i64, counts: [u64; 4]) -> CompletenessRow {
+    let [evaluated, late, recomputed, dropped] = counts;
+    CompletenessRow {
+        tenant: TenantId::new(tenant),
+        rule: rule.to_owned(),
+        start: Time(start),
+        evaluated,
+        late,
+        recomputed,
+        dropped,
+        is_complete: start < 2,
+    }
+}
+
+#[tokio::test]
+async fn hours_of_rules_are_absolute_and_bounded() {
+    let f = Fixture::new();
+    let t = TenantId::new("t");
+    let rows = |rows: Vec<CompletenessRow>| StateChange { completeness: rows, ..StateChange::default() };
+    f.commit(rows(vec![hour("t", "r1", 1, [5, 0, 0, 0]), hour("t", "r2", 1, [5, 1, 0, 0])]));
+    f.commit(rows(vec![
+        hour("t", "r1", 1, [7, 0, 0, 0]),
+        hour("t", "r1", 2, [1, 0, 0, 3]),
+        hour("u", "r1", 1, [9; 4]),
+    ]));
+    let found = |filter: &CompletenessFilter, limit: usize| f.db.completeness(&t, filter, limit).unwrap();
+    let everything = [
+        hour("t", "r1", 1, [7, 0, 0, 0]),
+        hour("t", "r2", 1, [5, 1, 0, 0]),
+        hour("t", "r1", 2, [1, 0, 0, 3]),
+    ];
+    assert_eq!(found(&CompletenessFilter::default(), 10), everything);
+    let faulty = CompletenessFilter { is_faulty: true, ..CompletenessFilter::default() };
+    assert_eq!(found(&faulty, 10), everything[1..]);
+    let rule = CompletenessFilter {
+        rule: Some("r1".to_owned()),
+        since: Some(Time(2)),
+        ..CompletenessFilter::default()
+    };
+    assert_eq!(found(&rule, 10), everything[2..]);
+    let behind =
+        CompletenessFilter { after: Some((Time(1), "r1".to_owned())), ..CompletenessFilter::default() };
+    assert_eq!(found(&behind, 1), everything[1..2]);
+
+    let limits = StateLimits { completeness_rows_max: 3, ..StateLimits::default() };
+    assert_eq!(f.db.trim(limits).await.unwrap().completeness, 3, "the whole first hour");
+    assert_eq!(found(&CompletenessFilter::default(), 10), everything[2..]);
 }
 
 #[test]
@@ -476,8 +602,11 @@ async fn each_sink_has_its_own_place_in_the_outbox() {
     db.outbox_ack("siem", 2).await.unwrap();
     db.outbox_ack("siem", 1).await.unwrap();
     assert_eq!((fetched("siem"), fetched("soar")), (vec![3, 4, 5], vec![1, 2, 3]));
-    let trimmed = db.trim(StateLimits { outbox_rows_max: 1, dead_letters_max: 0 }).await.unwrap();
-    assert_eq!(trimmed, Trimmed { outbox: 4, dead_letters: 1 });
+    let trimmed = db
+        .trim(StateLimits { outbox_rows_max: 1, dead_letters_max: 0, ..StateLimits::default() })
+        .await
+        .unwrap();
+    assert_eq!(trimmed, Trimmed { outbox: 4, dead_letters: 1, completeness: 0 });
     assert_eq!((fetched("siem"), db.sink_skipped("siem").unwrap()), (vec![5], 2));
     assert_eq!(db.outbox_head().unwrap(), 5);
 }

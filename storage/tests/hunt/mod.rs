@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{
-    Alert, AlertId, AttackTag, Class, Domain, Entity, EntityRisk, EntityType, Incident, IncidentDelta,
-    IncidentId, IncidentStatus, RecordRef, RiskChange, RiskLevel, RiskReason, Role, RuleRef, Severity,
-    Tactic, TenantId, Time,
+    Alert, AlertId, Artefact, AttackTag, Campaign, CampaignId, Class, Domain, Entity, EntityRisk, EntityType,
+    Guard, Incident, IncidentDelta, IncidentId, IncidentStatus, Join, RecordRef, RelationChange, RiskChange,
+    RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion, SuggestionId, Tactic, TenantId, Time,
 };
-use storage::{AuditRow, DeadLetterRow, Hunt, HuntLimits, StateChange, StorageError};
+use storage::{
+    AnalystInput, AuditRow, CompletenessRow, DeadLetterRow, Hunt, HuntLimits, StateChange, StorageError,
+};
 
 use crate::fixture::{DAY, Fixture, Place, batch_of, collect, place, processes, text};
 
@@ -63,6 +65,7 @@ fn incident(tenant: &str, id: &str, alerts: &[&str]) -> Incident {
         sealed: false,
         assignee: None,
         classification: None,
+        links: Vec::new(),
     }
 }
 
@@ -111,8 +114,59 @@ fn state_of(tenant: &str) -> StateChange {
             payload: b"<xml/>".to_vec(),
             ingest_time: Time(DAY),
         }],
+        relations: relations(tenant),
+        completeness: vec![CompletenessRow {
+            tenant: TenantId::new(tenant),
+            rule: "r-1".to_owned(),
+            start: Time(DAY),
+            evaluated: 9,
+            late: 2,
+            recomputed: 1,
+            dropped: 0,
+            is_complete: true,
+        }],
+        analyst_inputs: vec![AnalystInput {
+            seq: 0,
+            tenant: TenantId::new(tenant),
+            id: "n-1".to_owned(),
+            at: Time(DAY),
+            body: r#"{"by":"anna","said":{"kind":"assign"},"alerts":["a-1","a-2"]}"#.to_owned(),
+        }],
         ..StateChange::default()
     }
+}
+
+fn relations(tenant: &str) -> Vec<RelationChange> {
+    let join = Join {
+        a: AlertId::new("a-1"),
+        b: AlertId::new("a-2"),
+        weight_ppm: 700_000,
+        gap_us: 1,
+        reasons: Vec::new(),
+    };
+    let suggestion = Suggestion {
+        id: SuggestionId::new("s-1"),
+        tenant: TenantId::new(tenant),
+        a: IncidentId::new("i-1"),
+        b: IncidentId::new("i-2"),
+        guard: Guard::Scope,
+        because: "the incidents belong to different scopes".to_owned(),
+        join,
+    };
+    let artefact = Artefact {
+        entity_type: EntityType::Domain,
+        value: "c2.example".into(),
+        alerts: vec![AlertId::new("a-1")],
+    };
+    let campaign = Campaign {
+        id: CampaignId::new("g-1"),
+        tenant: TenantId::new(tenant),
+        first_time: Time(DAY),
+        last_time: Time(2 * DAY),
+        artefacts: vec![artefact],
+        incidents: vec![IncidentId::new("i-1"), IncidentId::new("i-9")],
+    };
+    vec![RelationChange::Suggested { suggestion }, RelationChange::Campaign { campaign }]
 }
 
 /// Ten processes of tenant `t` and three of tenant `u`, on two days, with alerts and an incident for each tenant.

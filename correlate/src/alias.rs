@@ -133,6 +133,11 @@ impl Aliases {
         true
     }
 
+    /// Whether anything proved another name of this one by time `t`.
+    pub(crate) fn is_known(&self, key: Key, t: Time) -> bool {
+        self.values.get(&key).is_some_and(|value| value.partners.iter().any(|(time, _)| *time <= t))
+    }
+
     /// All values of the entity that `key` names at time `t`, by key, without `key` itself where it has none.
     pub(crate) fn cluster(&self, key: Key, t: Time, limits: &AliasLimits) -> SmallVec<[Alias; 4]> {
         self.cluster_without(key, t, limits, &[])

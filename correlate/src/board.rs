@@ -414,7 +414,8 @@ impl Board {
         }
     }
 
-    fn candidates(&self, index: u32, asks: &[Weighed]) -> SmallVec<[u32; 32]> {
+    /// The nearest alerts that an alert shares a key with.
+    pub(crate) fn candidates(&self, index: u32, asks: &[Weighed]) -> SmallVec<[u32; 32]> {
         let rings = asks.iter().filter_map(|weighed| self.entries.get(&weighed.ask.post.key));
         let mut found: SmallVec<[u32; 32]> = rings.flat_map(|entry| entry.ring.iter().copied()).collect();
         found.sort_unstable();

@@ -4,11 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Alert, Entity, EntityType, Role, Time};
+use event::{Alert, Entity, EntityType, Role};
 
-use crate::facts::Facts;
-use crate::meaning::known_name;
-use crate::parameters::File;
+use crate::names::Names;
 use crate::words::listed;
 
 /// The part of a user or mailbox. The larger one counts where it plays several.
@@ -60,18 +58,16 @@ pub(crate) enum Toward {
 }
 
 impl Cast {
-    pub(crate) fn of(alerts: &[&Alert], facts: &Facts, file: &File) -> Self {
-        let at = alerts.iter().map(|a| a.time).max().unwrap_or_default();
-        let name = |alert: &Alert, entity: &Entity| known_name(entity, &alert.tenant, at, facts, file);
+    pub(crate) fn of(alerts: &[&Alert], names: &Names<'_>) -> Self {
         Self {
-            devices: ranked(alerts, |alert, entity| {
-                (entity.entity_type == EntityType::Device).then(|| name(alert, entity))
+            devices: ranked(alerts, |entity| {
+                (entity.entity_type == EntityType::Device).then(|| names.said(entity))
             }),
-            sources: ranked(alerts, |_, entity| {
+            sources: ranked(alerts, |entity| {
                 let is_source = entity.entity_type == EntityType::Ip && entity.role == Role::Source;
                 is_source.then(|| Arc::clone(&entity.value))
             }),
-            principals: principals(alerts, at, facts, file),
+            principals: principals(alerts, names),
         }
     }
 
@@ -111,10 +107,10 @@ impl Cast {
     }
 }
 
-fn principals(alerts: &[&Alert], at: Time, facts: &Facts, file: &File) -> Vec<Principal> {
+fn principals(alerts: &[&Alert], names: &Names<'_>) -> Vec<Principal> {
     let mut all: BTreeMap<Arc<str>, Principal> = BTreeMap::new();
     for alert in alerts {
-        for (name, (is_user, part)) in parts(alert, at, facts, file) {
+        for (name, (is_user, part)) in parts(alert, names) {
             let start = Principal { name: Arc::clone(&name), is_user, part, alerts: 0 };
             let known = all.entry(name).or_insert(start);
             if part > known.part {
@@ -130,13 +126,12 @@ fn principals(alerts: &[&Alert], at: Time, facts: &Facts, file: &File) -> Vec<Pr
 }
 
 /// The parts in one alert: whether a name is a user's, and what it does.
-fn parts(alert: &Alert, at: Time, facts: &Facts, file: &File) -> BTreeMap<Arc<str>, (bool, Part)> {
+fn parts(alert: &Alert, names: &Names<'_>) -> BTreeMap<Arc<str>, (bool, Part)> {
     let mut parts: BTreeMap<Arc<str>, (bool, Part)> = BTreeMap::new();
     for entity in &alert.entities {
         let is_user = entity.entity_type == EntityType::User;
         if is_user || entity.entity_type == EntityType::Mailbox {
-            let name = known_name(entity, &alert.tenant, at, facts, file);
-            let known = parts.entry(name).or_insert((is_user, Part::Involved));
+            let known = parts.entry(names.said(entity)).or_insert((is_user, Part::Involved));
             *known = (known.0 || is_user, known.1.max(Part::of(entity.role)));
         }
     }
@@ -144,10 +139,10 @@ fn parts(alert: &Alert, at: Time, facts: &Facts, file: &File) -> BTreeMap<Arc<st
 }
 
 /// Names, those of most alerts first.
-fn ranked(alerts: &[&Alert], name: impl Fn(&Alert, &Entity) -> Option<Arc<str>>) -> Vec<Arc<str>> {
+fn ranked(alerts: &[&Alert], name: impl Fn(&Entity) -> Option<Arc<str>>) -> Vec<Arc<str>> {
     let mut counts: BTreeMap<Arc<str>, u32> = BTreeMap::new();
     for alert in alerts {
-        let names: BTreeSet<Arc<str>> = alert.entities.iter().filter_map(|e| name(alert, e)).collect();
+        let names: BTreeSet<Arc<str>> = alert.entities.iter().filter_map(&name).collect();
         names.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
     }
     let mut ranked: Vec<(Arc<str>, u32)> = counts.into_iter().collect();

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, Campaign, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
-    IncidentStatus, InputId, RelationChange, Suggestion, TenantId, Watermark,
+    Alert, AlertId, Campaign, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph,
+    IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Suggestion, TenantId, Watermark,
 };
 
 use crate::error::CorrelateError;
 use crate::evidence::Key;
-use crate::explain::explain;
+use crate::explain::{explain, explain_joins, why};
 use crate::graph::graph;
 use crate::input::{AnalystInput, Kept, Said};
 use crate::parameters::Parameters;
@@ -164,12 +164,45 @@ impl Correlator {
         self.shards.values().find_map(|shard| explain(shard, a, b, &self.parameters.file))
     }
 
-    /// The incident as a graph of alerts, entities and relations, bounded by the parameter `graph_nodes`.
-    pub fn graph(&self, id: &IncidentId) -> Option<IncidentGraph> {
-        self.shards.values().find_map(|shard| {
-            let incident = shard.ledger.incident(id)?;
-            Some(graph(shard, incident, &self.parameters.file))
-        })
+    /// Why the joins of an incident are joins, strongest first; of a very large incident the weakest 500. The incident is
+    /// one that this correlator told.
+    pub fn explain_joins(&self, incident: &Incident) -> Vec<Explanation> {
+        let shard = self.shards.get(&incident.tenant);
+        shard.map_or_else(Vec::new, |shard| explain_joins(shard, incident, &self.parameters.file))
+    }
+
+    /// Why each alert of an incident is in it, in words: its strongest joins, or what an alert that stands alone lacks.
+    /// The incident is one that this correlator told.
+    pub fn why(&self, incident: &Incident) -> Vec<(AlertId, Vec<String>)> {
+        let shard = self.shards.get(&incident.tenant);
+        shard.map_or_else(Vec::new, |shard| why(shard, incident, &self.parameters.file))
+    }
+
+    /// The incident as a graph of alerts, entities and relations, bounded by the parameter `graph_nodes`; with the
+    /// shortest path between two of its nodes where two are named, by node id, alert id, name or value.
+    ///
+    /// # Errors
+    /// [`CorrelateError::UnknownIncident`]; [`CorrelateError::UnknownNode`] and [`CorrelateError::AmbiguousNode`] where
+    /// an end of the path names no node, or several.
+    pub fn graph(
+        &self,
+        id: &IncidentId,
+        between: Option<(&str, &str)>,
+    ) -> Result<IncidentGraph, CorrelateError> {
+        let held = self.shards.values().find_map(|shard| Some((shard, shard.ledger.incident(id)?)));
+        let (shard, incident) = held.ok_or_else(|| CorrelateError::UnknownIncident(id.clone()))?;
+        graph(shard, incident, between, &self.parameters.file)
+    }
+
+    /// The risks that rose or fell since the last call, after [`Correlator::advance`]: of sealed alerts only.
+    pub fn risk_changes(&mut self) -> Vec<RiskChange> {
+        let file = &self.parameters.file;
+        self.shards.values_mut().flat_map(|shard| shard.risk_changes(file)).collect()
+    }
+
+    /// The users, devices and apps of a tenant that are at risk, the highest score first.
+    pub fn risks(&self, tenant: &TenantId) -> Vec<EntityRisk> {
+        self.shards.get(tenant).map_or_else(Vec::new, |shard| shard.risks(&self.parameters.file))
     }
 
     /// Takes an analyst's input, and says what it changed. The returned input names the alerts it spoke of:

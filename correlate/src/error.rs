@@ -28,6 +28,17 @@ pub enum CorrelateError {
     /// An undo names an input that this engine does not hold.
     #[error("no input {0} is held")]
     UnknownInput(event::InputId),
+    /// A graph has no node of that id or name.
+    #[error("no alert or entity {0:?} in this incident")]
+    UnknownNode(String),
+    /// A graph has several nodes of that name.
+    #[error("{name:?} names several: {ids}")]
+    AmbiguousNode {
+        /// The name that was given.
+        name: String,
+        /// Ids of the nodes.
+        ids: String,
+    },
     /// An input contradicts what it names.
     #[error("{0}")]
     Input(String),

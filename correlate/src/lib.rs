@@ -23,6 +23,10 @@
 //!   a [`Suggestion`](event::Suggestion). Each can be undone.
 //! - An incident lasts so long and gets so large (`bounds.rs`); over weeks, rare artefacts link incidents to a
 //!   [`Campaign`](event::Campaign) (`campaign.rs`).
+//! - An incident's meaning (`meaning.rs`: title, summary, priority, assets, timeline) comes from templates over its
+//!   alerts and the names that the alias table proves (`names.rs`); its graph (`graph.rs`) is made when asked for, and
+//!   leaves as JSON, [`graphml`] or [`stix`].
+//! - Sealed alerts raise the risk of users, devices and apps, which fades with event time (`risk.rs`).
 //! - [`WatermarkTracker`] turns the progress of partitions into the watermark; [`Completeness`] keeps account of what
 //!   every rule made of every hour.
 //!
@@ -42,6 +46,7 @@
 //! ```
 
 mod alias;
+mod assets;
 mod board;
 mod bounds;
 mod campaign;
@@ -54,6 +59,7 @@ mod episode;
 mod error;
 mod evidence;
 mod explain;
+mod export;
 mod facts;
 mod fixed;
 mod forest;
@@ -63,22 +69,26 @@ mod lease;
 mod lineage;
 mod meaning;
 mod merge;
+mod names;
 mod parameters;
 mod rarity;
 mod resolve;
+mod risk;
 mod score;
 mod shard;
 mod snapshot;
 mod stats;
 mod suggest;
+mod timeline;
 mod watermark;
 mod words;
 
 pub use completeness::{Completeness, RuleCounts, RuleInterval};
 pub use correlator::Correlator;
 pub use error::CorrelateError;
+pub use export::{graphml, stix};
 pub use input::{AnalystInput, Kept, Said};
 pub use parameters::Parameters;
 pub use stats::Stats;
 pub use watermark::WatermarkTracker;
-pub use words::{duration, share};
+pub use words::{affected, duration, share};

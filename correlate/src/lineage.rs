@@ -135,6 +135,15 @@ impl Lineage {
         self.processes.get(&key).and_then(|p| p.parent).is_some_and(|(time, _)| time <= t)
     }
 
+    /// The process that started this one, as far as known at time `t`.
+    pub(crate) fn parent(&self, key: Key, t: Time) -> Option<Key> {
+        self.processes
+            .get(&key)
+            .and_then(|p| p.parent)
+            .filter(|(time, _)| *time <= t)
+            .map(|(_, parent)| parent)
+    }
+
     /// The process and its ancestors at time `t`, nearest first, up to the parameter's number of steps and not
     /// beyond what starts everything.
     pub(crate) fn ancestry(

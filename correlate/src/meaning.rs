@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus, Severity, Tactic,
-    TenantId,
+    Alert, AlertId, BlastRadius, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus,
+    PriorityPart, Severity, Tactic, TenantId,
 };
 
+use crate::assets::assets;
 use crate::cast::{Cast, Toward};
-use crate::evidence::Key;
 use crate::facts::Facts;
 use crate::fixed::ONE;
+use crate::names::Names;
 use crate::parameters::{Confidence, File, Priority};
-use crate::words::{capitalised, clock_after, counted, span, tactic, tactic_list};
+use crate::timeline::timeline;
+use crate::words::{
+    affected, capitalised, clock_after, counted, headline, sentence_end_cut, span, tactic, tactic_list,
+};
 
 /// Entities listed in an incident; the graph and the alerts have them all.
 const ENTITIES_MAX: usize = 200;
@@ -26,6 +30,7 @@ pub(crate) fn incident_id(tenant: &TenantId, root: &AlertId) -> IncidentId {
 /// Everything that follows from the alerts of an incident, in order of event time.
 pub(crate) struct Story<'a> {
     alerts: &'a [&'a Alert],
+    names: Names<'a>,
     /// The alerts without informational ones, which are context and no steps of an attack; all where there are no
     /// others. Never empty.
     steps: Vec<&'a Alert>,
@@ -46,11 +51,13 @@ impl<'a> Story<'a> {
         domains.sort_unstable();
         domains.dedup();
         let steps = steps(alerts);
+        let names = Names::of(alerts, facts, file);
         Self {
             alerts,
             stages: stages(&steps),
-            entities: entities(alerts, facts, file),
-            cast: Cast::of(&steps, facts, file),
+            entities: entities(alerts, &names),
+            cast: Cast::of(&steps, &names),
+            names,
             steps,
             domains,
             gravest: alerts.iter().map(|a| a.severity).max().unwrap_or(Severity::Informational),
@@ -60,12 +67,15 @@ impl<'a> Story<'a> {
     /// Fills everything but identity, version, joins and standing.
     pub(crate) fn tell(self, incident: &mut Incident, file: &File) {
         incident.title = self.title();
-        incident.summary = self.summary();
+        (incident.assets, incident.blast_radius) = assets(self.alerts, &self.names);
+        incident.summary = self.summary(&incident.blast_radius);
         incident.severity = self.severity();
-        incident.score = self.score(&file.priority);
+        incident.priority = self.priority(&file.priority);
+        incident.score = incident.priority.iter().map(|part| part.points).sum::<u32>().min(100);
         incident.confidence = self.confidence(&file.confidence, incident);
         incident.techniques = self.techniques();
         incident.tactics = self.tactics();
+        incident.timeline = timeline(self.alerts, &self.names);
         incident.domains = self.domains;
         incident.entities = self.entities;
     }
@@ -108,7 +118,7 @@ impl<'a> Story<'a> {
         self.steps.iter().find(|a| a.severity == self.gravest).map_or("", |a| headline(a))
     }
 
-    fn summary(&self) -> String {
+    fn summary(&self, radius: &BlastRadius) -> String {
         let (Some(first), Some(last), Some(start)) = (self.alerts.first(), self.alerts.last(), self.start())
         else {
             return String::new();
@@ -124,7 +134,7 @@ impl<'a> Story<'a> {
             );
         }
         format!(
-            "{} alerts{}{} {}, in {}. It began with \"{}\"{}.{}",
+            "{} alerts{}{} {}, in {}. It began with \"{}\"{}.{}{}",
             self.alerts.len(),
             self.context(),
             self.place(),
@@ -133,6 +143,10 @@ impl<'a> Story<'a> {
             headline(start),
             self.opening(start),
             self.course(start),
+            match affected(radius) {
+                none if none.is_empty() => none,
+                some => format!(" Affected: {some}."),
+            },
         )
     }
 
@@ -195,17 +209,38 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The sum of parts that `parameters.yml` documents under `priority`.
-    fn score(&self, priority: &Priority) -> u32 {
+    /// The parts that `parameters.yml` documents under `priority`.
+    fn priority(&self, priority: &Priority) -> Vec<PriorityPart> {
         let assets = self.count(EntityType::Device) + self.count(EntityType::User);
-        let doublings = self.alerts.len().max(1).ilog2();
+        let (stages, domains, alerts) = (self.stages.len(), self.domains.len(), self.alerts.len());
+        let capped = |points: u32, n: usize, max: u32| points.saturating_mul(n.min(100) as u32).min(max);
         let severity = priority.severity.of(self.gravest);
-        let tactics = (priority.tactic * self.stages.len() as u32).min(priority.tactic_max);
-        let domains =
-            (priority.domain * self.domains.len().saturating_sub(1) as u32).min(priority.domain_max);
-        let assets = (priority.asset * assets as u32).min(priority.asset_max);
-        let alerts = (priority.alert_doubling * doublings).min(priority.alert_doubling_max);
-        (severity + tactics + domains + assets + alerts).min(100)
+        let doublings = alerts.max(1).ilog2() as usize;
+        let parts = [
+            ("severity", severity, format!("the gravest alert is {}", self.gravest)),
+            (
+                "tactics",
+                capped(priority.tactic, stages, priority.tactic_max),
+                counted(stages, "stage", "stages"),
+            ),
+            (
+                "domains",
+                capped(priority.domain, domains.saturating_sub(1), priority.domain_max),
+                counted(domains, "domain", "domains"),
+            ),
+            (
+                "assets",
+                capped(priority.asset, assets, priority.asset_max),
+                counted(assets, "device or user", "devices and users"),
+            ),
+            (
+                "alerts",
+                capped(priority.alert_doubling, doublings, priority.alert_doubling_max),
+                counted(alerts, "alert", "alerts"),
+            ),
+        ];
+        let given = parts.into_iter().filter(|(_, points, _)| *points > 0);
+        given.map(|(part, points, because)| PriorityPart { part: part.to_owned(), points, because }).collect()
     }
 
     /// As `parameters.yml` documents under `confidence`.
@@ -240,6 +275,7 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
         summary: String::new(),
         severity: Severity::Informational,
         score: 0,
+        priority: Vec::new(),
         confidence: 0,
         domains: Vec::new(),
         tactics: Vec::new(),
@@ -248,6 +284,9 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
         last_time: alerts.iter().map(|a| a.time).max().unwrap_or(root.time),
         alerts: alerts.iter().map(|a| a.id.clone()).collect(),
         entities: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: BlastRadius::default(),
+        timeline: Vec::new(),
         joins: Vec::new(),
         sealed: false,
         assignee: None,
@@ -257,13 +296,12 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
 }
 
 /// Entities by the name people know them by, with the number of alerts that name them; most first.
-fn entities(alerts: &[&Alert], facts: &Facts, file: &File) -> Vec<(Entity, u32)> {
-    let at = alerts.iter().map(|a| a.time).max().unwrap_or_default();
+fn entities(alerts: &[&Alert], names: &Names<'_>) -> Vec<(Entity, u32)> {
     let mut counts: BTreeMap<(EntityType, Arc<str>), (Entity, u32)> = BTreeMap::new();
     for alert in alerts {
         let mut seen = BTreeSet::new();
         for entity in &alert.entities {
-            let value = known_name(entity, &alert.tenant, at, facts, file);
+            let value = names.known(entity);
             if seen.insert((entity.entity_type, Arc::clone(&value))) {
                 let named = Entity { value: Arc::clone(&value), ..entity.clone() };
                 counts.entry((entity.entity_type, value)).or_insert((named, 0)).1 += 1;
@@ -276,21 +314,6 @@ fn entities(alerts: &[&Alert], facts: &Facts, file: &File) -> Vec<(Entity, u32)>
     });
     entities.truncate(ENTITIES_MAX);
     entities
-}
-
-/// The name people know an entity by at a time: its FQDN, its address, ..., else what the alert calls it.
-pub(crate) fn known_name(
-    entity: &Entity,
-    tenant: &TenantId,
-    at: event::Time,
-    facts: &Facts,
-    file: &File,
-) -> Arc<str> {
-    if !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
-        return Arc::clone(&entity.value);
-    }
-    let key = Key::of(tenant, entity.entity_type, &entity.value);
-    facts.aliases.display(key, at, &file.alias).unwrap_or_else(|| Arc::clone(&entity.value))
 }
 
 fn steps<'a>(alerts: &[&'a Alert]) -> Vec<&'a Alert> {
@@ -310,15 +333,6 @@ fn stages<'a>(steps: &[&'a Alert]) -> Vec<(Tactic, &'a Alert)> {
     }
     stages.sort_by_key(|(tactic, alert)| (alert.time, *tactic));
     stages
-}
-
-/// The title of an alert, to go on a sentence with.
-fn headline(alert: &Alert) -> &str {
-    sentence_end_cut(&alert.title)
-}
-
-fn sentence_end_cut(title: &str) -> &str {
-    title.trim_end_matches(['.', ' '])
 }
 
 /// `execution and discovery`, `execution, discovery and impact`, `initial access to impact in 6 stages`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::Severity;
+use event::{RiskLevel, Severity};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -52,6 +52,7 @@ pub(crate) struct File {
     pub(crate) limits: Limits,
     pub(crate) priority: Priority,
     pub(crate) confidence: Confidence,
+    pub(crate) risk: Risk,
 }
 
 /// How one kind of evidence counts.
@@ -100,12 +101,12 @@ pub(crate) struct Sigma {
     pub(crate) free: u32,
     pub(crate) population: u32,
     pub(crate) repeats: u32,
-    severity: SigmaSeverity,
+    severity: ShareBySeverity,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SigmaSeverity {
+struct ShareBySeverity {
     informational: Share,
     low: Share,
     medium: Share,
@@ -113,17 +114,22 @@ struct SigmaSeverity {
     critical: Share,
 }
 
+impl ShareBySeverity {
+    fn of(&self, severity: Severity) -> u32 {
+        match severity {
+            Severity::Informational => self.informational.0,
+            Severity::Low => self.low.0,
+            Severity::Medium => self.medium.0,
+            Severity::High => self.high.0,
+            Severity::Critical => self.critical.0,
+        }
+    }
+}
+
 impl Sigma {
     /// The most that an alert of this severity says, in millionths.
     pub(crate) fn of(&self, severity: Severity) -> u32 {
-        let table = &self.severity;
-        match severity {
-            Severity::Informational => table.informational.0,
-            Severity::Low => table.low.0,
-            Severity::Medium => table.medium.0,
-            Severity::High => table.high.0,
-            Severity::Critical => table.critical.0,
-        }
+        self.severity.of(severity)
     }
 }
 
@@ -204,6 +210,7 @@ pub(crate) struct Limits {
     pub(crate) processes: usize,
     pub(crate) incident_alerts_eager: usize,
     pub(crate) graph_nodes: usize,
+    pub(crate) risk_entities: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -238,6 +245,42 @@ pub(crate) struct Confidence {
     pub(crate) rule_max: u32,
     pub(crate) domain: u32,
     pub(crate) domain_max: u32,
+}
+
+/// How alerts make the risk of an entity.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Risk {
+    pub(crate) half_life: Span,
+    severity: ShareBySeverity,
+    pub(crate) involved: Share,
+    levels: RiskLevels,
+}
+
+/// The lowest score of each level.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RiskLevels {
+    low: u32,
+    medium: u32,
+    high: u32,
+}
+
+impl Risk {
+    /// What a fresh alert of this severity alone gives, in millionths.
+    pub(crate) fn of(&self, severity: Severity) -> u32 {
+        self.severity.of(severity)
+    }
+
+    /// The level of a score of 0 to 100.
+    pub(crate) const fn level(&self, score: u32) -> RiskLevel {
+        match score {
+            _ if score >= self.levels.high => RiskLevel::High,
+            _ if score >= self.levels.medium => RiskLevel::Medium,
+            _ if score >= self.levels.low => RiskLevel::Low,
+            _ => RiskLevel::None,
+        }
+    }
 }
 
 /// The format this program reads.
@@ -315,6 +358,14 @@ impl File {
         }
         if Evidence::ALL.iter().any(|kind| self.weighing(*kind).beta.0 > ONE) {
             return wrong("beta must be at most 1");
+        }
+        let risk = &self.risk;
+        if risk.half_life.0 <= 0 || risk.severity.of(Severity::Critical) > ONE || risk.involved.0 > ONE {
+            return wrong("risk: half_life must be more than nothing, shares at most 1");
+        }
+        let levels = &risk.levels;
+        if levels.low == 0 || levels.low > levels.medium || levels.medium > levels.high || levels.high > 100 {
+            return wrong("risk: levels must rise from 1 to 100");
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use event::{
-    Alert, AlertId, Campaign, EventBatch, Incident, IncidentDelta, IncidentStatus, RelationChange,
-    Suggestion, TenantId, Time, Watermark,
+    Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
+    RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::input::AnalystInput;
 use crate::meaning::{Story, blank};
 use crate::merge::{Ground, Group, HeldBack, groups};
 use crate::parameters::File;
+use crate::risk::{Risks, Sight};
 use crate::snapshot::sorted;
 use crate::stats::Stats;
 use crate::suggest::Suggestions;
@@ -60,6 +61,8 @@ pub(crate) struct Shard {
     /// Day of the last clean-up.
     cleaned: i64,
     counts: Stats,
+    #[serde(default)]
+    risks: Risks,
 }
 
 /// Components are cleaned out once a day of event time.
@@ -96,6 +99,7 @@ impl Shard {
             watermark: Watermark::START.0,
             cleaned: i64::MIN,
             counts: Stats::default(),
+            risks: Risks::default(),
         }
     }
 
@@ -245,6 +249,7 @@ impl Shard {
         while let Some(node) =
             self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
         {
+            self.risks.raise(node, &self.facts, file);
             self.touched.extend(self.nodes.get(node.id()));
             self.campaigns.sight(&self.tenant, node, file);
             self.provisional.pop_front();
@@ -473,6 +478,22 @@ impl Shard {
         self.emit(file, Telling::Now)
     }
 
+    /// The risks that rose or fell since the last call.
+    pub(crate) fn risk_changes(&mut self, file: &File) -> Vec<RiskChange> {
+        let mut risks = std::mem::take(&mut self.risks);
+        let changes = risks.changes(Watermark(self.watermark), &self.sight(file));
+        self.risks = risks;
+        changes
+    }
+
+    pub(crate) fn risks(&self, file: &File) -> Vec<EntityRisk> {
+        self.risks.all(Watermark(self.watermark), &self.sight(file))
+    }
+
+    fn sight<'a>(&'a self, file: &'a File) -> Sight<'a> {
+        Sight { tenant: &self.tenant, facts: &self.facts, ledger: &self.ledger, file }
+    }
+
     pub(crate) fn add_stats(&self, stats: &mut Stats) {
         let (counts, board) = (&self.counts, &self.board);
         stats.alerts_total += counts.alerts_total;
@@ -492,6 +513,8 @@ impl Shard {
         stats.addresses_evicted_total += self.facts.leases.evicted;
         stats.processes_evicted_total += self.facts.lineage.evicted;
         stats.observations_too_old_total += self.facts.rarity.too_old;
+        stats.risk_entities_evicted_total += self.risks.evicted;
+        stats.risk_entities += self.risks.len() as u64;
         stats.pairs_scored_total += board.counts.pairs;
         stats.placings_redone_total += counts.placings_redone_total;
         stats.tenants += 1;

@@ -34,6 +34,9 @@ pub struct Stats {
     pub processes_evicted_total: u64,
     /// Telemetry of epochs that were already forgotten.
     pub observations_too_old_total: u64,
+    /// Entities whose risk was forgotten because the table was full: those of least risk.
+    #[serde(default)]
+    pub risk_entities_evicted_total: u64,
     /// Pairs scored.
     pub pairs_scored_total: u64,
     /// Alerts of incidents that were told, once each time: what telling costs.
@@ -67,6 +70,9 @@ pub struct Stats {
     pub addresses: u64,
     /// Processes in the lineage table.
     pub processes: u64,
+    /// Values of users, devices and apps with a risk.
+    #[serde(default)]
+    pub risk_entities: u64,
     /// Forest edges held, with those displaced since the last clean-up.
     pub edges: u64,
     /// Incidents held.

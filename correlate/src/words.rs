@@ -1,6 +1,6 @@
 //! How numbers, times and lists are said to people: one wording and one rounding everywhere.
 
-use event::{Tactic, Time};
+use event::{Alert, BlastRadius, Tactic, Time};
 
 /// Millionths as a share with two decimals, rounded half up: `0.55`.
 pub fn share(ppm: u32) -> String {
@@ -32,6 +32,23 @@ pub(crate) fn listed(names: &[&str], more: &str) -> Option<String> {
         [one] => Some((*one).to_owned()),
         [one, other] => Some(format!("{one} and {other}")),
         [one, rest @ ..] => Some(format!("{one} and {} more {more}", rest.len())),
+    }
+}
+
+/// `2 devices, 1 user and 1 mailbox`; nothing where nothing is affected.
+pub fn affected(radius: &BlastRadius) -> String {
+    let counts = [
+        (radius.devices, "device", "devices"),
+        (radius.users, "user", "users"),
+        (radius.mailboxes, "mailbox", "mailboxes"),
+        (radius.apps, "app", "apps"),
+        (radius.cloud_resources, "cloud resource", "cloud resources"),
+    ];
+    let some = counts.into_iter().filter(|(n, ..)| *n > 0);
+    let mut told: Vec<String> = some.map(|(n, one, more)| counted(n as usize, one, more)).collect();
+    match told.pop() {
+        Some(last) if !told.is_empty() => format!("{} and {last}", told.join(", ")),
+        only => only.unwrap_or_default(),
     }
 }
 
@@ -81,6 +98,15 @@ pub(crate) fn span(first: Time, last: Time) -> String {
         return format!("at {} UTC", clock(first));
     }
     format!("between {} and {} UTC", clock(first), clock_after(first, last))
+}
+
+/// The title of an alert, to go on a sentence with.
+pub(crate) fn headline(alert: &Alert) -> &str {
+    sentence_end_cut(&alert.title)
+}
+
+pub(crate) fn sentence_end_cut(title: &str) -> &str {
+    title.trim_end_matches(['.', ' '])
 }
 
 #[cfg(test)]

@@ -173,7 +173,82 @@ fn stages_that_are_not_told_are_named() {
         "{text}"
     );
     assert!(text.contains("Then 7 more stages: credential access, discovery,"), "{text}");
-    assert!(text.ends_with("exfiltration and impact."), "{text}");
+    assert!(text.ends_with("exfiltration and impact. Affected: 1 device and 1 user."), "{text}");
+}
+
+#[test]
+fn a_priority_is_the_sum_of_its_parts() {
+    let incident = &incidents_of(attack())[0];
+    let parts: Vec<String> =
+        incident.priority.iter().map(|p| format!("{} {} {}", p.part, p.points, p.because)).collect();
+    assert_eq!(incident.priority.iter().map(|p| p.points).sum::<u32>(), incident.score);
+    insta::assert_snapshot!(parts.join("\n"));
+}
+
+#[test]
+fn a_timeline_folds_repetitions_and_keeps_what_is_grave() {
+    let noise = |n: i64| step(&format!("n{n:03}"), &format!("Noise {n}"), n * 10, &[]).grave(Severity::Low);
+    let mut alerts: Vec<Alert> = (0..80).map(noise).collect();
+    alerts.extend(
+        (0..5).map(|n| step(&format!("r{n}"), "Password guessed.", 5 + n * 60, &[Tactic::Execution])),
+    );
+    alerts.push(step("z", "Ransom note", 790, &[Tactic::Impact]).grave(Severity::Critical));
+    let incidents = incidents_of(alerts);
+    let timeline = &incidents[0].timeline;
+    assert_eq!((incidents.len(), timeline.len()), (1, 40));
+    assert!(timeline.windows(2).all(|pair| pair[0].time <= pair[1].time));
+    let told = |text: &str| timeline.iter().filter(|m| m.text.starts_with(text)).collect::<Vec<_>>();
+    assert!(told("Password guessed on ws-01 by alice@contoso.com").iter().all(|m| m.alerts == 5));
+    assert_eq!((told("Password guessed").len(), told("Ransom note").len()), (1, 1));
+}
+
+#[test]
+fn what_is_affected_is_told_with_its_part() {
+    let mut mail = alert(
+        "a1",
+        "Phishing mail delivered",
+        0,
+        &[
+            "mailbox/sender:eve@bad.example",
+            "mailbox:alice@contoso.com",
+            "mailbox:bob@contoso.com",
+            "message:m",
+        ],
+    );
+    mail.domain = Domain::Email;
+    let script = alert(
+        "a2",
+        "Script",
+        60,
+        &["message:m", "user:alice@contoso.com", "device:ws-01.contoso.com", "user/target:admin@contoso.com"],
+    );
+    let incident = &incidents_of(vec![mail, script])[0];
+    let told: Vec<String> = incident
+        .assets
+        .iter()
+        .map(|a| format!("{} {} {} {}", a.part.as_str(), a.entity_type, a.name, a.alerts))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "target user admin@contoso.com 1",
+            "target mailbox bob@contoso.com 1",
+            "place device ws-01.contoso.com 1",
+            "doer user alice@contoso.com 1"
+        ]
+    );
+    assert_eq!(correlate::affected(&incident.blast_radius), "1 device, 2 users and 1 mailbox");
+}
+
+/// An id stands beside one name in one alert, and alone in another.
+#[test]
+fn ids_give_way_to_names_that_the_incident_knows() {
+    let id = "user/related:5f2b1a60-8f5e-4a57-9f0c-3d1e1a2b3c4d";
+    let both = alert("a1", "Odd sign-in", 0, &["session:s1", id, "user/related:alice@contoso.com"]);
+    let alone = alert("a2", "Rights given", 60, &["session:s1", id]);
+    let incidents = incidents_of(vec![both, alone.clone()]);
+    assert_eq!(incidents[0].title, "Odd sign-in and 1 more alert involving alice@contoso.com");
+    assert_eq!(incidents_of(vec![alone])[0].title, "Rights given involving account 5f2b1a60…");
 }
 
 /// Nine alerts too slight to join anything stand nearer to the last one than the first does.
@@ -215,31 +290,12 @@ fn the_smaller_side_of_a_join_falls_away() {
     for (a, b) in [("a0", "b"), ("b", "a0")] {
         let explanation = correlator.explain(&id(a), &id(b)).unwrap();
         assert_eq!(explanation.without_weakest, [id("b")], "{}", explanation.text);
-        assert!(explanation.text.ends_with("Without it 1 of 7 alerts falls away."), "{}", explanation.text);
+        assert!(
+            explanation.text.ends_with("Without it 1 of 7 alerts falls away: \"Leaf\"."),
+            "{}",
+            explanation.text
+        );
     }
-}
-
-#[test]
-fn the_graph_shows_alerts_entities_and_relations() {
-    let mut correlator = correlator();
-    correlator.push(attack());
-    correlator.flush();
-    let incident = correlator.incident_of(&id("a1")).unwrap();
-    insta::assert_json_snapshot!(correlator.graph(&incident).unwrap());
-}
-
-#[test]
-fn the_graph_is_bounded_and_says_so() {
-    let mut correlator = correlator();
-    let file = |n: i64| format!("file:{:064x}", n + 1);
-    correlator.push(
-        (0..700).map(|n| alert(&format!("a{n}"), "r", n, &["device:h1", "user:u1@x.example", &file(n)])),
-    );
-    correlator.flush();
-    let graph = correlator.graph(&correlator.incident_of(&id("a0")).unwrap()).unwrap();
-    assert_eq!((graph.nodes.len(), graph.nodes_omitted), (500, 700 + 702 - 500));
-    let known: std::collections::BTreeSet<&str> = graph.nodes.iter().map(|n| n.id.as_str()).collect();
-    assert!(graph.edges.iter().all(|e| known.contains(e.from.as_str()) && known.contains(e.to.as_str())));
 }
 
 #[test]

@@ -58,8 +58,11 @@ pub struct Incident {
     pub summary: String,
     /// Highest severity of its alerts, raised by breadth.
     pub severity: Severity,
-    /// Priority, 0 to 100.
+    /// Priority, 0 to 100: the sum of `priority`, capped.
     pub score: u32,
+    /// The parts of the priority, in a fixed order; parts without points are left out.
+    #[serde(default)]
+    pub priority: Vec<PriorityPart>,
     /// How sure the engine is that this is one malicious story, 0 to 100.
     pub confidence: u32,
     /// Telemetry domains of its alerts, sorted.
@@ -76,6 +79,17 @@ pub struct Incident {
     pub alerts: Vec<AlertId>,
     /// Its entities after alias resolution, with the number of alerts that name them; most first.
     pub entities: Vec<(Entity, u32)>,
+    /// What is affected (devices, users, mailboxes, apps, cloud resources), those acted upon first, then by alerts;
+    /// at most 50.
+    #[serde(default)]
+    pub assets: Vec<Asset>,
+    /// How many assets of each kind are affected, those that `assets` has no room for included.
+    #[serde(default)]
+    pub blast_radius: BlastRadius,
+    /// What happened, in order of event time: repetitions of one alert are one line, and a long story keeps its
+    /// gravest lines; at most 40.
+    #[serde(default)]
+    pub timeline: Vec<Moment>,
     /// The forest edges that hold it together, strongest first: `alerts.len() - 1` of them.
     pub joins: Vec<Join>,
     /// Whether event time has passed all of it, so that no late record can still change it.
@@ -92,6 +106,97 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(nullable = false)]
     pub links: Vec<IncidentLink>,
+}
+
+/// One part of a priority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PriorityPart {
+    /// `severity`, `tactics`, `domains`, `assets` or `alerts`.
+    pub part: String,
+    /// What it adds to the score.
+    pub points: u32,
+    /// What it is given for, for people: `critical`, `5 stages`.
+    pub because: String,
+}
+
+/// The part an affected asset plays. The first that applies counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AssetPart {
+    /// It was acted upon.
+    Target,
+    /// The activity ran on it.
+    Place,
+    /// The activity was done in its name.
+    Doer,
+    /// Alerts name it without a part.
+    Involved,
+}
+
+impl AssetPart {
+    /// Snake-case name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AssetPart::Target => "target",
+            AssetPart::Place => "place",
+            AssetPart::Doer => "doer",
+            AssetPart::Involved => "involved",
+        }
+    }
+}
+
+/// An affected asset, by the name people know it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Asset {
+    /// What it is.
+    #[serde(rename = "type")]
+    pub entity_type: EntityType,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The part it plays.
+    pub part: AssetPart,
+    /// Alerts that name it.
+    pub alerts: u32,
+    /// The gravest of them.
+    pub severity: Severity,
+    /// Event time of the first of them.
+    pub first_time: Time,
+    /// Event time of the last of them.
+    pub last_time: Time,
+}
+
+/// How many assets of each kind an incident affects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlastRadius {
+    /// Devices.
+    pub devices: u32,
+    /// Users.
+    pub users: u32,
+    /// Mailboxes that are not those of the users counted.
+    pub mailboxes: u32,
+    /// Applications.
+    pub apps: u32,
+    /// Cloud resources.
+    pub cloud_resources: u32,
+}
+
+/// One line of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Moment {
+    /// Event time of its first alert.
+    pub time: Time,
+    /// Event time of its last alert.
+    pub end_time: Time,
+    /// The first alert.
+    pub alert: AlertId,
+    /// How many alerts it stands for: the same title, in a row.
+    pub alerts: u32,
+    /// The gravest of them.
+    pub severity: Severity,
+    /// Tactics, in kill-chain order.
+    pub tactics: Vec<Tactic>,
+    /// What happened, where, by whom and against whom.
+    pub text: String,
 }
 
 /// An edge of the maximum-spanning forest.
@@ -185,12 +290,22 @@ pub struct Explanation {
 pub struct IncidentGraph {
     /// The incident.
     pub incident: IncidentId,
-    /// Alerts and entities.
+    /// Its name.
+    pub title: String,
+    /// Alerts and entities: the gravest and earliest alerts first, then the entities that most alerts name.
     pub nodes: Vec<GraphNode>,
-    /// Relations.
+    /// Relations, by their ends.
     pub edges: Vec<GraphEdge>,
+    /// Nodes without which the alerts fall into parts, the largest parts first.
+    pub cuts: Vec<GraphCut>,
+    /// The shortest path, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub path: Option<GraphPath>,
     /// Nodes left out by the size bound.
     pub nodes_omitted: usize,
+    /// What was left out, alerts by title and entities by kind, most first.
+    pub omitted: Vec<GraphOmitted>,
 }
 
 /// A node: an alert or an entity.
@@ -214,21 +329,66 @@ pub struct GraphNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub alerts: Option<u32>,
+    /// Blast radius: devices, users, mailboxes, apps and cloud resources that can be reached from this entity along
+    /// relations between entities, in their direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reaches: Option<u32>,
+    /// Where to draw it: the column, in order of event time.
+    pub column: u32,
+    /// Where to draw it: the lane, one for alerts and one for each kind of entity.
+    pub lane: u32,
 }
 
-/// An edge: an alert names an entity, a process is parent of another, an alert joins another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+/// An edge: an alert names an entity, an entity did something to another, an alert joins another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct GraphEdge {
     /// Node id.
     pub from: String,
     /// Node id.
     pub to: String,
-    /// Relation (`actor`, `target`, `parent_of`, `joined`, ...).
+    /// `joined` between alerts; the part that an entity plays in an alert (`actor`, `target`, ...); between entities
+    /// `ran`, `parent_of`, `signed_in_to`, `sent`, `clicked`, `connected_to`, `granted` and others.
     pub relation: String,
     /// Score of a join, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub weight_ppm: Option<u32>,
+    /// The first alert that shows the relation between two entities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub alert: Option<AlertId>,
+}
+
+/// A node without which the alerts of an incident fall into parts (an articulation point).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GraphCut {
+    /// Node id.
+    pub node: String,
+    /// Alerts of each part, largest first.
+    pub parts: Vec<u32>,
+}
+
+/// A shortest path through an incident's graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GraphPath {
+    /// Node ids, ends included; empty where nothing connects them.
+    pub nodes: Vec<String>,
+    /// The edges between them, one fewer.
+    pub edges: Vec<GraphEdge>,
+    /// For people.
+    pub text: String,
+}
+
+/// Nodes that a graph has no room for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GraphOmitted {
+    /// `alert` or the entity type.
+    pub kind: String,
+    /// The title of alerts; the kind of entities in words.
+    pub label: String,
+    /// How many.
+    pub nodes: u32,
 }
 
 impl Incident {

@@ -33,6 +33,7 @@ mod ids;
 mod incident;
 pub mod ocsf;
 mod relation;
+mod risk;
 pub mod snapshot;
 mod time;
 
@@ -47,8 +48,9 @@ pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};
 pub use ids::{ActionId, AlertId, CampaignId, EffectId, IncidentId, InputId, SuggestionId, TenantId};
 pub use incident::{
-    Explanation, GraphEdge, GraphNode, Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join,
-    JoinReason,
+    Asset, AssetPart, BlastRadius, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath,
+    Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason, Moment, PriorityPart,
 };
 pub use relation::{Artefact, Campaign, Guard, IncidentLink, LinkKind, RelationChange, Suggestion};
+pub use risk::{EntityRisk, RiskChange, RiskLevel, RiskReason};
 pub use time::{Time, TimeError, Watermark};

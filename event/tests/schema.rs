@@ -8,11 +8,12 @@ mod schema;
 use std::collections::BTreeMap;
 
 use event::{
-    Action, ActionId, ActionState, Alert, AlertId, Approval, Artefact, AttackTag, Campaign, CampaignId,
-    Class, Decision, Domain, Effect, EffectId, EffectState, Entity, EntityType, Explanation, GraphEdge,
-    GraphNode, Guard, Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join,
-    JoinReason, LinkKind, RecordRef, RiskClass, Role, RuleRef, Severity, Suggestion, SuggestionId, Tactic,
-    Target, TenantId, Time, Transition, UndoPlan,
+    Action, ActionId, ActionState, Alert, AlertId, Approval, Artefact, Asset, AssetPart, AttackTag,
+    BlastRadius, Campaign, CampaignId, Class, Decision, Domain, Effect, EffectId, EffectState, Entity,
+    EntityRisk, EntityType, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath, Guard,
+    Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join, JoinReason, LinkKind,
+    Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion,
+    SuggestionId, Tactic, Target, TenantId, Time, Transition, UndoPlan,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ use utoipa::OpenApi;
     Incident,
     Action,
     Effect,
+    EntityRisk,
     Explanation,
     IncidentGraph,
     Suggestion,
@@ -101,6 +103,30 @@ fn incident() -> Incident {
         last_time: AT,
         alerts: vec![AlertId::new("a-1"), AlertId::new("a-2")],
         entities: vec![(entity(), 2)],
+        priority: vec![PriorityPart {
+            part: "severity".to_owned(),
+            points: 65,
+            because: "critical".to_owned(),
+        }],
+        assets: vec![Asset {
+            entity_type: EntityType::Device,
+            name: "ws-1".into(),
+            part: AssetPart::Place,
+            alerts: 2,
+            severity: Severity::High,
+            first_time: AT,
+            last_time: AT,
+        }],
+        blast_radius: BlastRadius { devices: 1, ..BlastRadius::default() },
+        timeline: vec![Moment {
+            time: AT,
+            end_time: AT,
+            alert: AlertId::new("a-1"),
+            alerts: 1,
+            severity: Severity::High,
+            tactics: vec![Tactic::InitialAccess],
+            text: "Script on ws-1".to_owned(),
+        }],
         joins: vec![join()],
         sealed: true,
         assignee: Some("anna".to_owned()),
@@ -195,20 +221,39 @@ fn graphs_and_explanations_follow_their_schemas() {
         time: None,
         severity: None,
         alerts: Some(2),
+        reaches: Some(1),
+        column: 0,
+        lane: 2,
     };
-    let alert = GraphNode { time: Some(AT), severity: Some(Severity::Low), alerts: None, ..entity.clone() };
+    let alert = GraphNode {
+        time: Some(AT),
+        severity: Some(Severity::Low),
+        alerts: None,
+        reaches: None,
+        ..entity.clone()
+    };
     let edge = GraphEdge {
         from: "a".to_owned(),
         to: "b".to_owned(),
         relation: "joined".to_owned(),
         weight_ppm: Some(1),
+        alert: None,
     };
-    let edges = vec![GraphEdge { weight_ppm: None, ..edge.clone() }, edge];
-    let nodes = vec![entity, alert];
-    check(
-        "IncidentGraph",
-        &IncidentGraph { incident: IncidentId::new("i-1"), nodes, edges, nodes_omitted: 0 },
-    );
+    let shown = GraphEdge { weight_ppm: None, alert: Some(AlertId::new("a-1")), ..edge.clone() };
+    let path =
+        GraphPath { nodes: vec!["a".to_owned()], edges: vec![edge.clone()], text: "a joined b".to_owned() };
+    let graph = IncidentGraph {
+        incident: IncidentId::new("i-1"),
+        title: "Incident".to_owned(),
+        nodes: vec![entity, alert],
+        edges: vec![shown, edge],
+        cuts: vec![GraphCut { node: "a".to_owned(), parts: vec![2, 1] }],
+        path: Some(path),
+        nodes_omitted: 1,
+        omitted: vec![GraphOmitted { kind: "file".to_owned(), label: "files".to_owned(), nodes: 1 }],
+    };
+    check("IncidentGraph", &graph);
+    check("IncidentGraph", &IncidentGraph { path: None, ..graph });
     let apart = Explanation {
         a: AlertId::new("a-1"),
         b: AlertId::new("a-2"),
@@ -219,6 +264,30 @@ fn graphs_and_explanations_follow_their_schemas() {
     };
     check("Explanation", &apart);
     check("Explanation", &Explanation { path: vec![join()], weakest: Some(0), ..apart });
+}
+
+#[test]
+fn risks_follow_their_schema() {
+    let reason = RiskReason {
+        alert: AlertId::new("a-1"),
+        incident: Some(IncidentId::new("i-1")),
+        title: "Alert".into(),
+        severity: Severity::High,
+        time: AT,
+        points: 40,
+    };
+    let risk = EntityRisk {
+        tenant: TenantId::default(),
+        entity_type: EntityType::User,
+        name: "alice@contoso.com".into(),
+        aliases: vec!["contoso\\alice".into()],
+        level: RiskLevel::Medium,
+        score: 40,
+        as_of: AT,
+        last_raised: AT,
+        raised_by: vec![RiskReason { incident: None, ..reason.clone() }, reason],
+    };
+    check("EntityRisk", &risk);
 }
 
 #[test]

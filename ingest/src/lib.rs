@@ -32,7 +32,8 @@ mod source;
 pub use budget::{Budget, Lease};
 pub use dead_letter::DeadLetterSink;
 pub use decode::{
-    DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, NativeWanted, SourceKindHint,
+    DeadLetter, DeadReason, DecodeCounts, DecodeLimits, Decoded, Decoder, Misfit, NativeWanted,
+    SourceKindHint,
 };
 pub use error::{IngestError, MappingError};
 pub use file::{FileOptions, FilePartition, FileSource};

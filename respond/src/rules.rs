@@ -294,6 +294,10 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
         assignee: None,
         classification: None,
         links: Vec::new(),
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
     };
     let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };

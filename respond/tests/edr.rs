@@ -63,6 +63,10 @@ fn incident(host: &str) -> (Incident, Vec<Alert>) {
         assignee: None,
         classification: None,
         links: Vec::new(),
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
     };
     (incident, vec![alert])
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rsigma_parser::{ConditionExpr, Detection, Detections, Quantifier, SelectorPattern, SigmaValue};
-use rsigma_parser::{DetectionItem, FieldSpec, detection_name_matches};
+use rsigma_parser::{DetectionItem, FieldSpec, SigmaString};
 
 use crate::atom::Atoms;
 use crate::error::RuleError;
 use crate::item;
 use crate::node::Node;
+use crate::pattern::Pattern;
 
 /// Compiles the detection section of a rule. A list of conditions is a disjunction.
 ///
@@ -107,12 +108,21 @@ pub(crate) fn is_selected(pattern: &SelectorPattern, name: &str) -> bool {
     }
 }
 
-/// The parser's own matcher knows one star; a pattern may hold several.
+/// Letters count as they are written, as in names.
 fn matches_glob(pattern: &str, name: &str) -> bool {
-    match pattern.matches('*').count() {
-        0 | 1 => detection_name_matches(pattern, name),
-        _ => crate::pattern::Pattern::from_sigma(&rsigma_parser::SigmaString::new(pattern))
-            .finished(true)
-            .matches(name, name),
+    Pattern::from_sigma(&SigmaString::new(pattern)).finished(true).matches(name, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_and_behind_a_star_does_not_overlap() {
+        assert!(
+            matches_glob("sel_*_end", "sel_x_end") && matches_glob("sel*", "sel") && matches_glob("*", "x")
+        );
+        assert!(matches_glob("*a*b", "xa_b") && !matches_glob("Sel*", "sel_a"));
+        assert!(!matches_glob("sel*l", "sel") && !matches_glob("sel_*_a", "sel_a"));
     }
 }

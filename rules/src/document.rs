@@ -6,6 +6,7 @@
 //! - a value that is a map or a list within a list is refused: the parser would turn it into its debug text;
 //! - keys that are no text are refused: the parser would read them as keywords;
 //! - condition operators in upper case are lowered: the grammar of the parser knows only lower case;
+//! - whole numbers beyond 63 bits become texts: the parser would round them;
 //! - keys of correlations and filters that nobody reads are refused: a typing mistake there would widen the rule.
 
 use rsigma_parser::{
@@ -140,11 +141,13 @@ fn read_detection(text: &str, map: &Mapping) -> Result<Parsed, RuleError> {
             None => return Err(RuleError::Document(format!("detection key {key:?} is no text"))),
         }
     }
-    let parsed = match lower_operators(map, section) {
-        Some(lowered) => {
-            parse(&serde_yaml_ng::to_string(&lowered).map_err(|e| RuleError::Yaml(e.to_string()))?)
-        }
-        None => parse(text),
+    let mut mended = map.clone();
+    let detection_of = |map: &mut Mapping| map.get_mut(section).map(spell_numbers).unwrap_or_default();
+    let changed = lower_operators(&mut mended, section) | detection_of(&mut mended);
+    let parsed = if changed {
+        parse(&serde_yaml_ng::to_string(&mended).map_err(|e| RuleError::Yaml(e.to_string()))?)
+    } else {
+        parse(text)
     };
     parsed.map_err(|e| match e {
         RuleError::UnknownModifier { modifier, .. } => {
@@ -283,14 +286,15 @@ fn check_detection(value: &Value, level: Level) -> Result<(), RuleError> {
     }
 }
 
-/// The document with the operators of its conditions in lower case; `None` where they are so already.
-fn lower_operators(map: &Mapping, section: &str) -> Option<Mapping> {
-    let names: Vec<&str> = map.get(section)?.as_mapping()?.keys().filter_map(Value::as_str).collect();
-    let mut lowered = map.clone();
-    let condition = lowered.get_mut(section)?.get_mut("condition")?;
-    let texts = match condition {
-        Value::Sequence(list) => list.as_mut_slice(),
-        single => std::slice::from_mut(single),
+/// Brings the operators of the conditions to lower case; whether any was not.
+fn lower_operators(map: &mut Mapping, section: &str) -> bool {
+    let Some(detection) = map.get_mut(section).and_then(Value::as_mapping_mut) else { return false };
+    let names: Vec<String> = detection.keys().filter_map(Value::as_str).map(str::to_owned).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let texts = match detection.get_mut("condition") {
+        Some(Value::Sequence(list)) => list.as_mut_slice(),
+        Some(single) => std::slice::from_mut(single),
+        None => return false,
     };
     let mut changed = false;
     for value in texts {
@@ -299,7 +303,20 @@ fn lower_operators(map: &Mapping, section: &str) -> Option<Mapping> {
             changed = true;
         }
     }
-    changed.then_some(lowered)
+    changed
+}
+
+/// Makes texts of the whole numbers that the parser would round; whether there are any.
+fn spell_numbers(value: &mut Value) -> bool {
+    match value {
+        Value::Number(number) if number.as_i64().is_none() && number.is_u64() => {
+            *value = Value::String(number.to_string());
+            true
+        }
+        Value::Sequence(members) => members.iter_mut().fold(false, |any, member| spell_numbers(member) | any),
+        Value::Mapping(map) => map.values_mut().fold(false, |any, member| spell_numbers(member) | any),
+        _ => false,
+    }
 }
 
 fn with_lower_operators(text: &str, names: &[&str]) -> Option<String> {

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use event::{EventBatch, NativeColumn, Time};
+use hashbrown::HashMap;
 
-use crate::atom::Field;
+use crate::atom::{Atoms, Field, FieldId};
 use crate::keywords;
 use crate::taxonomy::{self, Source};
 
@@ -82,6 +83,25 @@ impl<'a> FieldReader<'a> {
                 }
             }
         }
+    }
+}
+
+/// Reads cells of a batch by field and row, as it comes; each field is looked up once.
+pub(crate) struct RowReader<'a> {
+    batch: &'a EventBatch,
+    atoms: &'a Atoms,
+    readers: HashMap<FieldId, FieldReader<'a>>,
+}
+
+impl<'a> RowReader<'a> {
+    pub(crate) fn new(atoms: &'a Atoms, batch: &'a EventBatch) -> Self {
+        Self { batch, atoms, readers: HashMap::new() }
+    }
+
+    pub(crate) fn cell(&mut self, field: FieldId, row: usize) -> Cell<'a> {
+        let (atoms, batch) = (self.atoms, self.batch);
+        let reader = self.readers.entry(field);
+        reader.or_insert_with(|| FieldReader::new(batch, &atoms.fields()[field as usize])).cell(row)
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::{IpNet, Ipv4Net};
 use rsigma_parser::{DetectionItem, Modifier, SigmaValue};
 
 use crate::atom::{Atoms, Field};
 use crate::error::RuleError;
 use crate::node::Node;
 use crate::pattern::Pattern;
+use crate::pcre;
 use crate::predicate::{Comparison, Expression, Number, Predicate, Relation};
 use crate::time_part::TimePart;
 
@@ -167,27 +169,30 @@ impl Context<'_> {
     }
 
     fn regex(&self, value: &SigmaValue) -> Result<Predicate, RuleError> {
-        let source = value.to_string();
+        let written = value.to_string();
+        let source = pcre::translated(&written);
         let flags: String =
             [(Modifier::IgnoreCase, 'i'), (Modifier::Multiline, 'm'), (Modifier::DotAll, 's')]
                 .into_iter()
                 .filter_map(|(modifier, flag)| self.has(modifier).then_some(flag))
                 .collect();
         let anchored = match (self.has(Modifier::StartsWith), self.has(Modifier::EndsWith)) {
-            (true, _) => format!("^(?:{source})"),
-            (_, true) => format!("(?:{source})$"),
-            _ => source.clone(),
+            // Of the value, also where `m` lets `^` and `$` stand for those of its lines.
+            (true, _) => format!(r"\A(?:{source})"),
+            (_, true) => format!(r"(?:{source})\z"),
+            _ => source,
         };
         let full = if flags.is_empty() { anchored } else { format!("(?{flags}){anchored}") };
         let compiled = Expression::new(full);
-        let problem = |problem| RuleError::Regex { key: self.key.clone(), pattern: source, problem };
+        let problem = |problem| RuleError::Regex { key: self.key.clone(), pattern: written, problem };
         compiled.map(Predicate::Regex).map_err(problem)
     }
 
     fn cidr(&self, value: &SigmaValue) -> Result<Predicate, RuleError> {
         let text = value.to_string();
         let net = text.parse().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
-        net.map(Predicate::Cidr).map_err(|_| self.bad(format!("{text} is no network in CIDR notation")))
+        net.map(|net| Predicate::Cidr(unmapped(net)))
+            .map_err(|_| self.bad(format!("{text} is no network in CIDR notation")))
     }
 
     fn field_ref(&self, value: &SigmaValue, atoms: &mut Atoms) -> Result<Predicate, RuleError> {
@@ -205,15 +210,27 @@ impl Context<'_> {
         Ok(Predicate::FieldRef { other, relation, cased: self.has(Modifier::Cased) })
     }
 
+    fn null(&self) -> Result<Vec<Predicate>, RuleError> {
+        let of_text = |m: &&Modifier| !matches!(m, Modifier::All | Modifier::Neq);
+        match self.modifiers.iter().find(of_text) {
+            Some(modifier) => Err(self.bad(format!("`{}` needs a text; null is none", lower(modifier)))),
+            None => Ok(vec![Predicate::Null]),
+        }
+    }
+
     /// Text patterns: the modifiers apply from left to right.
     fn texts(&self, value: &SigmaValue) -> Result<Vec<Predicate>, RuleError> {
-        let pattern = match value {
+        let patterns = match value {
             SigmaValue::Null if self.keywords => return Err(self.bad("a keyword cannot be null")),
-            SigmaValue::Null => return Ok(vec![Predicate::Null]),
-            SigmaValue::String(text) => Pattern::from_sigma(text),
-            other => Pattern::literal(&other.to_string()),
+            SigmaValue::Null => return self.null(),
+            SigmaValue::String(text) => vec![Pattern::from_sigma(text)],
+            // `1.0` is written so in some events, and `1` in others.
+            SigmaValue::Float(number) if number.fract() == 0.0 => {
+                vec![Pattern::literal(&format!("{number:.1}")), Pattern::literal(&number.to_string())]
+            }
+            other => vec![Pattern::literal(&other.to_string())],
         };
-        let mut patterns = vec![Encoding::Text(pattern)];
+        let mut patterns: Vec<Encoding> = patterns.into_iter().map(Encoding::Text).collect();
         for modifier in self.modifiers {
             let applied = patterns.into_iter().map(|p| p.apply(*modifier)).collect::<Result<Vec<_>, _>>();
             patterns = applied.map_err(|problem| self.bad(problem))?.concat();
@@ -226,6 +243,15 @@ impl Context<'_> {
         };
         Ok(patterns.map_err(|problem| self.bad(problem))?.into_iter().map(finish).collect())
     }
+}
+
+/// The v4 network that a v4-mapped one (`::ffff:10.0.0.0/104`) is.
+fn unmapped(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
 fn lower(modifier: &Modifier) -> String {
@@ -244,6 +270,24 @@ fn comparison(modifier: Modifier) -> Option<Comparison> {
         Modifier::Gte => Comparison::GreaterOrEqual,
         _ => return None,
     })
+}
+
+/// The text that the encodings at the beginning of `modifiers` make of a plain text, and the modifiers that are left;
+/// `None` where there are none, or where the compiler will say what is wrong with them.
+pub(crate) fn encoded<'m>(plain: &str, modifiers: &'m [Modifier]) -> Option<(String, &'m [Modifier])> {
+    let count = modifiers.iter().take_while(|m| Encoding::encodes(**m)).count();
+    let (encodings, rest) = modifiers.split_at(count);
+    if encodings.is_empty() || rest.iter().any(|m| Encoding::encodes(*m) || expands(*m)) {
+        return None;
+    }
+    let text = Encoding::Text(Pattern::literal(plain));
+    let applied = encodings.iter().try_fold(text, |text, m| text.apply(*m).ok()?.into_iter().next())?;
+    Some((applied.into_pattern().ok()?.plain()?, rest))
+}
+
+/// Whether the modifier makes several texts of one.
+pub(crate) const fn expands(modifier: Modifier) -> bool {
+    matches!(modifier, Modifier::WindAsh | Modifier::Base64Offset)
 }
 
 /// A value on its way through its modifiers: still text, or bytes of an encoding.
@@ -276,6 +320,11 @@ impl Encoding {
             }
             _ => one(self),
         }
+    }
+
+    /// Whether the modifier makes one text of a text.
+    const fn encodes(modifier: Modifier) -> bool {
+        matches!(modifier, Modifier::Wide | Modifier::Utf16be | Modifier::Utf16 | Modifier::Base64)
     }
 
     fn wrapped(self, before: bool, after: bool) -> Result<Encoding, String> {

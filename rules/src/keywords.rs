@@ -62,7 +62,9 @@ impl<'a> Visitor<'a> for Leaves<'_, 'a> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.push(Cow::Owned(value.to_string()));
+        // As the decoder writes numbers in fields: `1.0` keeps its fraction.
+        let is_whole = value.fract() == 0.0 && value.abs() < 1e15;
+        self.0.push(Cow::Owned(if is_whole { format!("{value:.1}") } else { value.to_string() }));
         Ok(())
     }
 

@@ -10,7 +10,8 @@
 //! - [`RuleSet`]: loads documents ([`LoadReport`] says what was rejected and why), evaluates batches.
 //! - [`FieldCells`]: what rules see in a field of a batch.
 //! - [`RuleLoader`]: loads them through processing [`Pipeline`]s and with values for [`Placeholders`].
-//! - [`explain`]: the condition of a rule with the outcome of each leaf on one row.
+//! - [`explain`]: the condition of a rule with the outcome of each leaf on one row. [`CorrelationExplainer`]: what a
+//!   correlation rule saw, and what it misses.
 //! - [`Overlay`]: rules disabled, patched, excepted, suppressed by id, without touching their pack.
 //! - [`Windows`]: the state of correlation rules. [`Suppressions`]: which alerts of a rule are told, which counted.
 //! - `taxonomy.yml`: which OCSF columns stand for a Sigma field where the source does not have it.
@@ -32,6 +33,7 @@
 //!   column that the taxonomy names for the class; else a column of that very name. Names lose their spaces.
 //! - **Case** ([`mod@fold`]): Unicode, one character for one character. `re` sees the value as written.
 //! - **Lists in events**: any member may satisfy a leaf; members are not joined. An empty list is neither null nor equal to anything.
+//! - **re** has the syntax of PCRE, as far as it has linear time: see the module `pcre`. `$` is the very end of the value.
 //! - **null** is true for absent keys and JSON null; **''** only for empty text; **exists** for any present key.
 //! - **Bare `*`** matches any value, also the empty one, but not an absent field.
 //! - **neq** is a plain negation, so it holds for an absent field, as in pySigma.
@@ -69,6 +71,7 @@ mod node;
 mod overlay;
 mod pack;
 mod pattern;
+mod pcre;
 mod pipeline;
 mod plan;
 mod predicate;
@@ -87,13 +90,14 @@ mod time_part;
 mod tests;
 
 pub use correlation::{
-    CorrelationChange, EVENTS_MAX, GROUPS_MAX, Observation, SnapshotError, WindowCounts, Windows, WorstCase,
+    CorrelationChange, CorrelationExplainer, CorrelationExplanation, EVENTS_MAX, GROUPS_MAX, GroupOutcome,
+    MemberOutcome, Observation, SnapshotError, WindowCounts, WindowOutcome, Windows, WorstCase,
 };
 pub use error::RuleError;
 pub use explain::{ConditionOutcome, RuleExplanation, explain};
 pub use field::{Cell, FieldCells};
 pub use loader::RuleLoader;
-pub use overlay::{Overlay, OverlayEntry, OverlayError};
+pub use overlay::{ExceptionTallies, ExceptionTally, Overlay, OverlayEntry, OverlayError};
 pub use pipeline::{Pipeline, PipelineError, Placeholders};
 pub use report::{Disabled, DisabledBy, LoadReport, Overlaid, Rejected};
 pub use rule::RuleInfo;

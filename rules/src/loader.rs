@@ -77,7 +77,9 @@ impl RuleLoader {
                 loading.load_file(&file, &text);
             }
         }
-        loading.apply(&self.overlays, self.now.unwrap_or(Time::MIN));
+        let now = self.now.unwrap_or(Time::MIN);
+        loading.next_expiry = self.overlays.iter().filter_map(|overlay| overlay.next_expiry(now)).min();
+        loading.apply(&self.overlays, now);
         hashes.append(&mut loading.applied.hashes);
         let version = version_of(hashes, loading.rewriter.fingerprint());
         loading.finish(version)
@@ -109,6 +111,7 @@ struct Loading {
     applied: Applied,
     report: LoadReport,
     bytes: usize,
+    next_expiry: Option<Time>,
 }
 
 impl Loading {
@@ -218,7 +221,9 @@ impl Loading {
             exceptions.push((rule, by));
             rules.push(hidden);
         }
-        (RuleSet::new(Parts { rules, exceptions, atoms, correlations, suppressions }, version), self.report)
+        let next_expiry = self.next_expiry;
+        let parts = Parts { rules, exceptions, atoms, correlations, suppressions, next_expiry };
+        (RuleSet::new(parts, version), self.report)
     }
 
     /// Takes what a rule declares of the suppression of its alerts.

@@ -14,9 +14,8 @@ pub(crate) fn documents() -> Vec<(String, String)> {
     PACKS.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
 }
 
-/// The packs without their idle building blocks: see [`crate::RuleSet::builtin_packs_beside`].
-pub(crate) fn beside(others: &[(String, String)]) -> Vec<(String, String)> {
-    let mut packs = documents();
+/// Packs without their idle building blocks: see [`crate::RuleSet::builtin_packs_beside`].
+pub(crate) fn beside(mut packs: Vec<(String, String)>, others: &[(String, String)]) -> Vec<(String, String)> {
     let watched: HashSet<String> =
         packs.iter().chain(others).flat_map(|(_, text)| watched_by(text)).collect();
     packs.retain(|(_, text)| !is_idle(text, &watched));

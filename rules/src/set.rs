@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use event::{Alert, EventBatch, Logsource};
+use event::{Alert, EventBatch, Logsource, Time};
 use hashbrown::HashMap;
 
 use crate::alert;
@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) atoms: Atoms,
     pub(crate) correlations: Correlations,
     pub(crate) suppressions: HashMap<Arc<str>, SuppressionRule>,
+    /// See [`RuleSet::next_expiry`].
+    pub(crate) next_expiry: Option<Time>,
 }
 
 /// Compiled rules. Immutable; share it between threads by reference.
@@ -42,6 +44,7 @@ pub struct RuleSet {
     pub(crate) correlations: Correlations,
     /// By rule id.
     pub(crate) suppressions: HashMap<Arc<str>, SuppressionRule>,
+    next_expiry: Option<Time>,
     version: String,
     /// Plans by set of logsources, each made when the first batch with it comes. The sets are those of the
     /// mapping variants, a few dozen; the lock is held for a lookup, or for the making of one plan.
@@ -62,8 +65,9 @@ impl RuleSet {
     }
 
     pub(crate) fn new(parts: Parts, version: String) -> Self {
-        let Parts { rules, exceptions, atoms, correlations, suppressions } = parts;
-        Self { rules, exceptions, atoms, correlations, suppressions, version, plans: Mutex::default() }
+        let Parts { rules, exceptions, atoms, correlations, suppressions, next_expiry } = parts;
+        let plans = Mutex::default();
+        Self { rules, exceptions, atoms, correlations, suppressions, next_expiry, version, plans }
     }
 
     /// The packs that are part of the program: `rules/packs/`.
@@ -77,7 +81,7 @@ impl RuleSet {
     /// for correlation rules to name. Those that no correlation rule names, neither of the packs nor of `others`, are
     /// left out: alone they would bury what matters.
     pub fn builtin_packs_beside(others: &[(String, String)]) -> Vec<(String, String)> {
-        crate::pack::beside(others)
+        crate::pack::beside(crate::pack::documents(), others)
     }
 
     /// Every rule and its position.
@@ -93,12 +97,6 @@ impl RuleSet {
     /// The rule with this id.
     pub fn find(&self, id: &str) -> Option<RuleIndex> {
         self.rules().find(|(_, info)| info.reference.id.eq_ignore_ascii_case(id)).map(|(index, _)| index)
-    }
-
-    /// The rules whose id begins with these characters; case does not matter.
-    pub fn find_by_prefix(&self, prefix: &str) -> impl Iterator<Item = RuleIndex> {
-        let begins = |id: &str| id.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-        self.rules().filter(move |(_, info)| begins(&info.reference.id)).map(|(index, _)| index)
     }
 
     /// The fields that any loaded rule names: the decoder extracts them for every batch whose records have them.
@@ -133,11 +131,20 @@ impl RuleSet {
         &self.version
     }
 
+    /// The entries of overlays that hide matches of rules of this set.
+    pub(crate) fn exceptions(&self) -> impl Iterator<Item = &OverlayEntry> {
+        self.exceptions.iter().map(|(_, by)| by.as_ref())
+    }
+
+    /// When the next entry of an overlay that is in force runs out: the same files then make another set. `None` where
+    /// no entry is in force.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.next_expiry
+    }
+
     /// Which rules match which rows, by row, then by position of the rule.
     pub fn matches(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
-        let mut found = self.found(batch);
-        found.retain(|(rule, _)| (rule.0 as usize) < self.loaded());
-        found
+        self.judged(batch).0
     }
 
     /// The detection rules that are evaluated on a batch: those of its logsources.
@@ -159,11 +166,31 @@ impl RuleSet {
         self.rules.len() - self.exceptions.len()
     }
 
-    /// [`RuleSet::matches`], with those of what counts exceptions.
-    fn found(&self, batch: &EventBatch) -> Vec<(RuleIndex, usize)> {
+    /// The matches, and those that exceptions hide.
+    ///
+    /// An exception that ran out before a row was taken in hides nothing of it, also where the set was loaded before.
+    fn judged(&self, batch: &EventBatch) -> (Vec<(RuleIndex, usize)>, Vec<Excepted>) {
         let plan = self.plan(&batch.meta.logsources);
-        let found = evaluate::matches(&plan, &self.rules, &self.atoms, batch);
-        found.into_iter().map(|(rule, row)| (RuleIndex(rule), row)).collect()
+        let (mut matches, mut excepted, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        for (rule, row) in evaluate::matches(&plan, &self.rules, &self.atoms, batch) {
+            let Some(place) = (rule as usize).checked_sub(self.loaded()) else {
+                matches.push((RuleIndex(rule), row));
+                continue;
+            };
+            let (rule, by) = &self.exceptions[place];
+            if batch.time_of("ingest_time", row).is_some_and(|taken_in| taken_in >= by.expires) {
+                over.push((*rule, row));
+            } else {
+                excepted.push(Excepted { rule: *rule, row, by: Arc::clone(by) });
+            }
+        }
+        if !over.is_empty() {
+            let hidden: HashSet<(RuleIndex, usize)> = excepted.iter().map(|e| (e.rule, e.row)).collect();
+            matches.extend(over.into_iter().filter(|found| !hidden.contains(found)));
+            matches.sort_unstable_by_key(|(rule, row)| (*row, *rule));
+            matches.dedup();
+        }
+        (matches, excepted)
     }
 
     /// An alert for each match, in the order of [`RuleSet::matches`], and what correlations are told of the matches.
@@ -171,12 +198,9 @@ impl RuleSet {
         let mut evaluated = Evaluated::default();
         let mut observer = Observer::new(self, batch);
         let mut keys = KeyReader::new(self, batch);
-        for (rule, row) in self.found(batch) {
-            if let Some(place) = (rule.0 as usize).checked_sub(self.loaded()) {
-                let (rule, by) = &self.exceptions[place];
-                evaluated.excepted.push(Excepted { rule: *rule, row, by: Arc::clone(by) });
-                continue;
-            }
+        let (matches, excepted) = self.judged(batch);
+        evaluated.excepted = excepted;
+        for (rule, row) in matches {
             observer.observe(rule.0, row, &mut evaluated.observations);
             let severity = self.rule(rule).severity;
             if !self.correlations.is_silent(Source::Rule(rule.0), severity) {
@@ -191,6 +215,18 @@ impl RuleSet {
     /// Every correlation rule, each after those that it watches.
     pub fn correlations(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
         self.correlations.definitions.iter().map(|definition| &definition.info)
+    }
+
+    /// Every correlation rule and the rules that it watches, which may be correlation rules before it.
+    pub fn watched(&self) -> impl Iterator<Item = (&RuleInfo, Vec<&RuleInfo>)> {
+        let definitions = &self.correlations.definitions;
+        let info = |source: Source| match source {
+            Source::Rule(rule) => &self.rules[rule as usize].info,
+            Source::Correlation(correlation) => &definitions[correlation as usize].info,
+        };
+        definitions.iter().map(move |definition| {
+            (&definition.info, definition.members.iter().map(|member| info(member.source)).collect())
+        })
     }
 
     /// Every correlation rule and the most that it can hold for one tenant. At the bound the group that has rested

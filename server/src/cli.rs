@@ -55,6 +55,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  asterism incidents list --data-dir data --severity high\n  asterism incidents show i-1234 --server http://127.0.0.1:8080"
     )]
     Incidents(IncidentsArgs),
+    /// Users, devices and apps at risk, and what raised it
+    #[command(after_help = "Example:\n  asterism risk --type user --level medium --data-dir data")]
+    Risk(RiskArgs),
     /// List, approve, reject and undo actions
     #[command(
         after_help = "Example:\n  asterism actions list --state awaiting_approval\n  asterism actions approve c-1234 --comment 'confirmed with owner'"
@@ -237,6 +240,38 @@ pub(crate) struct IncidentsArgs {
     pub(crate) command: IncidentsCommand,
 }
 
+/// The format of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Nodes, edges, cuts and the path, as the API has them
+    Json,
+    /// For Gephi, yEd, Cytoscape, NetworkX
+    Graphml,
+    /// A STIX 2.1 bundle
+    Stix,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RiskArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// user, device or app; several with commas
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Option<String>,
+    /// Lowest level to list: low, medium or high
+    #[arg(long)]
+    pub(crate) level: Option<String>,
+    /// Text in the name, another name, or what raised it
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) query: Option<String>,
+    /// Most entities to list, 1 to 1000
+    #[arg(long, default_value_t = 50, value_parser = page_rows())]
+    pub(crate) limit: usize,
+    /// One JSON object a line, with all that raised it, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentsCommand {
     /// List incidents, most urgent first
@@ -271,15 +306,23 @@ pub(crate) enum IncidentsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// The incident as a graph of alerts and entities (JSON)
-    #[command(after_help = "Example:\n  asterism incidents graph i-1234 | jq '.edges[]'")]
+    /// The incident as a graph of alerts and entities: JSON, GraphML or STIX 2.1
+    #[command(
+        after_help = "Example:\n  asterism incidents graph i-1234 --path alice@contoso.example 203.0.113.9 | jq -r .path.text\n  asterism incidents graph i-1234 --format graphml > incident.graphml"
+    )]
     Graph {
         #[command(flatten)]
         target: TargetArgs,
         /// Incident id
         id: String,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = GraphFormat::Json)]
+        format: GraphFormat,
+        /// The shortest path between two alerts or entities, by id, name or value
+        #[arg(long, num_args = 2, value_names = ["A", "B"])]
+        path: Vec<String>,
     },
-    /// Why two alerts belong together; without alerts: every join of the incident
+    /// Why two alerts belong together, or do not; without alerts: the joins of the incident
     #[command(after_help = "Example:\n  asterism incidents explain i-1234 a-56 a-78")]
     Explain {
         #[command(flatten)]

@@ -56,6 +56,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => command::replay::run(args).await,
         Command::Hunt(args) => command::hunt::run(args).await,
         Command::Incidents(args) => command::incidents::run(args).await,
+        Command::Risk(args) => command::risk::run(args).await,
         Command::Actions(args) => command::actions::run(args).await,
         Command::Audit(args) => command::audit::run(args).await,
         Command::Rules(args) => command::rules::run(args).await,

@@ -1,5 +1,6 @@
 //! Finds rule files and loads them; a bad rule never keeps the others out.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -65,8 +66,8 @@ impl RuleSources {
         Ok(loader)
     }
 
-    /// Changes whenever a file comes, goes, or is written, and every hour where entries of overlays can expire.
-    pub(crate) fn fingerprint(&self, now: Time) -> anyhow::Result<Fingerprint> {
+    /// Changes whenever a file comes, goes, is written, or may be read by others than before.
+    pub(crate) fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
         let mut files = Vec::new();
         for path in self.paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
             files.extend(yaml_files(path)?);
@@ -76,15 +77,12 @@ impl RuleSources {
         let look = |file: PathBuf| {
             let metadata =
                 std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            Ok((file, metadata.len(), metadata.modified().ok()))
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            Ok((file, metadata.len(), metadata.modified().ok(), changed))
         };
-        let files = files.into_iter().map(look).collect::<anyhow::Result<Vec<_>>>()?;
-        let hour = if overlays.is_empty() { 0 } else { now.micros() / HOUR_US };
-        Ok(Fingerprint { files, hour })
+        files.into_iter().map(look).collect::<anyhow::Result<Vec<_>>>().map(Fingerprint)
     }
 }
-
-const HOUR_US: i64 = 3_600_000_000;
 
 /// The text of a file that rules are not to be loaded without.
 fn text_of(file: &Path) -> anyhow::Result<String> {
@@ -102,12 +100,9 @@ fn values_of(file: &Path) -> anyhow::Result<Placeholders> {
     Ok(values)
 }
 
-/// What files looked like.
+/// What files looked like: length, time of the last write, and of the last change of anything about them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Fingerprint {
-    files: Vec<(PathBuf, u64, Option<SystemTime>)>,
-    hour: i64,
-}
+pub(crate) struct Fingerprint(Vec<(PathBuf, u64, Option<SystemTime>, (i64, i64))>);
 
 /// Checks that there are rule files at every path.
 pub(crate) fn require(paths: &[PathBuf]) -> anyhow::Result<()> {

@@ -31,6 +31,7 @@ pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, CompletenessFilter, CompletenessRow,
-    Cursor, DeadLetterRow, IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page, Snapshot,
-    StateChange, StateDb, StateLimits, SuppressionRow, Trimmed,
+    Cursor, DeadLetterRow, ExceptionRow, IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page,
+    RiskFilter, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, StateLimits, SuppressionRow,
+    Trimmed,
 };

@@ -28,10 +28,11 @@ use read::ReadPool;
 use writer::Writer;
 
 pub use change::{
-    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
+    RunningSuppressions, Snapshot, StateChange, SuppressionRow,
 };
 pub use engine::{OutboxRow, StateLimits, Trimmed};
-pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page};
+pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page, RiskFilter};
 pub use query::{CompletenessFilter, IncidentCounts};
 
 /// The state database. Clones share one writer and one pool of readers.

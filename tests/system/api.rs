@@ -154,7 +154,10 @@ async fn reads(api: &mut Api) {
     let incident = format!("/api/v1/incidents/{}", first_id(&incidents));
     api.get("/api/v1/incidents/{id}", &incident).await;
     api.get("/api/v1/incidents/{id}/alerts", &format!("{incident}/alerts")).await;
-    api.get("/api/v1/incidents/{id}/graph", &format!("{incident}/graph")).await;
+    graphs(api, &incident).await;
+    let at_risk = api.get("/api/v1/risk", "/api/v1/risk?type=user,device&level=low").await;
+    let level = &at_risk["items"][0]["level"];
+    assert!(level == "low" || level == "medium" || level == "high", "{at_risk}");
     api.get("/api/v1/incidents/{id}/explanation", &format!("{incident}/explanation")).await;
     let unknown = format!("{incident}/explanation?a=a-0&b=a-1");
     let unknown = api.call(Method::GET, "/api/v1/incidents/{id}/explanation", &unknown, None).await;
@@ -170,6 +173,24 @@ async fn reads(api: &mut Api) {
     let sql = json!({"sql": "SELECT id, title FROM alerts", "limit": 3});
     let answer = api.call(Method::POST, "/api/v1/hunt", "/api/v1/hunt", Some(sql)).await;
     assert_eq!(answer.body["rows"].as_array().unwrap().len(), 3, "{}", answer.body);
+}
+
+async fn graphs(api: &mut Api, incident: &str) {
+    const GRAPH: &str = "/api/v1/incidents/{id}/graph";
+    let graph = api.get(GRAPH, &format!("{incident}/graph")).await;
+    let nodes = graph["nodes"].as_array().unwrap();
+    let id = |node: &Value| {
+        node["id"].as_str().unwrap().replace('#', "%23").replace('&', "%26").replace('+', "%2B")
+    };
+    let (a, b) = (id(&nodes[0]), id(nodes.last().unwrap()));
+    let with_path = api.get(GRAPH, &format!("{incident}/graph?a={a}&b={b}")).await;
+    assert!(with_path["path"]["text"].is_string(), "{with_path}");
+    let unknown = api.call(Method::GET, GRAPH, &format!("{incident}/graph?a={a}&b=nobody"), None).await;
+    assert_eq!(unknown.status, 404, "{}", unknown.body);
+    let stix = api.get(GRAPH, &format!("{incident}/graph?format=stix")).await;
+    assert!(stix["type"] == "bundle" && stix["objects"].as_array().unwrap().len() > 3, "{stix}");
+    let xml = api.get(GRAPH, &format!("{incident}/graph?format=graphml")).await;
+    assert!(xml.as_str().unwrap().contains("<graphml"), "{xml}");
 }
 
 async fn pages(api: &mut Api) {

@@ -26,6 +26,11 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What a command said on stdout.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Lines of JSON on standard output.
 pub fn json_lines(output: &Output) -> Vec<Value> {
     let lines = output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty());

@@ -9,5 +9,6 @@ mod kafka;
 mod real_data;
 mod rule_overlay;
 mod rule_reload;
+mod rule_report;
 mod scenario;
 mod schema;

@@ -84,10 +84,11 @@ fn placeholders_pipelines_and_overlays_change_what_rules_say() {
     let lines: Vec<i64> = alerts.iter().map(|a| a["line"].as_i64().unwrap()).collect();
     assert_eq!(lines, [1, 5], "one a host and hour, and none for the backup");
     assert!(said.contains("2 alerts") && said.contains("2 more were suppressed"), "{said}");
+    assert!(said.contains("1 matches are hidden by an exception of ada: the backup runs it"), "{said}");
 }
 
 #[test]
-fn what_was_suppressed_can_be_hunted() {
+fn what_was_suppressed_or_excepted_can_be_hunted() {
     let case = Case::new();
     let data = case.dir.path().join("data");
     let mut command = asterism();
@@ -97,11 +98,19 @@ fn what_was_suppressed_can_be_hunted() {
     command.arg("--overlay").arg(case.with("overlay.yml", OVERLAY));
     ok(command.arg("--data-dir").arg(&data).arg(&case.events));
     assert_eq!(hunt(&data, "SELECT count(*) AS n FROM alerts")[0]["n"], 2);
-    let rows = hunt(&data, "SELECT rule_id, key, count, cardinality(samples) AS samples FROM suppressions");
+    let rows =
+        hunt(&data, "SELECT rule_id, key, count, running, cardinality(samples) AS samples FROM suppressions");
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert_eq!(rows[0]["rule_id"], "0d7a3c55-52c1-4b1b-9d0e-6a7f2f1c5a01");
     assert_eq!((&rows[0]["count"], &rows[0]["samples"]), (&json!(2), &json!(2)));
     assert!(rows[0]["key"].as_str().unwrap().contains("ws-1"), "{rows:?}");
+    assert_eq!(rows[0]["running"], false, "the records have ended");
+    let hidden =
+        hunt(&data, "SELECT exception_id, rule_id, owner, reason, count, time, end_time FROM exceptions");
+    assert_eq!(hidden.len(), 1, "{hidden:?}");
+    assert_eq!((&hidden[0]["count"], &hidden[0]["owner"]), (&json!(1), &json!("ada")));
+    assert_eq!(hidden[0]["time"], hidden[0]["end_time"], "one event, at one time");
+    assert!(hidden[0]["reason"] == "the backup runs it" && hidden[0]["rule_id"] == rows[0]["rule_id"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use crate::workspace;
 
-const TARGETS: [&str; 5] = ["decode", "rule", "pipeline", "mapping", "time"];
+const TARGETS: [&str; 7] = ["decode", "rule", "overlay", "event", "pipeline", "mapping", "time"];
 
 /// Set for the compiler wrapper, so that this program knows which part it plays.
 const WRAPPER_MARK: &str = "ASTERISM_FUZZ_WRAPPER";

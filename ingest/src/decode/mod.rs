@@ -30,7 +30,7 @@ mod when;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use event::{Alert, EventBatch, Logsource, TenantId, Time};
+use event::{Alert, EventBatch, Logsource, RecordRef, TenantId, Time};
 
 pub use dead::{DeadLetter, DeadReason};
 pub(crate) use eval::Event;
@@ -75,6 +75,17 @@ pub struct Decoded {
     pub dead: Vec<DeadLetter>,
     /// Sums.
     pub counts: DecodeCounts,
+    /// One of the values that did not fit their column.
+    pub misfit: Option<Misfit>,
+}
+
+/// A value that did not fit its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Its record.
+    pub record: RecordRef,
+    /// The column that stays empty.
+    pub column: &'static str,
 }
 
 /// Sums over one call of [`Decoder::decode`]. Without exploded records, `records == rows + dead`.
@@ -94,6 +105,8 @@ pub struct DecodeCounts {
     pub alerts: u64,
     /// Values that did not fit their column and were left null.
     pub misfits: u64,
+    /// Rows without an event time that took the time of reading: only of [`SourceKindHint::Json`].
+    pub undated: u64,
 }
 
 /// The source kind of [`SourceKindHint::Json`]: every record, no columns of its own.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{BatchBuilder, Class, ColumnType, EventBatch, RowMeta, Time};
+use event::{BatchBuilder, Class, ClassSchema, ColumnType, EventBatch, RowMeta, Time};
 
 use super::column;
 use super::dead::DeadReason;
@@ -38,6 +38,23 @@ pub(crate) struct Origin<'a> {
     pub(crate) raw: &'a str,
     /// Position in the envelope, if the record is one.
     pub(crate) index: Option<usize>,
+}
+
+/// Values of a row that did not fit their column.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Misfits {
+    pub(crate) count: u64,
+    /// The column of the first.
+    pub(crate) first: Option<&'static str>,
+}
+
+impl Misfits {
+    fn note(&mut self, fits: bool, index: usize, schema: &'static ClassSchema) {
+        if !fits {
+            self.count += 1;
+            self.first = self.first.or_else(|| schema.columns.get(index).map(|column| column.name.as_str()));
+        }
+    }
 }
 
 /// Rows of one variant and class.
@@ -127,14 +144,14 @@ impl<'a> Group<'a> {
         self.builder.len()
     }
 
-    /// Adds a row; returns how many values did not fit their column.
+    /// Adds a row.
     pub(crate) fn push<'e>(
         &mut self,
         event: &Event<'e>,
         time: Time,
         origin: &Origin<'_>,
         scratch: &mut String,
-    ) -> u64
+    ) -> Misfits
     where
         'a: 'e,
     {
@@ -142,7 +159,10 @@ impl<'a> Group<'a> {
         self.set_origin(time, origin);
         let misfits = match self.plan.kind.form {
             Form::Columns => self.set_columns(event, origin, scratch),
-            Form::Ocsf => self.set_ocsf(origin),
+            Form::Ocsf => {
+                self.set_ocsf(origin);
+                Misfits::default()
+            }
         };
         self.native.push_row(row, event, &self.plan.wanted, self.replaced, scratch);
         self.native.push_replaced(row, event, self.replaced, scratch);
@@ -162,13 +182,17 @@ impl<'a> Group<'a> {
         builder.set_text(envelope::RAW, origin.raw);
     }
 
-    fn set_columns<'e>(&mut self, event: &Event<'e>, origin: &Origin<'_>, scratch: &mut String) -> u64
+    fn set_columns<'e>(&mut self, event: &Event<'e>, origin: &Origin<'_>, scratch: &mut String) -> Misfits
     where
         'a: 'e,
     {
         let variant = self.variant;
-        let mut misfits = self.set_number(envelope::ACTIVITY_ID, &variant.activity_id, event, scratch)
-            + self.set_number(envelope::SEVERITY_ID, &variant.severity_id, event, scratch);
+        let (mut misfits, schema) = (Misfits::default(), self.builder.schema());
+        for (index, number) in
+            [(envelope::ACTIVITY_ID, &variant.activity_id), (envelope::SEVERITY_ID, &variant.severity_id)]
+        {
+            misfits.note(self.set_number(index, number, event, scratch), index, schema);
+        }
         let uid = self.plan.kind.event_uid.as_ref().and_then(|expr| event.eval_text(expr, scratch));
         match uid {
             Some(uid) => self.builder.set_text(envelope::EVENT_UID, uid),
@@ -181,33 +205,33 @@ impl<'a> Group<'a> {
             };
             if let Some(out) = out {
                 let fits = column::set(&mut self.builder, *index, *column_type, out, event, scratch);
-                misfits += u64::from(!fits);
+                misfits.note(fits, *index, schema);
             }
         }
         misfits
     }
 
-    /// Sets an OCSF id that the source's value decides; returns 1 where that value is no number.
+    /// Sets an OCSF id that the source's value decides; `false` where that value is no number.
     fn set_number<'e>(
         &mut self,
         index: usize,
         number: &'a Number,
         event: &Event<'e>,
         scratch: &mut String,
-    ) -> u64
+    ) -> bool
     where
         'a: 'e,
     {
-        let Number::Mapped(expr, default) = number else { return 0 };
+        let Number::Mapped(expr, default) = number else { return true };
         let id = match event.eval_text(expr, scratch) {
             None => Ok(*default),
             Some(text) => text.trim().parse(),
         };
         self.builder.set_int(index, *id.as_ref().unwrap_or(default));
-        u64::from(id.is_err())
+        id.is_ok()
     }
 
-    fn set_ocsf(&mut self, origin: &Origin<'_>) -> u64 {
+    fn set_ocsf(&mut self, origin: &Origin<'_>) {
         // The tape has parsed the same text, so this can only succeed.
         let value: serde_json::Value = serde_json::from_str(origin.raw).unwrap_or_default();
         event::ocsf::set_row(&mut self.builder, &value);
@@ -216,7 +240,6 @@ impl<'a> Group<'a> {
         self.builder.set_int(envelope::ACTIVITY_ID, id("activity_id").unwrap_or(0));
         self.builder.set_int(envelope::SEVERITY_ID, id("severity_id").unwrap_or(1));
         self.builder.set_text(envelope::EVENT_UID, derived_uid(origin, &mut String::new()));
-        0
     }
 
     /// The batch, and the alerts among its rows.

@@ -18,7 +18,7 @@ use super::recognise::ShapeRef;
 use super::rows::{Group, Origin};
 use super::slots::{Slots, Values};
 use super::time::event_time;
-use super::{Buffers, DecodeCounts, Decoded, SourceKindHint};
+use super::{Buffers, DecodeCounts, Decoded, Misfit, SourceKindHint};
 use crate::mapping::{Form, Variant, domain_of};
 use crate::product_alert;
 use crate::record::Record;
@@ -37,6 +37,7 @@ pub(super) struct Run<'a> {
     by_key: HashMap<GroupKey, usize, foldhash::fast::FixedState>,
     dead: Vec<DeadLetter>,
     counts: DecodeCounts,
+    misfit: Option<Misfit>,
     scratch: String,
 }
 
@@ -60,6 +61,7 @@ impl<'a> Run<'a> {
             by_key: HashMap::default(),
             dead: Vec::new(),
             counts: DecodeCounts::default(),
+            misfit: None,
             scratch: String::new(),
         }
     }
@@ -171,7 +173,10 @@ impl<'a> Run<'a> {
         let variant = &plan.kind.variants[index];
         let time = match event_time(&variant.event_time, &values, plan, parsed.shape, &mut self.scratch) {
             Ok(time) => time,
-            Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => self.ingest_time,
+            Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => {
+                self.counts.undated += 1;
+                self.ingest_time
+            }
             Err(reason) => return Err(reason),
         };
         let event = Event::new(values);
@@ -181,7 +186,11 @@ impl<'a> Run<'a> {
             Form::Ocsf => ocsf_class(parsed, &values).unwrap_or(Class::BASE_EVENT),
         };
         let group = self.group((parsed.kind, index, class));
-        self.counts.misfits += self.groups[group].push(&event, time, origin, &mut self.scratch);
+        let misfits = self.groups[group].push(&event, time, origin, &mut self.scratch);
+        self.counts.misfits += misfits.count;
+        if let (None, Some(column)) = (&self.misfit, misfits.first) {
+            self.misfit = Some(Misfit { record: origin.record.position(), column });
+        }
         Ok(())
     }
 
@@ -241,7 +250,7 @@ impl<'a> Run<'a> {
         counts.dead = self.dead.len() as u64;
         counts.alerts = alerts.len() as u64;
         metrics::counter!("asterism_decode_values_misfit_total").increment(counts.misfits);
-        Decoded { batches, alerts, dead: self.dead, counts }
+        Decoded { batches, alerts, dead: self.dead, counts, misfit: self.misfit }
     }
 
     /// A batch that cannot be built is a defect of this program; its rows are counted all the same.

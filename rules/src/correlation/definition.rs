@@ -72,8 +72,8 @@ pub(crate) enum Kind {
     Median(Vec<Bound>),
     /// The expression holds for the rules seen.
     Temporal(Seen),
-    /// The same, and the rules seen came in the order of the list.
-    Ordered(Seen),
+    /// The same, and the rules of one of the ways in which it holds came in the order of the list.
+    Ordered(Seen, Box<[Way]>),
 }
 
 /// A comparison of the measure with a number.
@@ -107,6 +107,30 @@ pub(crate) enum Seen {
     Not(Box<Seen>),
 }
 
+/// One way in which an expression holds: members that must be seen, and members that must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) present: u64,
+    pub(crate) absent: u64,
+}
+
+/// Ways of one expression, at most: `(a or b) and (c or d)` has four.
+const WAYS_MAX: usize = 1_024;
+
+/// Ways before those that are part of others are gone: each is compared with each.
+const WAYS_HELD_MAX: usize = 4 * WAYS_MAX;
+
+impl Way {
+    /// Whether it asks for no more than `other` does: where the other holds this one does too.
+    fn is_part_of(self, other: Way) -> bool {
+        self.present & !other.present == 0 && self.absent & !other.absent == 0
+    }
+
+    fn and(self, other: Way) -> Way {
+        Way { present: self.present | other.present, absent: self.absent | other.absent }
+    }
+}
+
 impl Seen {
     pub(crate) fn holds(&self, seen: u64) -> bool {
         match self {
@@ -119,28 +143,47 @@ impl Seen {
 
     /// Whether it asks for something not to be there: known only when the window is over.
     pub(crate) fn has_absence(&self) -> bool {
-        match self {
-            Seen::Member(_) => false,
-            Seen::And(parts) | Seen::Or(parts) => parts.iter().any(Seen::has_absence),
-            Seen::Not(_) => true,
-        }
+        self.asked(true) != 0
     }
 
     /// The members that must be there, as opposed to those under a `not`.
     pub(crate) fn positive(&self) -> u64 {
+        self.asked(false)
+    }
+
+    /// The members that stand under an odd number of `not`, or under an even one.
+    fn asked(&self, negated: bool) -> u64 {
         match self {
+            Seen::Member(_) if negated => 0,
             Seen::Member(member) => 1 << member,
-            Seen::And(parts) | Seen::Or(parts) => parts.iter().fold(0, |all, p| all | p.positive()),
-            Seen::Not(_) => 0,
+            Seen::And(parts) | Seen::Or(parts) => parts.iter().fold(0, |all, p| all | p.asked(negated)),
+            Seen::Not(part) => part.asked(!negated),
+        }
+    }
+
+    /// Every way in which it holds, or, `negated`, does not; none of them part of another.
+    ///
+    /// # Errors
+    /// Where there are more than [`WAYS_MAX`].
+    pub(crate) fn ways(&self, negated: bool) -> Result<Vec<Way>, RuleError> {
+        let each = |parts: &[Seen]| parts.iter().map(|p| p.ways(negated)).collect::<Result<Vec<_>, _>>();
+        match (self, negated) {
+            (Seen::Member(member), false) => Ok(vec![Way { present: 1 << member, absent: 0 }]),
+            (Seen::Member(member), true) => Ok(vec![Way { present: 0, absent: 1 << member }]),
+            (Seen::Not(part), _) => part.ways(!negated),
+            (Seen::Or(parts), false) | (Seen::And(parts), true) => least(each(parts)?.concat()),
+            (Seen::And(parts), false) | (Seen::Or(parts), true) => {
+                let none = vec![Way { present: 0, absent: 0 }];
+                each(parts)?.into_iter().try_fold(none, |all, ways| {
+                    let both = all.iter().flat_map(|a| ways.iter().map(|b| a.and(*b)));
+                    least(both.take(WAYS_HELD_MAX + 1).collect())
+                })
+            }
         }
     }
 
     fn named(&self) -> u64 {
-        match self {
-            Seen::Not(part) => part.named(),
-            Seen::And(parts) | Seen::Or(parts) => parts.iter().fold(0, |all, p| all | p.named()),
-            Seen::Member(_) => self.positive(),
-        }
+        self.asked(true) | self.asked(false)
     }
 
     /// Whether it asks for all of `members`, and for nothing else.
@@ -150,17 +193,55 @@ impl Seen {
     }
 }
 
+/// Ways without those that another is part of, and those that nothing can satisfy.
+fn least(mut ways: Vec<Way>) -> Result<Vec<Way>, RuleError> {
+    let limit = RuleError::Limit { what: "number of alternatives of a correlation", limit: WAYS_MAX };
+    if ways.len() > WAYS_HELD_MAX {
+        return Err(limit);
+    }
+    ways.retain(|way| way.present & way.absent == 0);
+    ways.sort_unstable();
+    ways.dedup();
+    let all = ways.clone();
+    ways.retain(|way| !all.iter().any(|other| other != way && other.is_part_of(*way)));
+    if ways.len() > WAYS_MAX { Err(limit) } else { Ok(ways) }
+}
+
 impl Kind {
-    /// The expression, where it can only be judged when the window is over.
-    pub(crate) fn absence(&self) -> Option<&Seen> {
+    /// Whether it can only be judged when the window is over.
+    pub(crate) fn has_absence(&self) -> bool {
+        matches!(self, Kind::Temporal(seen) | Kind::Ordered(seen, _) if seen.has_absence())
+    }
+
+    /// What the measured number must satisfy; none where it is not a number that is asked for.
+    pub(crate) fn bounds(&self) -> &[Bound] {
         match self {
-            Kind::Temporal(seen) | Kind::Ordered(seen) if seen.has_absence() => Some(seen),
-            _ => None,
+            Kind::Count(bounds)
+            | Kind::Distinct(bounds)
+            | Kind::Sum(bounds)
+            | Kind::Average(bounds)
+            | Kind::Percentile(_, bounds)
+            | Kind::Median(bounds) => bounds,
+            Kind::Temporal(_) | Kind::Ordered(..) => &[],
+        }
+    }
+
+    /// The name of the type.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Kind::Count(_) => "event_count",
+            Kind::Distinct(_) => "value_count",
+            Kind::Sum(_) => "value_sum",
+            Kind::Average(_) => "value_avg",
+            Kind::Percentile(..) => "value_percentile",
+            Kind::Median(_) => "value_median",
+            Kind::Temporal(_) => "temporal",
+            Kind::Ordered(..) => "temporal_ordered",
         }
     }
 
     fn measures_values(&self) -> bool {
-        !matches!(self, Kind::Count(_) | Kind::Temporal(_) | Kind::Ordered(_))
+        !matches!(self, Kind::Count(_) | Kind::Temporal(_) | Kind::Ordered(..))
     }
 
     /// Whether values are numbers, and not texts that are told apart.
@@ -268,7 +349,11 @@ fn kind(rule: &CorrelationRule) -> Result<Kind, RuleError> {
         CorrelationType::ValueMedian => Kind::Median(with_field(rule, bounds()?)?),
         CorrelationType::ValuePercentile => Kind::Percentile(rank(rule)?, with_field(rule, bounds()?)?),
         CorrelationType::Temporal => Kind::Temporal(seen(rule)?),
-        CorrelationType::TemporalOrdered => Kind::Ordered(seen(rule)?),
+        CorrelationType::TemporalOrdered => {
+            let seen = seen(rule)?;
+            let ways = seen.ways(false)?.into();
+            Kind::Ordered(seen, ways)
+        }
     })
 }
 
@@ -401,18 +486,14 @@ fn fields(
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, bounds) = match self {
-            Kind::Count(bounds) => ("event_count", bounds),
-            Kind::Distinct(bounds) => ("value_count", bounds),
-            Kind::Sum(bounds) => ("value_sum", bounds),
-            Kind::Average(bounds) => ("value_avg", bounds),
-            Kind::Percentile(_, bounds) => ("value_percentile", bounds),
-            Kind::Median(bounds) => ("value_median", bounds),
-            Kind::Temporal(_) => return f.write_str("temporal"),
-            Kind::Ordered(_) => return f.write_str("temporal_ordered"),
-        };
-        f.write_str(name)?;
-        bounds.iter().try_for_each(|b| write!(f, " {} {}", sign(b.operator), b.number))
+        f.write_str(self.name())?;
+        self.bounds().iter().try_for_each(|bound| write!(f, " {bound}"))
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", sign(self.operator), self.number)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::definition::{Bound, Kind, Seen};
+use super::definition::{Kind, Way};
 use super::observation::Value;
 
 /// Values are kept in millionths: sums of them are exact, whatever the order.
@@ -32,8 +32,8 @@ impl Measure {
             Kind::Distinct(_) => Measure::Distinct(HashMap::default()),
             Kind::Sum(_) | Kind::Average(_) => Measure::Sum { sum: 0, events: 0 },
             Kind::Percentile(..) | Kind::Median(_) => Measure::Ranked(Vec::new()),
-            Kind::Ordered(seen) if seen.is_all_of(members) => Measure::Chain(vec![None; members].into()),
-            Kind::Temporal(_) | Kind::Ordered(_) => Measure::Seen(vec![0; members].into()),
+            Kind::Ordered(seen, _) if seen.is_all_of(members) => Measure::Chain(vec![None; members].into()),
+            Kind::Temporal(_) | Kind::Ordered(..) => Measure::Seen(vec![0; members].into()),
         }
     }
 
@@ -87,26 +87,31 @@ impl Measure {
 
     /// Whether the condition holds for the window that begins at `start`.
     pub(crate) fn holds(&self, kind: &Kind, start: i64) -> bool {
-        let scale = i128::from(SCALE);
-        let all = |bounds: &[Bound], value: i128, scale: i128| bounds.iter().all(|b| b.holds(value, scale));
         match (self, kind) {
-            (Measure::Count(events), Kind::Count(bounds)) => all(bounds, *events, 1),
-            (Measure::Distinct(counts), Kind::Distinct(bounds)) => all(bounds, counts.len() as i128, 1),
-            (Measure::Sum { sum, .. }, Kind::Sum(bounds)) => all(bounds, *sum, scale),
-            (Measure::Sum { sum, events }, Kind::Average(bounds)) => {
-                *events > 0 && all(bounds, *sum, scale * events)
-            }
-            (Measure::Ranked(values), Kind::Percentile(rank, bounds)) => {
-                nearest_rank(values, *rank).is_some_and(|v| all(bounds, v.into(), scale))
-            }
-            (Measure::Ranked(values), Kind::Median(bounds)) => {
-                middle(values).is_some_and(|twice| all(bounds, twice, scale * 2))
-            }
             (Measure::Seen(counts), Kind::Temporal(seen)) => seen.holds(mask(counts)),
-            (Measure::Chain(starts), Kind::Ordered(_)) => {
+            (Measure::Chain(starts), Kind::Ordered(..)) => {
                 starts.last().copied().flatten().is_some_and(|first| first >= start)
             }
-            _ => false,
+            _ => self
+                .value(kind)
+                .is_some_and(|(value, scale)| kind.bounds().iter().all(|bound| bound.holds(value, scale))),
+        }
+    }
+
+    /// The measured number and by what it must be divided; `None` where the window has no value, or where no number is
+    /// asked for.
+    pub(crate) fn value(&self, kind: &Kind) -> Option<(i128, i128)> {
+        let scale = i128::from(SCALE);
+        match (self, kind) {
+            (Measure::Count(events), _) => Some((*events, 1)),
+            (Measure::Distinct(counts), _) => Some((counts.len() as i128, 1)),
+            (Measure::Sum { sum, .. }, Kind::Sum(_)) => Some((*sum, scale)),
+            (Measure::Sum { sum, events }, _) => (*events > 0).then_some((*sum, scale * events)),
+            (Measure::Ranked(values), Kind::Percentile(rank, _)) => {
+                nearest_rank(values, *rank).map(|value| (value.into(), scale))
+            }
+            (Measure::Ranked(values), _) => middle(values).map(|twice| (twice, scale * 2)),
+            (Measure::Seen(_) | Measure::Chain(_), _) => None,
         }
     }
 
@@ -148,10 +153,19 @@ pub(crate) fn holds_chain(events: impl Iterator<Item = u16>, wanted: u64) -> boo
     left == 0
 }
 
-/// Whether the events of a whole window satisfy an expression that asks for absence, or for an order of some.
-pub(crate) fn window_holds(seen: &Seen, ordered: bool, events: impl Iterator<Item = u16> + Clone) -> bool {
+/// Whether the events of a whole window satisfy an expression that asks for absence, or for an order of some: then those
+/// of one way in which it holds must have come in order, and others may have come at any time.
+pub(crate) fn window_holds(kind: &Kind, events: impl Iterator<Item = u16> + Clone) -> bool {
     let mask = events.clone().fold(0_u64, |mask, member| mask | 1 << member);
-    seen.holds(mask) && (!ordered || holds_chain(events, mask & seen.positive()))
+    match kind {
+        Kind::Temporal(seen) => seen.holds(mask),
+        Kind::Ordered(seen, ways) => {
+            let possible = |way: &&Way| way.present & !mask == 0 && way.absent & mask == 0;
+            seen.holds(mask)
+                && ways.iter().filter(possible).any(|way| holds_chain(events.clone(), way.present))
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@
 //! - **Order**: events at the same time count as having come in the order of `rules`.
 //! - **Absence** (`a and not b`): judged when event time has passed the end of a window that begins with an event of
 //!   the group; the alert's time is that end.
-//! - **Order of some** (`temporal_ordered` with an expression): of the rules that must be seen, those seen in the window
-//!   came in the order of the list.
+//! - **Order of some** (`temporal_ordered` with an expression): the rules of one way in which the expression holds came in
+//!   the order of the list. For `(a or b) and c` that is a before c, or b before c; when the other came does not matter.
 //! - **Values**: numbers are exact to a millionth; percentiles are by nearest rank; the median of an even number is the
 //!   mean of the middle two; what is no number is not counted.
 //! - **`generate`**: a rule that correlations watch makes alerts of its own only if one of them says `generate: true`,
@@ -25,6 +25,7 @@
 
 mod alert;
 mod definition;
+mod explain;
 mod measure;
 mod observation;
 mod resolve;
@@ -43,6 +44,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use alert::group_of;
 pub(crate) use definition::{Definition, Source};
+pub use explain::{CorrelationExplainer, CorrelationExplanation, GroupOutcome, MemberOutcome, WindowOutcome};
 pub use observation::Observation;
 pub(crate) use observation::Observer;
 pub(crate) use resolve::{Names, Pending, resolve};
@@ -106,13 +108,8 @@ impl Correlations {
         inboxes: &mut BTreeMap<u32, Inbox>,
     ) {
         for (outer, number) in self.watching(Source::Correlation(index)) {
-            let member = &self.definitions[*outer as usize].members[usize::from(*number)];
-            let pick = |places: &[u32]| -> Box<[Arc<str>]> {
-                places.iter().filter_map(|i| keys.get(*i as usize).cloned()).collect()
-            };
-            let outer_keys = pick(&member.keys);
-            let kind = &self.definitions[*outer as usize].kind;
-            let Some(value) = Value::of(kind, &pick(&member.values)) else { continue };
+            let definition = &self.definitions[*outer as usize];
+            let Some((outer_keys, value)) = seen_by(definition, *number, keys) else { continue };
             let inbox = inboxes.entry(*outer).or_default();
             match change {
                 CorrelationChange::Fired(alert) => inbox.added.push(Observation {
@@ -131,6 +128,16 @@ impl Correlations {
             }
         }
     }
+}
+
+/// The group and the value that a firing of a group has in a correlation that watches it; `None` where it has no value
+/// that can be measured.
+fn seen_by(outer: &Definition, number: u16, keys: &[Arc<str>]) -> Option<(Box<[Arc<str>]>, Value)> {
+    let member = &outer.members[usize::from(number)];
+    let pick = |places: &[u32]| -> Box<[Arc<str>]> {
+        places.iter().filter_map(|place| keys.get(*place as usize).cloned()).collect()
+    };
+    Some((pick(&member.keys), Value::of(&outer.kind, &pick(&member.values))?))
 }
 
 /// An alert of a correlation as an event of another.

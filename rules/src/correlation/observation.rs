@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use event::{Class, Domain, Entity, EventBatch, RecordRef, TenantId, Time};
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::definition::{Definition, Kind, Member, Source};
 use super::measure::SCALE;
-use crate::atom::FieldId;
-use crate::field::{Cell, FieldReader};
+use crate::field::{Cell, RowReader};
 use crate::fold::fold;
 use crate::set::RuleSet;
 
@@ -95,12 +93,12 @@ const GROUPS_OF_EVENT_MAX: usize = 16;
 pub(crate) struct Observer<'a> {
     set: &'a RuleSet,
     batch: &'a EventBatch,
-    readers: HashMap<FieldId, FieldReader<'a>>,
+    cells: RowReader<'a>,
 }
 
 impl<'a> Observer<'a> {
     pub(crate) fn new(set: &'a RuleSet, batch: &'a EventBatch) -> Self {
-        Self { set, batch, readers: HashMap::new() }
+        Self { set, batch, cells: RowReader::new(&set.atoms, batch) }
     }
 
     /// What every correlation over `rule` is told of a row.
@@ -125,17 +123,11 @@ impl<'a> Observer<'a> {
         }
     }
 
-    fn cell(&mut self, field: FieldId, row: usize) -> Cell<'a> {
-        let (set, batch) = (self.set, self.batch);
-        let reader = self.readers.entry(field);
-        reader.or_insert_with(|| FieldReader::new(batch, &set.atoms.fields()[field as usize])).cell(row)
-    }
-
     /// The groups of an event: none where a group-by field has no value.
     fn keys(&mut self, member: &Member, row: usize) -> Vec<Box<[Arc<str>]>> {
         let mut groups: Vec<Vec<Arc<str>>> = vec![Vec::new()];
         for field in &member.keys {
-            let texts: Vec<Arc<str>> = match self.cell(*field, row) {
+            let texts: Vec<Arc<str>> = match self.cells.cell(*field, row) {
                 Cell::Absent | Cell::Null => return Vec::new(),
                 Cell::One(text) => vec![fold(&text).as_ref().into()],
                 Cell::Many(texts) => texts.iter().map(|t| fold(t).as_ref().into()).collect(),
@@ -154,11 +146,11 @@ impl<'a> Observer<'a> {
     fn value(&mut self, definition: &Definition, member: &Member, row: usize) -> Option<Value> {
         match member.values.as_slice() {
             [] => Some(Value::None),
-            [field] if definition.kind.is_numeric() => match self.cell(*field, row) {
+            [field] if definition.kind.is_numeric() => match self.cells.cell(*field, row) {
                 Cell::One(text) => number(&text).map(Value::Number),
                 _ => None,
             },
-            [field] => match self.cell(*field, row) {
+            [field] => match self.cells.cell(*field, row) {
                 Cell::Absent | Cell::Null => None,
                 Cell::One(text) => Some(Value::One(hash_of(&[&fold(&text)]))),
                 Cell::Many(texts) => Some(Value::Many(texts.iter().map(|t| hash_of(&[&fold(t)])).collect())),
@@ -166,7 +158,7 @@ impl<'a> Observer<'a> {
             fields => {
                 let mut parts = Vec::with_capacity(fields.len());
                 for field in fields {
-                    match self.cell(*field, row) {
+                    match self.cells.cell(*field, row) {
                         Cell::Absent | Cell::Null => return None,
                         Cell::One(text) => parts.push(fold(&text).into_owned()),
                         Cell::Many(texts) => parts.push(fold(&texts.join("\u{0}")).into_owned()),

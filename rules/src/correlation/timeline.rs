@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, GROUP_EVENTS_MAX, Kind, Seen};
+use super::definition::{Definition, GROUP_EVENTS_MAX, Kind};
 use super::measure::{Measure, window_holds};
 use super::observation::{Value, Witness};
 
@@ -136,7 +136,7 @@ impl Timeline {
         let added_at = self.put_in(added, counts);
         self.bound(counts);
         let Some(from) = removed_at.into_iter().chain(added_at).min() else { return Vec::new() };
-        if definition.kind.absence().is_some() {
+        if definition.kind.has_absence() {
             // Judged when the watermark passes; see `sweep`.
             return Vec::new();
         }
@@ -247,9 +247,9 @@ impl Timeline {
         let start = self.entries[index].time.saturating_sub(definition.span_us);
         match (&definition.kind, &tip.measure) {
             // An order of some, not all: the window is read anew, where its members would do.
-            (Kind::Ordered(seen), Measure::Seen(_)) => {
+            (Kind::Ordered(seen, _), Measure::Seen(_)) => {
                 seen.holds(tip.measure.seen())
-                    && window_holds(seen, true, self.entries.range(tip.first..=index).map(|e| e.member))
+                    && window_holds(&definition.kind, self.entries.range(tip.first..=index).map(|e| e.member))
             }
             (kind, measure) => measure.holds(kind, start),
         }
@@ -258,7 +258,7 @@ impl Timeline {
     fn window(&self, definition: &Definition, first: usize, last: usize) -> Window {
         let end = &self.entries[last];
         let in_window: Vec<&Entry> = match &definition.kind {
-            Kind::Ordered(seen) if seen.is_all_of(definition.members.len()) => {
+            Kind::Ordered(seen, _) if seen.is_all_of(definition.members.len()) => {
                 self.chain(definition, first, last)
             }
             _ => self.entries.range(first..=last).collect(),
@@ -286,15 +286,8 @@ impl Timeline {
     }
 
     /// Judges the windows that `until` completes: those that begin after `since` and end at or before it.
-    pub(crate) fn sweep(
-        &mut self,
-        definition: &Definition,
-        seen: &Seen,
-        since: i64,
-        until: i64,
-    ) -> Vec<Verdict> {
+    pub(crate) fn sweep(&mut self, definition: &Definition, since: i64, until: i64) -> Vec<Verdict> {
         let span = definition.span_us;
-        let ordered = matches!(definition.kind, Kind::Ordered(_));
         let mut fired = Vec::new();
         let begin = self.entries.partition_point(|e| e.time.saturating_add(span) <= since);
         for index in begin..self.entries.len() {
@@ -305,7 +298,7 @@ impl Timeline {
             }
             let last = self.entries.partition_point(|e| e.time <= end);
             let members = self.entries.range(index..last).map(|e| e.member);
-            if self.is_armed(definition, start.0) && window_holds(seen, ordered, members) {
+            if self.is_armed(definition, start.0) && window_holds(&definition.kind, members) {
                 let in_window = self.entries.range(index..last);
                 let window = Window {
                     at: start,

@@ -336,7 +336,7 @@ impl Groups {
         }
         let first = group.timeline.first_time();
         // A group that has been there is listed already, unless it now begins earlier and must be judged earlier.
-        if was_empty || (definition.kind.absence().is_some() && first < first_before) {
+        if was_empty || (definition.kind.has_absence() && first < first_before) {
             let at = next_wake(definition, &group.timeline, sealed);
             self.wakes.entry(at).or_default().push(key);
         }
@@ -357,8 +357,8 @@ impl Groups {
         due.dedup();
         for key in due {
             let Some(group) = self.groups.get_mut(&key) else { continue };
-            if let Some(seen) = definition.kind.absence() {
-                let verdicts = group.timeline.sweep(definition, seen, since, until);
+            if definition.kind.has_absence() {
+                let verdicts = group.timeline.sweep(definition, since, until);
                 told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
             }
             let ended = until.saturating_sub(definition.span_us).saturating_add(1);
@@ -400,15 +400,10 @@ impl Groups {
 /// when the last event has left every window.
 fn next_wake(definition: &Definition, timeline: &Timeline, sealed: i64) -> i64 {
     let span = definition.span_us;
-    let times =
-        if definition.kind.absence().is_some() { timeline.first_time() } else { timeline.last_time() };
+    let times = if definition.kind.has_absence() { timeline.first_time() } else { timeline.last_time() };
     let end = times.unwrap_or(sealed).saturating_add(span);
     // Rounded up, so that few distinct wake times are kept: forgetting may wait, judging absence may not.
-    if definition.kind.absence().is_some() {
-        end.max(sealed.saturating_add(1))
-    } else {
-        rounded_up(end, span / 16)
-    }
+    if definition.kind.has_absence() { end.max(sealed.saturating_add(1)) } else { rounded_up(end, span / 16) }
 }
 
 fn rounded_up(time: i64, step: i64) -> i64 {

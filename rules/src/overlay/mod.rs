@@ -22,14 +22,17 @@
 //!
 //! - Several entries may name one rule. Where one disables it the others do nothing; patches apply in the order of files
 //!   and entries; exceptions add up; of several suppressions the first is taken and the others are rejected.
-//! - `except` is for detection rules: what it excepts, no correlation sees. It is counted: see `Evaluated::excepted`. A correlation cannot be excepted from, as it
-//!   has no events of its own.
+//! - `except` is for detection rules: what it excepts, no correlation sees. It is counted for each entry
+//!   ([`ExceptionTallies`]). A correlation cannot be excepted from, as it has no events of its own.
+//! - An exception runs out at its time, for every event that is taken in from then on; the other changes do when the
+//!   rules are next loaded ([`RuleSet::next_expiry`](crate::RuleSet::next_expiry)).
 //! - Rules that only a disabled correlation watched stay as silent as they were: they were written to feed it.
 //! - A file with a mistake is refused as a whole, with the number of its entry: half of an overlay is nobody's intent.
 //! - An entry for a rule that is not there is a warning: packs come and go.
 
 mod apply;
 mod read;
+mod tally;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ use serde::Deserialize;
 use crate::suppression::SuppressionSpec;
 
 pub(crate) use apply::{Applied, Exception, Targets, apply};
+pub use tally::{ExceptionTallies, ExceptionTally};
 
 /// The changes of one overlay file.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +58,8 @@ pub struct Overlay {
 /// What an entry of an overlay says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayEntry {
+    /// Names it in counts: a hash of what it says, the same wherever it stands.
+    pub id: Arc<str>,
     /// The file it stands in.
     pub file: Arc<str>,
     /// Its place in the file, from 1.

@@ -68,7 +68,10 @@ fn read_entry(file: &Arc<str>, number: usize, value: &Value) -> Result<Entry, St
         .find(|(name, _)| *name == written)
         .ok_or_else(|| format!("unknown action `{written}` (known: {})", names()))?;
     document::known_keys(&format!("`{action}`"), map, &[&COMMON, own].concat()).map_err(|e| e.to_string())?;
+    let canonical = serde_yaml_ng::to_string(value).map_err(|e| e.to_string())?;
+    let hash = blake3::hash(canonical.as_bytes());
     let about = OverlayEntry {
+        id: hash.to_hex()[..16].into(),
         file: Arc::clone(file),
         number,
         rule: text(map, "rule")?,
@@ -83,8 +86,7 @@ fn read_entry(file: &Arc<str>, number: usize, value: &Value) -> Result<Entry, St
         "except" => Change::Except(Arc::new(exception(map)?)),
         _ => Change::Suppress(suppression(map)?),
     };
-    let canonical = serde_yaml_ng::to_string(value).map_err(|e| e.to_string())?;
-    Ok(Entry { about: Arc::new(about), change, hash: *blake3::hash(canonical.as_bytes()).as_bytes() })
+    Ok(Entry { about: Arc::new(about), change, hash: *hash.as_bytes() })
 }
 
 fn optional<T: DeserializeOwned>(map: &Mapping, key: &str) -> Result<Option<T>, String> {

@@ -3,24 +3,11 @@ use std::collections::BTreeSet;
 use event::{Severity, Time};
 use serde_json::{Value, json};
 
-use crate::tests::batch;
-use crate::{LoadReport, Overlay, RuleSet, Windows, explain};
+use crate::tests::small::event;
+use crate::tests::{batch, small};
+use crate::{ExceptionTallies, LoadReport, Overlay, RuleSet, Windows, explain};
 
-const PACK: &str = "
-title: Logon failed
-id: 00000000-0000-0000-0000-00000000000A
-name: failed
-level: high
-tags: [attack.t1110, attack.credential-access]
-falsepositives: [Typing]
-logsource: {product: test}
-detection: {s: {kind: a}, condition: s}
----
-title: Logon
-name: logon
-logsource: {product: test}
-detection: {s: {kind: b}, condition: s}
----
+const CORRELATIONS: &str = "
 title: Spray
 name: spray
 level: high
@@ -30,6 +17,13 @@ title: Spray, then logon
 name: chain
 correlation: {type: temporal_ordered, rules: [spray, logon], group-by: [user], timespan: 1m}
 ";
+
+fn pack() -> String {
+    let header = "id: 00000000-0000-0000-0000-00000000000A\nlevel: high\n\
+                  tags: [attack.t1110, attack.credential-access]\nfalsepositives: [Typing]\n";
+    let failed = small::of_kind("Logon failed", "failed", "a", header);
+    failed + &small::of_kind("Logon", "logon", "b", "") + CORRELATIONS
+}
 
 const NOW: &str = "2026-06-01";
 
@@ -47,17 +41,13 @@ fn load(entries: &[String]) -> (RuleSet, LoadReport) {
 }
 
 fn load_at(entries: &[String], now: &str) -> (RuleSet, LoadReport) {
-    let documents = [("pack.yml".to_owned(), PACK.to_owned())];
+    let documents = [("pack.yml".to_owned(), pack())];
     RuleSet::loader().overlay(overlay(entries)).now(Time::parse(now).unwrap()).load(documents)
 }
 
 fn loaded(set: &RuleSet) -> BTreeSet<String> {
     let infos = set.rules().map(|(_, info)| info).chain(set.correlations());
     infos.map(|info| info.reference.title.to_string()).collect()
-}
-
-fn event(t: i64, kind: &str, user: &str) -> Value {
-    json!({"@t": t, "@uid": format!("{t}{kind}{user}"), "kind": kind, "user": user})
 }
 
 /// Titles of the alerts of detection rules, and of correlations.
@@ -118,7 +108,7 @@ fn what_exceptions_hide_is_told_by_each() {
     let filter = "---\ntitle: F\nlogsource: {product: test}\n\
                   filter: {rules: [failed], s: {host: lab}, condition: not s}\n";
     let overlay = overlay(&[except("svc"), except("svc-b"), except("nobody")]);
-    let documents = [("pack.yml".to_owned(), format!("{PACK}{filter}"))];
+    let documents = [("pack.yml".to_owned(), pack() + filter)];
     let (set, report) = RuleSet::loader().overlay(overlay).now(Time::parse(NOW).unwrap()).load(documents);
     assert_eq!((report.loaded, report.filters, set.rules().len()), (4, 1, 2));
     let in_lab = json!({"kind": "a", "user": "svc-b", "host": "lab"});
@@ -129,6 +119,64 @@ fn what_exceptions_hide_is_told_by_each() {
     assert_eq!(told, [(0, 1), (0, 2), (1, 1)]);
     assert!(evaluated.excepted.iter().all(|e| set.rule(e.rule).reference.title.as_ref() == "Logon failed"));
     assert_eq!(evaluated.observations.len(), 2, "row 2 for one rule, row 3 for the other");
+}
+
+#[test]
+fn what_each_exception_hides_is_counted_with_its_times() {
+    let except = |user: &str| {
+        entry("failed", "except", &format!(", detection: {{s: {{user|startswith: {user}}}}}, condition: s"))
+    };
+    let (set, _) = load(&[except("svc"), except("svc-b")]);
+    let events =
+        |times: &[(i64, &str)]| -> Vec<Value> { times.iter().map(|(t, u)| event(*t, "a", u)).collect() };
+    let mut tallies = ExceptionTallies::default();
+    for portion in [events(&[(5, "svc-b"), (3, "svc"), (4, "u")]), events(&[(9, "svc")])] {
+        let batch = batch::of(&portion, &set.native_fields(), &[]);
+        let mut own = ExceptionTallies::default();
+        own.note(&set, &batch, &set.evaluate(&batch).excepted);
+        tallies.merge(&own);
+    }
+    let seconds = |time: Time| time.0 / 1_000_000 - 1_700_000_000;
+    let told = |tallies: &ExceptionTallies| -> BTreeSet<(u64, i64, i64)> {
+        tallies.tallies().map(|t| (t.count, seconds(t.first), seconds(t.last))).collect()
+    };
+    assert_eq!(told(&tallies), BTreeSet::from([(1, 5, 5), (3, 3, 9)]));
+    assert!(tallies.tallies().all(|t| t.rule_id.ends_with("00000a") && t.owner == "a@x.org"));
+    assert_eq!((tallies.total(), ExceptionTallies::restore(&tallies.snapshot())), (4, Ok(tallies.clone())));
+    // What is no longer excepted is forgotten.
+    tallies.retain(&load(&[except("svc")]).0);
+    assert_eq!(told(&tallies), BTreeSet::from([(3, 3, 9)]));
+}
+
+#[test]
+fn an_exception_runs_out_for_the_events_that_are_taken_in_later() {
+    let except = |user: &str, expires: &str| {
+        let own = format!(", detection: {{s: {{user|startswith: {user}}}}}, condition: s");
+        entry("failed", "except", &own).replace("2027-01-01", expires)
+    };
+    let chain = entry("chain", "disable", "");
+    let (set, _) = load(&[except("svc", "2026-12-01"), except("svc-b", "2027-01-01"), chain]);
+    assert_eq!(set.next_expiry(), Some(Time::parse("2026-12-01").unwrap()));
+    let at = |time: &str, user: &str| {
+        let mut event = event(1, "a", user);
+        event["@ingested"] = time.into();
+        event
+    };
+    let events = [
+        at("2026-11-30T23:59:59Z", "svc"),
+        at("2026-12-01T00:00:00Z", "svc"),
+        // One exception of two is still in force.
+        at("2026-12-01T00:00:00Z", "svc-b"),
+        at("2027-01-01T00:00:00Z", "svc-b"),
+        at("2027-01-01T00:00:00Z", "u"),
+    ];
+    let batch = batch::of(&events, &set.native_fields(), &[]);
+    let rows: Vec<usize> = set.matches(&batch).into_iter().map(|(_, row)| row).collect();
+    assert_eq!(rows, [1, 3, 4]);
+    let evaluated = set.evaluate(&batch);
+    assert_eq!(evaluated.observations.len(), 3, "correlations see them too");
+    let hidden: Vec<(usize, usize)> = evaluated.excepted.iter().map(|e| (e.row, e.by.number)).collect();
+    assert_eq!(hidden, [(0, 1), (2, 2)]);
 }
 
 #[test]

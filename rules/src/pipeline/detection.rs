@@ -82,7 +82,8 @@ impl Value {
         Self { content: Content::Scalar(value), modifiers: Vec::new() }
     }
 
-    /// The text of a plain string; `None` for regular expressions, field names, encoded texts, numbers.
+    /// The text of a string; `None` for regular expressions, field names, numbers, and what stands for several strings
+    /// (`windash`, `base64offset`).
     pub(crate) fn as_string(&self) -> Option<&Text> {
         match &self.content {
             Content::Text(text) if self.modifiers.iter().all(|m| *m == Modifier::Cased) => Some(text),
@@ -137,7 +138,21 @@ impl Value {
             true => Text::with_placeholders(&text.original, Text::parse),
             false => Text::from_sigma(text),
         };
-        Self { content: Content::Text(text), modifiers: modifiers_left }.with_wildcards()
+        Self { content: Content::Text(text), modifiers: modifiers_left }.encoded().with_wildcards()
+    }
+
+    /// The encoded text, where encodings make one of a plain text; a placeholder is encoded with its values.
+    fn encoded(self) -> Self {
+        let plain = match &self.content {
+            Content::Text(text) if !text.has_wildcard() && text.placeholder().is_none() => text.raw(),
+            _ => return self,
+        };
+        match item::encoded(&plain, &self.modifiers) {
+            Some((text, left)) => {
+                Self { content: Content::Text(Text::verbatim(&text)), modifiers: left.to_vec() }
+            }
+            None => self,
+        }
     }
 
     /// `contains` and its kin as wildcards, where no modifier stands that must come before them.

@@ -12,8 +12,8 @@
 //! - **Correlations** have their fields renamed, in `group-by`, `aliases` and the condition. A logsource condition
 //!   holds for one if it holds, at that step, for any rule that it watches.
 //! - **Strings** have the wildcards of `contains`, `startswith` and `endswith` in them when conditions and
-//!   transformations look at them. Those of strings leave regular expressions alone, and texts under `windash` or an
-//!   encoding.
+//!   transformations look at them, and are encoded where an encoding makes one text of them (`wide`, `base64`). Those of
+//!   strings leave regular expressions alone, and texts that stand for several (`windash`, `base64offset`), as in pySigma.
 //! - **Dropped items** ask nothing any more: a detection of which nothing is left vanishes from the condition.
 //! - **Hashes**: values of kinds of hashes that the transformation does not name stay in their field; pySigma drops them.
 //! - **Regular expressions** that `regex` makes match the whole value, as the string did.

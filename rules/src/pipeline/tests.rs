@@ -41,6 +41,32 @@ fn rejection(transformations: &str, detection: &str) -> String {
 }
 
 #[test]
+fn encoded_strings_are_strings_and_what_stands_for_several_is_left_alone() {
+    // Zm9vYmFy is foobar, Zm9v foo.
+    let cut = "- {type: replace_string, regex: '^(\\*?)Zm9v', replacement: '\\1'}";
+    let events = [json!({"A": "YmFy"}), json!({"A": "Zm9vYmFy"}), json!({"A": "x YmFy y"})];
+    assert_eq!(matched(cut, "s: {A|base64: foobar}, condition: s", &events), [0]);
+    assert_eq!(matched(cut, "s: {A|base64|contains: foobar}, condition: s", &events), [0, 1, 2]);
+    assert_eq!(matched(cut, "s: {A|base64offset|contains: foobar}, condition: s", &events), [1]);
+    let map = "- {type: map_string, mapping: {' -x': ' --x'}}";
+    let dashes = [json!({"A": " /x"}), json!({"A": " --x"})];
+    assert_eq!(matched(map, "s: {A|windash: ' -x'}, condition: s", &dashes), [0]);
+    assert_eq!(matched(map, "s: {A: ' -x'}, condition: s", &dashes), [1]);
+    // A condition sees the encoded text too.
+    let conditional = "- {type: set_value, value: found, detection_item_conditions: \
+                       [{type: match_string, cond: any, pattern: Zm9v}]}";
+    let found = [json!({"A": "found"})];
+    assert_eq!(matched(conditional, "s: {A|base64: foobar}, condition: s", &found), [0]);
+    assert_eq!(matched(conditional, "s: {A|base64offset: foobar}, condition: s", &found), [0; 0]);
+    // Without a transformation of strings they are what they were, whatever their encoding.
+    let rename = "- {type: field_name_mapping, mapping: {A: B}}";
+    for (value, text) in [("wide|base64|contains", "SQBFAFgA"), ("utf16|base64", "//5JAEUAWAA=")] {
+        let events = [json!({"B": text}), json!({"B": "SUVY"})];
+        assert_eq!(matched(rename, &format!("s: {{A|{value}: IEX}}, condition: s"), &events), [0], "{value}");
+    }
+}
+
+#[test]
 fn field_names_are_mapped() {
     let one = "- {type: field_name_mapping, mapping: {A: B}}";
     let events = [json!({"A": "x"}), json!({"B": "x"}), json!({"C": "x"})];

@@ -1,5 +1,5 @@
-//! Transformations of values. Those of strings leave alone what is no plain string: numbers, regular expressions,
-//! and texts under `windash` or an encoding.
+//! Transformations of values. Those of strings leave alone what is no string: numbers, regular expressions, and texts
+//! that stand for several (`windash`, `base64offset`).
 
 use std::collections::BTreeMap;
 

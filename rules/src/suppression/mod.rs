@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! alert, key --timeline per (rule, tenant, key)--> passed | suppressed by another | passed, and taken back
-//!            --watermark--> sealed: only the open window is kept --end of the window--> one Suppression row
+//!            --------------------------------------> the running windows of the key, as Suppression rows
+//!            --watermark--> sealed: only the open window is kept --end of the window--> its row, for the last time
 //! ```
 //!
 //! Declared in an overlay, so that packs stay as they came, or by a rule's author. The overlay wins.

@@ -11,7 +11,7 @@ use super::spec::{SuppressionSpec, WindowKind};
 use crate::atom::{Atoms, Field, FieldId};
 use crate::correlation::{Correlations, Definition, group_of};
 use crate::error::RuleError;
-use crate::field::{Cell, FieldReader};
+use crate::field::{Cell, RowReader};
 use crate::fold::fold;
 use crate::rule::{CompiledRule, RuleInfo};
 use crate::set::RuleSet;
@@ -139,13 +139,12 @@ impl SuppressionRule {
 /// Reads the keys of alerts off the rows of a batch.
 pub(crate) struct KeyReader<'a> {
     set: &'a RuleSet,
-    batch: &'a EventBatch,
-    readers: HashMap<FieldId, FieldReader<'a>>,
+    cells: RowReader<'a>,
 }
 
 impl<'a> KeyReader<'a> {
     pub(crate) fn new(set: &'a RuleSet, batch: &'a EventBatch) -> Self {
-        Self { set, batch, readers: HashMap::new() }
+        Self { set, cells: RowReader::new(&set.atoms, batch) }
     }
 
     /// The key of an alert; `None` where its rule suppresses nothing, or the row lacks a value.
@@ -156,10 +155,7 @@ impl<'a> KeyReader<'a> {
     }
 
     fn value(&mut self, field: FieldId, row: usize) -> Option<Arc<str>> {
-        let (set, batch) = (self.set, self.batch);
-        let reader = self.readers.entry(field);
-        let reader = reader.or_insert_with(|| FieldReader::new(batch, &set.atoms.fields()[field as usize]));
-        let value: Arc<str> = match reader.cell(row) {
+        let value: Arc<str> = match self.cells.cell(field, row) {
             Cell::Absent | Cell::Null => return None,
             Cell::One(text) => fold(&text).as_ref().into(),
             Cell::Many(texts) => {

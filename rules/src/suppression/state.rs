@@ -39,7 +39,19 @@ pub enum SuppressionChange {
         /// The last alert of its key that stands, if there is one.
         in_place: Option<AlertId>,
     },
-    /// A window with suppressed alerts is over, and sealed.
+    /// The windows of a key that are not over yet, as far as they came: they replace what was last said of them. Windows
+    /// that are not among them any more never were, unless they are [`SuppressionChange::Closed`].
+    Running {
+        /// The tenant.
+        tenant: TenantId,
+        /// The rule whose alerts are suppressed.
+        rule_id: Arc<str>,
+        /// Names and values, in lower case, of the key fields.
+        key: Vec<(Arc<str>, Arc<str>)>,
+        /// Those with suppressed alerts; mostly one, or none.
+        windows: Vec<Suppression>,
+    },
+    /// A window with suppressed alerts is over, and sealed: this is the last that is said of it.
     Closed(Suppression),
 }
 
@@ -166,8 +178,9 @@ impl Suppressions {
         rows.into_iter().map(SuppressionChange::Closed).collect()
     }
 
-    /// A row for each window with suppressed alerts that is not closed yet, as if no more alerts came.
-    pub fn open(&self) -> Vec<Suppression> {
+    /// Each window with suppressed alerts that is not closed yet, as if no more alerts came: what the
+    /// [`SuppressionChange::Running`] so far come to.
+    pub fn running(&self) -> Vec<Suppression> {
         let of_tenant = |terms: &Terms, tenant: &TenantId, keys: &Keys| {
             keys.timelines.values().flat_map(|timeline| timeline.rows(terms, tenant)).collect::<Vec<_>>()
         };
@@ -293,7 +306,13 @@ impl Keys {
         let timeline = self.timelines.entry(key).or_insert_with(|| Timeline::new(values));
         self.wakes.remove(&(timeline.wake(), key));
         self.ends.remove(&(timeline.end(), key));
-        let changes = timeline.update(terms, tenant, touched, sealed, counts);
+        let before = timeline.rows(terms, tenant);
+        let mut changes = timeline.update(terms, tenant, touched, sealed, counts);
+        let windows = timeline.rows(terms, tenant);
+        if windows != before {
+            let (tenant, rule_id) = (tenant.clone(), Arc::clone(&terms.rule_id));
+            changes.push(SuppressionChange::Running { tenant, rule_id, key: timeline.key(terms), windows });
+        }
         self.rest(key);
         changes
     }

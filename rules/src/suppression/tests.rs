@@ -8,26 +8,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{SUPPRESSION_HELD_MAX, SuppressionKey};
-use crate::tests::batch;
+use crate::tests::{batch, small};
 use crate::{
     CorrelationChange, Overlay, RuleLoader, RuleSet, Suppression, SuppressionChange, Suppressions, Windows,
 };
 
-const RULES: &str = "
-title: A
-name: a
-logsource: {product: test}
-detection: {s: {kind: a}, condition: s}
----
-title: B
-name: b
-logsource: {product: test}
-detection: {s: {kind: b}, condition: s}
----
-title: Many
-name: many
-correlation: {type: event_count, rules: [b], group-by: [user, host], timespan: 5s, condition: {gte: 2}}
-";
+const MANY: &str = "title: Many\nname: many\n\
+    correlation: {type: event_count, rules: [b], group-by: [user, host], timespan: 5s, condition: {gte: 2}}\n";
 
 fn load(terms: &str) -> RuleSet {
     let entry = |rule: &str| {
@@ -37,14 +24,18 @@ fn load(terms: &str) -> RuleSet {
     };
     let overlay = format!("overlays:\n{}{}", entry("a"), entry("many"));
     let overlay = Overlay::parse("o.yml", &overlay).unwrap();
-    let (set, report) = RuleSet::loader().overlay(overlay).load([("t.yml".to_owned(), RULES.to_owned())]);
+    let (set, report) =
+        RuleSet::loader().overlay(overlay).load([("t.yml".to_owned(), small::of_kinds() + MANY)]);
     assert_eq!((report.rejected.len(), report.warnings.len(), report.suppressed.len()), (0, 0, 2));
     set
 }
 
 /// `v` is the severity, 1 to 5.
 fn event(t: i64, user: &str, v: i64) -> Value {
-    json!({"@t": t, "@uid": format!("{t}-{user}-{v}"), "kind": "a", "user": user, "v": v})
+    let mut event = small::event(t, "a", user);
+    event["@uid"] = json!(format!("{t}-{user}-{v}"));
+    event["v"] = json!(v);
+    event
 }
 
 /// Alerts of events, with the severity that the event says.
@@ -71,6 +62,8 @@ fn at(seconds: i64) -> Watermark {
 struct Standing {
     alerts: BTreeMap<AlertId, (String, Option<AlertId>)>,
     rows: Vec<Suppression>,
+    /// Running windows, by the first alert of each.
+    running: BTreeMap<AlertId, Suppression>,
 }
 
 impl Standing {
@@ -88,9 +81,26 @@ impl Standing {
                 SuppressionChange::Retracted { alert, .. } => {
                     assert!(self.alerts.remove(&alert).is_some(), "{alert} was never told");
                 }
-                SuppressionChange::Closed(row) => self.rows.push(row),
+                SuppressionChange::Running { tenant, rule_id, key, windows } => {
+                    let is_meant = |row: &Suppression| {
+                        (&row.tenant, &row.rule_id, &row.key) == (&tenant, &rule_id, &key)
+                    };
+                    self.running.retain(|_, row| !is_meant(row));
+                    assert!(windows.iter().all(is_meant));
+                    self.running.extend(windows.into_iter().map(|row| (row.by.clone(), row)));
+                }
+                SuppressionChange::Closed(row) => {
+                    self.running.remove(&row.by);
+                    self.rows.push(row);
+                }
             }
         }
+    }
+
+    /// What is told of running windows is all that there is of them.
+    fn is_told_of(&self, suppressions: &Suppressions) -> bool {
+        let running: BTreeSet<String> = suppressions.running().iter().map(shown).collect();
+        running == self.running.values().map(shown).collect()
     }
 
     fn passed(&self) -> BTreeSet<String> {
@@ -128,9 +138,11 @@ fn run(set: &RuleSet, events: &[Value]) -> Standing {
     let (mut suppressions, mut standing) = (Suppressions::default(), Standing::default());
     let (alerts, keys) = alerts(set, events);
     standing.apply(suppressions.observe(set, alerts, keys));
-    let open = suppressions.open();
+    let running = suppressions.running();
+    assert!(standing.is_told_of(&suppressions));
     standing.apply(suppressions.advance(Watermark::END));
-    assert_eq!(open, standing.rows, "what is open is what will be closed");
+    assert_eq!(running, standing.rows, "what is running is what will be closed");
+    assert!(standing.running.is_empty());
     assert_eq!((suppressions.keys(), suppressions.held()), (0, 0), "what is over is forgotten");
     standing
 }
@@ -144,6 +156,22 @@ fn a_fixed_window_ends_and_a_sliding_one_is_prolonged() {
     let sliding = run(&load("window: 10s, kind: sliding"), &events);
     assert_eq!(sliding.passed(), set_of(&["0-u-3"]));
     assert_eq!(sliding.rows(), set_of(&["u 0-32: 6..22 of 5, 5 samples"]));
+}
+
+#[test]
+fn a_running_window_is_told_while_it_runs() {
+    let set = load("window: 90d");
+    let (mut suppressions, mut standing) = (Suppressions::default(), Standing::default());
+    let mut step = |events: &[Value], watermark: i64| {
+        let (alerts, keys) = alerts(&set, events);
+        standing.apply(suppressions.observe(&set, alerts, keys));
+        standing.apply(suppressions.advance(at(watermark)));
+        assert_eq!(standing.rows(), set_of(&[]), "it is far from over");
+        standing.running.values().map(|row| (seconds(row.last), row.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(step(&[event(0, "u", 3)], 1), [], "nothing is suppressed yet");
+    assert_eq!(step(&[event(5, "u", 3)], 6), [(5, 1)]);
+    assert_eq!(step(&[event(8, "u", 3), event(9, "u", 3)], 20), [(9, 3)]);
 }
 
 #[test]
@@ -181,12 +209,14 @@ fn an_earlier_alert_takes_the_place_of_a_later_one() {
         SuppressionChange::Retracted { in_place, .. },
         SuppressionChange::Suppressed { by, .. },
         SuppressionChange::Passed(later),
+        SuppressionChange::Running { windows, .. },
     ] = changes.as_slice()
     else {
         panic!("{changes:?}")
     };
     assert_eq!((in_place.as_ref(), by), (Some(&first.id), &first.id));
     assert_eq!(later.event_uid.as_ref(), "14-u-3");
+    assert_eq!(windows.iter().map(shown).collect::<Vec<_>>(), ["u 0-10: 5..5 of 1, 1 samples"]);
     assert_eq!(suppressions.counts().retracted, 1);
     assert_eq!(standing.passed(), set_of(&["0-u-3", "14-u-3"]));
 }
@@ -300,8 +330,9 @@ fn what_fired_and_was_taken_back_in_one_turn_was_never_told() {
 
 #[test]
 fn a_rule_may_declare_it_and_an_overlay_wins() {
-    let rule = "title: A\nname: a\nlogsource: {product: test}\ndetection: {s: {kind: a}, condition: s}\n\
-                custom_attributes: {asterism.suppress: {fields: [user], window: 10s}}\n";
+    let declared = "custom_attributes: {asterism.suppress: {fields: [user], window: 10s}}\n";
+    let rule = small::of_kind("A", "a", "a", declared);
+    let rule = rule.as_str();
     let load = |rule: &str, overlays: &[Overlay]| {
         overlays
             .iter()
@@ -451,6 +482,7 @@ proptest! {
             let arrived = now.last().map_or(0, |(arrival, _)| *arrival);
             // Nothing that still comes is older than this.
             standing.apply(suppressions.advance(at(arrived - LATENESS - 1)));
+            prop_assert!(standing.is_told_of(&suppressions));
             if i == restart_at {
                 let bytes = suppressions.snapshot();
                 suppressions = Suppressions::restore(&bytes).unwrap();

@@ -367,14 +367,34 @@ impl Timeline {
 
     /// The rows of all windows, as if nothing more came.
     pub(super) fn rows(&self, terms: &Terms, tenant: &TenantId) -> Vec<Suppression> {
-        self.clone().advance(terms, tenant, i64::MAX, &mut SuppressionCounts::default())
+        let mut window = self.window.clone();
+        let mut rows = Vec::new();
+        for Held { alert, .. } in &self.held {
+            match &mut window {
+                Some(window) if window.head.covers(alert) => {
+                    window.head.suppress(alert, terms);
+                    window.note(alert);
+                }
+                _ => {
+                    let before = window.replace(Window::of(alert, terms));
+                    rows.extend(before.and_then(|window| self.row(terms, tenant, window)));
+                }
+            }
+        }
+        rows.extend(window.and_then(|window| self.row(terms, tenant, window)));
+        rows
+    }
+
+    /// Names and values of the key.
+    pub(super) fn key(&self, terms: &Terms) -> Vec<(Arc<str>, Arc<str>)> {
+        terms.names.iter().cloned().zip(self.values.iter().cloned()).collect()
     }
 
     fn row(&self, terms: &Terms, tenant: &TenantId, window: Window) -> Option<Suppression> {
         (window.count > 0).then(|| Suppression {
             tenant: tenant.clone(),
             rule_id: Arc::clone(&terms.rule_id),
-            key: terms.names.iter().cloned().zip(self.values.iter().cloned()).collect(),
+            key: self.key(terms),
             by: window.head.by,
             window_start: Time(window.head.start),
             window_end: Time(window.head.end),

@@ -10,9 +10,9 @@ use event::{
 };
 use serde_json::Value;
 
-/// A batch of the generic class with the native fields that `wanted` names. `@t` (seconds), `@uid` and
-/// `@raw` of an event give its time, id and raw record; without them all events have one time, ids by row, and
-/// themselves as raw record.
+/// A batch of the generic class with the native fields that `wanted` names. `@t` (seconds), `@uid`, `@raw` and
+/// `@ingested` of an event give its time, its id, its raw record, and when it was taken in; without them all events have
+/// one time, ids by row, and themselves as raw record.
 pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Logsource]) -> EventBatch {
     let meta = RowMeta {
         tenant: TenantId::default(),
@@ -28,7 +28,8 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
     for (row, event) in events.iter().enumerate() {
         let seconds = event.get("@t").and_then(Value::as_i64).unwrap_or_default();
         builder.set_time(at("time"), Time::from_secs(1_700_000_000 + seconds));
-        builder.set_time(at("ingest_time"), Time::from_secs(1_700_000_000));
+        let ingested = event.get("@ingested").and_then(Value::as_str).map(|text| Time::parse(text).unwrap());
+        builder.set_time(at("ingest_time"), ingested.unwrap_or(Time::from_secs(1_700_000_000)));
         for (column, value) in [("tenant", "default"), ("source", "json"), ("topic", "test")] {
             builder.set_text(at(column), value);
         }

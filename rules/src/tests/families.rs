@@ -41,6 +41,8 @@ fn illegal_forms_name_key_and_reason() {
         "  s: {A|contains|exists: true}",
         "  s: {A|i: x}",
         "  s: {A: []}",
+        "  s: {A|contains: null}",
+        "  s: {A|windash|all: [x, null]}",
         "  s: {A|base64offset: x}",
         "  s: {A: {B: 1}}",
         "  s: {A: [[1]]}",
@@ -74,6 +76,39 @@ fn negation_of_lists_is_of_the_whole() {
 }
 
 #[test]
+fn numbers_are_texts_as_rule_or_event_write_them() {
+    assert!(hits("  s: {A: 1.0}", json!({"A": 1.0})) && hits("  s: {A: 1.0}", json!({"A": "1.0"})));
+    assert!(hits("  s: {A: 1.0}", json!({"A": 1})) && hits("  s: {A: '1.0'}", json!({"A": 1.0})));
+    assert!(
+        !hits("  s: {A: 1.5}", json!({"A": 1})) && hits("  s: {A|contains: 1.0}", json!({"A": "v1.0.3"}))
+    );
+    let large = "18446744073709551615";
+    assert!(hits(&format!("  s: {{A: {large}}}"), json!({"A": large})));
+    assert!(!hits(&format!("  s: {{A: {large}}}"), json!({"A": "18446744073709551614"})));
+    assert!(hits(&format!("  s: [{large}]"), json!({"A": large})));
+    assert!(hits("  s: {A|gte: 18446744073709551615}", json!({"A": 18_446_744_073_709_551_615_u64})));
+    assert!(hits("  s: ['1.0']", json!({"A": 1.0})) && hits("  s: [1.0]", json!({"A": "1.0"})));
+}
+
+#[test]
+fn networks_and_addresses_are_v4_also_where_they_are_mapped() {
+    for net in ["10.0.0.0/8", "::ffff:10.0.0.0/104"] {
+        let asks = |event: &str| hits(&format!("  s: {{A|cidr: '{net}'}}"), json!({"A": event}));
+        assert!(asks("10.1.2.3") && asks("::ffff:10.1.2.3") && !asks("11.1.2.3") && !asks("::ffff:11.1.2.3"));
+        assert!(!asks("10.1.2.3:443") && !asks("") && !asks("fe80::1"), "{net}");
+    }
+    assert!(hits("  s: {A|cidr: '::/0'}", json!({"A": "2001:db8::1"})));
+}
+
+#[test]
+fn an_expression_begins_or_ends_the_value_and_not_one_of_its_lines() {
+    assert!(hits("  s: {A|re|m|startswith: 'b'}", json!({"A": "b\na"})));
+    assert!(!hits("  s: {A|re|m|startswith: 'b'}", json!({"A": "a\nb"})));
+    assert!(!hits("  s: {A|re|m|endswith: 'a'}", json!({"A": "a\nb"})));
+    assert!(hits("  s: {A|re|endswith: 'x|a'}", json!({"A": "b\na"})));
+}
+
+#[test]
 fn field_names_lose_their_spaces_and_brackets_are_literal() {
     assert!(hits("  s: {'Process Command Line|contains': x}", json!({"Process Command Line": "a x b"})));
     assert!(hits("  s: {'A[0]': x}", json!({"A[0]": "x"})));
@@ -94,6 +129,13 @@ fn windash_with_encodings_and_in_patterns() {
     assert!(hits("  s: {A|windash|base64offset|contains: ' -x'}", json!({"A": "cmd IC94"})));
     assert!(hits("  s: {A|windash|contains: ['* /stext *']}", json!({"A": "mail.exe \u{2015}StExt c:\\x"})));
     assert!(hits("  s: {A|contains|windash: '-a -b -c -d'}", json!({"A": "x -a /b –c ―d"})));
+}
+
+#[test]
+fn expressions_are_those_of_pcre() {
+    assert!(hits(r"  s: {A|re: '\${jndi:(ldap|rmi)'}", json!({"A": "x ${jndi:ldap://y}"})));
+    assert!(hits(r"  s: {A|re: '\<script\>'}", json!({"A": "a <script>"})));
+    assert!(!hits(r"  s: {A|re: '\<script\>'}", json!({"A": "a script"})));
 }
 
 #[test]

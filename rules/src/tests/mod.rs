@@ -6,4 +6,5 @@ mod families;
 mod oracle;
 mod pack;
 mod pack_correlations;
+pub(crate) mod small;
 mod vectors;

@@ -32,8 +32,14 @@ fn item() -> impl Strategy<Value = String> {
         "|startswith|neq",
     ]);
     let field = prop::sample::select(FIELDS.to_vec());
-    let text = (field.clone(), modifiers, prop::collection::vec(value(), 1..4))
-        .prop_map(|(f, m, v)| format!("{{{f}{m}: [{}]}}", v.join(", ")));
+    let text =
+        (field.clone(), modifiers, prop::collection::vec(value(), 1..4)).prop_map(|(f, m, mut values)| {
+            // Null is no text, and the modifiers of texts refuse it.
+            let takes_null = matches!(m, "" | "|neq");
+            values.retain(|value| takes_null || value != "null");
+            values.push("1.0".to_owned());
+            format!("{{{f}{m}: [{}]}}", values.join(", "))
+        });
     let special = (field, prop::sample::select(SPECIAL.to_vec())).prop_map(|(f, s)| format!("{{{f}{s}}}"));
     prop_oneof![5 => text, 2 => special, 1 => Just("['a?b', 12, 'B']".to_owned())]
 }

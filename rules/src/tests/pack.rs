@@ -1,8 +1,7 @@
 //! Our own packs: every rule is whole, and fires on what it should and on nothing else of its examples.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use event::AttackTag;
 use serde::Deserialize;
@@ -45,16 +44,9 @@ pub(super) fn examples(rule_file: &str) -> PathBuf {
 }
 
 /// An event as its mapping gives it to rules, where that is more than the names in the record: the one event of a
-/// Google Workspace activity, and names below a list, which mean any of its members.
-pub(super) fn mapped(event: &Value, wanted: &HashSet<Arc<str>>) -> Value {
-    let mut event = activity(event).unwrap_or_else(|| event.clone());
-    for name in wanted {
-        let steps: Vec<&str> = name.split('.').collect();
-        if event.get(steps[0]).is_some_and(Value::is_array) && steps.len() > 1 {
-            event[name.as_ref()] = below(&event, &steps).into_iter().cloned().collect();
-        }
-    }
-    event
+/// Google Workspace activity.
+pub(super) fn mapped(event: &Value) -> Value {
+    activity(event).unwrap_or_else(|| event.clone())
 }
 
 fn activity(record: &Value) -> Option<Value> {
@@ -69,14 +61,6 @@ fn activity(record: &Value) -> Option<Value> {
         fields[parameter["name"].as_str()?] = value.cloned().unwrap_or_default();
     }
     Some(fields)
-}
-
-fn below<'a>(value: &'a Value, steps: &[&str]) -> Vec<&'a Value> {
-    match (value, steps) {
-        (_, []) => vec![value],
-        (Value::Array(members), _) => members.iter().flat_map(|member| below(member, steps)).collect(),
-        (_, [step, rest @ ..]) => value.get(step).map_or_else(Vec::new, |value| below(value, rest)),
-    }
 }
 
 #[test]
@@ -114,7 +98,7 @@ fn every_rule_fires_on_its_examples() {
         let examples: Vec<Example> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(examples.iter().any(|e| e.matches) && examples.iter().any(|e| !e.matches), "{stem}");
         let wanted = set.native_fields();
-        let events: Vec<_> = examples.iter().map(|e| mapped(&e.event, &wanted)).collect();
+        let events: Vec<_> = examples.iter().map(|e| mapped(&e.event)).collect();
         let batch = batch::of(&events, &wanted, std::slice::from_ref(&rule.logsource));
         let matches = set.matches(&batch);
         for (row, example) in examples.iter().enumerate() {

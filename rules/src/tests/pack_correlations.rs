@@ -1,9 +1,9 @@
 //! The pack of correlation rules: each fires on the sequences that it should, and on none that lacks the decisive thing.
 //! The format of the sequences is described in `packs/README.md`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use event::{Severity, Watermark};
 use serde::Deserialize;
@@ -130,10 +130,10 @@ fn first_match(file: &str) -> Value {
 }
 
 /// The events of a step, as rules see them.
-fn events(step: &Step, id: &str, wanted: &HashSet<Arc<str>>) -> Vec<Value> {
+fn events(step: &Step, id: &str) -> Vec<Value> {
     let (file, _) = BY_NAME.get(&step.rule).unwrap_or_else(|| panic!("{id}: no rule `{}`", step.rule));
     let pack = file.split('/').next().unwrap();
-    let record = mapped(&first_match(file), wanted);
+    let record = mapped(&first_match(file));
     let event = |n: i64| {
         let mut event = record.clone();
         for (name, value) in &step.set {
@@ -191,7 +191,7 @@ fn fires(set: &RuleSet, id: &str, case: &Case, place: &str) -> bool {
     for (number, step) in case.events.iter().enumerate() {
         let base = base_rule(set, &step.rule);
         let logsource = set.rule(base).logsource.clone();
-        let events = events(step, &format!("{place}/{number}"), &wanted);
+        let events = events(step, &format!("{place}/{number}"));
         let batch = batch::of(&events, &wanted, &[logsource]);
         let matches = set.matches(&batch);
         for (row, event) in events.iter().enumerate() {
@@ -265,17 +265,28 @@ fn only_informational_rules_are_silenced() {
 
 #[test]
 fn building_blocks_are_loaded_where_they_are_watched() {
-    let files = |others: &[(String, String)]| -> BTreeSet<String> {
-        RuleSet::builtin_packs_beside(others).into_iter().map(|(file, _)| file).collect()
+    let block = |name: &str| {
+        let text = format!(
+            "title: {name}\nname: {name}\nlevel: informational\nlogsource: {{product: test}}\n\
+             detection: {{s: {{a: b}}, condition: s}}\n"
+        );
+        (format!("{name}.yml"), text)
     };
-    let alone = files(&[]);
-    assert!(
-        alone.contains("entra/wrong_password.yml") && !alone.contains("email/mail_with_link_delivered.yml")
-    );
-    let own = "title: Own\nname: own\ncorrelation:\n  type: event_count\n  rules: [mail_with_link_delivered]\n  \
-               group-by: [user_email]\n  timespan: 1h\n  condition: {gte: 100}\n";
-    let beside = files(&[("own.yml".to_owned(), own.to_owned())]);
-    assert_eq!(beside.difference(&alone).collect::<Vec<_>>(), ["email/mail_with_link_delivered.yml"]);
+    let watching = |name: &str, watched: &str| {
+        let text = format!(
+            "title: {name}\nname: {name}\ncorrelation:\n  type: event_count\n  rules: [{watched}]\n  \
+             timespan: 1h\n  condition: {{gte: 100}}\n"
+        );
+        (format!("{name}.yml"), text)
+    };
+    let packs = vec![block("watched"), block("idle"), watching("many", "watched")];
+    let files = |others: &[(String, String)]| -> Vec<String> {
+        crate::pack::beside(packs.clone(), others).into_iter().map(|(file, _)| file).collect()
+    };
+    assert_eq!(files(&[]), ["watched.yml", "many.yml"]);
+    assert_eq!(files(&[watching("own", "idle")]), ["watched.yml", "idle.yml", "many.yml"]);
+    let all = RuleSet::builtin_packs();
+    assert_eq!(RuleSet::builtin_packs_beside(&[]), all, "no block of the packs is idle");
     let (set, report) = RuleSet::load(RuleSet::builtin_packs_beside(&[]));
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
     for (index, rule) in set.rules().filter(|(_, rule)| rule.severity == Severity::Informational) {

@@ -23,7 +23,7 @@ pub(crate) const TIMEOUT_S_MAX: u64 = 100;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HuntRequest {
-    /// A SELECT over the OCSF class tables and alerts, incidents, incident_alerts, actions, effects, audit, suppressions, suggestions, campaigns, analyst_inputs, completeness, dead_letters
+    /// A SELECT over the OCSF class tables and alerts, incidents, incident_alerts, actions, effects, audit, suppressions, exceptions, suggestions, campaigns, analyst_inputs, completeness, dead_letters
     pub(crate) sql: String,
     /// Most rows to return, at most 100000; 0 is that
     #[serde(default)]

@@ -1,5 +1,7 @@
 //! Incidents: list, show, work, explain.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -225,21 +227,73 @@ pub(crate) async fn alerts(
     Ok(Json(Paged { items, next: None }))
 }
 
-/// The incident as a graph of alerts and entities
+/// The format of a graph.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GraphFormat {
+    /// The document that this API describes.
+    #[default]
+    Json,
+    /// GraphML.
+    Graphml,
+    /// A STIX 2.1 bundle.
+    Stix,
+}
+
+/// How a graph is told.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GraphParams {
+    /// Format; default: json
+    #[param(inline)]
+    format: Option<GraphFormat>,
+    /// One end of the shortest path that the graph is to have: a node id, an alert id, a name or a value
+    #[serde(default)]
+    a: Option<String>,
+    /// The other end
+    #[serde(default)]
+    b: Option<String>,
+}
+
+/// The incident as a graph of alerts and entities, with the shortest path between two of them
 #[utoipa::path(get, path = "/api/v1/incidents/{id}/graph", operation_id = "get_incident_graph", tag = "incidents",
-    params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "Nodes and edges", body = IncidentGraph),
-        (status = 404, description = "No such incident")))]
+    params(TenantParam, GraphParams, ("id" = String, Path)),
+    responses((status = 200, description = "Nodes and edges", content(
+            (IncidentGraph = "application/json"),
+            (String = "application/graphml+xml"),
+            (BTreeMap<String, serde_json::Value> = "application/stix+json"))),
+        (status = 400, description = "One end of a path without the other"),
+        (status = 404, description = "No such incident, alert or entity"),
+        (status = 409, description = "A name of several entities, or an incident that has left memory")))]
 pub(crate) async fn graph(
     State(api): State<ApiState>,
     Path(id): Path<String>,
-    Params((tenant,)): Params<(TenantParam,)>,
-) -> Result<Json<IncidentGraph>, Problem> {
+    Params((tenant, params)): Params<(TenantParam, GraphParams)>,
+) -> Result<Response, Problem> {
+    let between = match (params.a, params.b) {
+        (Some(a), Some(b)) => Some((a, b)),
+        (None, None) => None,
+        _ => return Err(Problem::bad_request("give both a and b, or neither")),
+    };
     let incident = stored(&api, &tenant, &id).await?;
-    Ok(Json(api.engine.graph(incident.id).await?))
+    let graph = api.engine.graph(incident.id.clone(), between).await?;
+    Ok(match params.format.unwrap_or_default() {
+        GraphFormat::Json => Json(graph).into_response(),
+        GraphFormat::Graphml => typed("application/graphml+xml", correlate::graphml(&graph)),
+        GraphFormat::Stix => {
+            let (state, of) = (api.state.clone(), incident.id.clone());
+            let alerts = blocking(move || state.alerts_of(&tenant.id(), &of)).await?;
+            let bundle = correlate::stix(&incident, &alerts, &graph);
+            typed("application/stix+json;version=2.1", bundle.to_string())
+        }
+    })
 }
 
-/// Two alerts, or none for every join.
+fn typed(media_type: &'static str, body: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))], body).into_response()
+}
+
+/// Two alerts, or none for the joins of the incident.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExplanationParams {
@@ -256,7 +310,7 @@ pub(crate) struct ExplanationParams {
 pub(crate) struct ExplanationResponse {
     /// The incident.
     pub(crate) incident: IncidentId,
-    /// One explanation for the two alerts asked about, or one for every join.
+    /// One explanation for the two alerts asked about, or one for every join; of a very large incident for the weakest 500.
     pub(crate) explanations: Vec<Explanation>,
 }
 

@@ -17,6 +17,7 @@ mod page;
 mod params;
 mod problem;
 mod relations;
+mod risk;
 mod stream;
 
 use std::sync::Arc;
@@ -91,6 +92,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(relations::completeness))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::show))
+        .routes(routes!(risk::list))
         .routes(routes!(actions::list))
         .routes(routes!(actions::show))
         .routes(routes!(actions::approve))

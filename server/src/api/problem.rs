@@ -64,6 +64,7 @@ impl From<InputError> for Problem {
     fn from(error: InputError) -> Self {
         match error {
             InputError::Refused(why) => Problem::conflict(why),
+            InputError::Unknown(what) => Problem::new(StatusCode::NOT_FOUND, what),
             InputError::Stopped => Problem::unavailable(error.to_string()),
             InputError::Failed(_) => Problem::internal(&error),
         }

@@ -32,6 +32,8 @@ pub(crate) enum ChangeKind {
     Alert,
     /// An incident.
     Incident,
+    /// The risk of a user, a device or an app.
+    Risk,
     /// An action.
     Action,
     /// An effect.
@@ -45,6 +47,7 @@ impl ChangeKind {
         match self {
             ChangeKind::Alert => "alert",
             ChangeKind::Incident => "incident",
+            ChangeKind::Risk => "risk",
             ChangeKind::Action => "action",
             ChangeKind::Effect => "effect",
             ChangeKind::Audit => "audit",
@@ -76,7 +79,7 @@ struct Reader {
 /// Changes as they happen
 ///
 /// Of each event, `id` is the sequence number, `event` is `kind.change` (such as `incident.created`), and `data` the
-/// state after the change as JSON: Alert, Incident, Action, Effect or AuditEntry, by kind. A client that asks for
+/// state after the change as JSON: Alert, Incident, EntityRisk, Action, Effect or AuditEntry, by kind. A client that asks for
 /// changes that are not kept any more gets the event `gap` first, whose data has the `reason`: what it has is out of
 /// date, and is to be read again.
 #[utoipa::path(get, path = "/api/v1/stream", operation_id = "stream", tag = "stream",

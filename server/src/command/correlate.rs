@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use correlate::{Correlator, Parameters};
-use event::{Alert, AlertId, Incident, Join, TenantId, Watermark};
+use event::{Alert, AlertId, Incident, TenantId, Watermark};
 use ingest::{DecodeLimits, FileOptions, FileSource};
 use rules::RuleSet;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: CorrelateArgs) -> anyhow::Result<ExitCode> {
     correlator.advance(Watermark::END);
     progress.finish_and_clear();
     let incidents = correlator.incidents(&TenantId::default());
-    write_alerts(&incidents, &order, args.explain)?;
+    write_alerts(&correlator, &incidents, &order, args.explain)?;
     if let Some(path) = &args.incidents {
         write_incidents(path, &incidents)?;
     }
@@ -65,48 +65,45 @@ struct Line<'a> {
     time: event::Time,
     /// Score of the alert's strongest join, 0 where it stands alone.
     score: f64,
-    /// Its joins, strongest first.
+    /// Its joins in words, strongest first; of an alert that stands alone, what it lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Vec<String>>,
 }
 
-fn write_alerts(incidents: &[Incident], order: &[AlertId], explain: bool) -> anyhow::Result<()> {
+fn write_alerts(
+    correlator: &Correlator,
+    incidents: &[Incident],
+    order: &[AlertId],
+    explain: bool,
+) -> anyhow::Result<()> {
     let mut home: HashMap<&AlertId, &Incident> = HashMap::new();
-    let mut joins: HashMap<&AlertId, Vec<&Join>> = HashMap::new();
+    let mut strongest: HashMap<&AlertId, u32> = HashMap::new();
+    let mut whys: HashMap<AlertId, Vec<String>> = HashMap::new();
     for incident in incidents {
         home.extend(incident.alerts.iter().map(|id| (id, incident)));
         for join in &incident.joins {
-            joins.entry(&join.a).or_default().push(join);
-            joins.entry(&join.b).or_default().push(join);
+            for end in [&join.a, &join.b] {
+                let known = strongest.entry(end).or_default();
+                *known = join.weight_ppm.max(*known);
+            }
+        }
+        if explain {
+            whys.extend(correlator.why(incident));
         }
     }
     let mut out = Lines::stdout();
     for id in order {
         // The same alert given twice is one alert: it is written once.
         let Some(incident) = home.remove(id) else { continue };
-        let mut own = joins.remove(id).unwrap_or_default();
-        own.sort_by_key(|j| std::cmp::Reverse(j.weight_ppm));
         out.json(&Line {
             alert_id: id,
             incident: &incident.id,
             time: incident.first_time,
-            score: own.first().map_or(0.0, |j| f64::from(j.weight_ppm) / 1e6),
-            why: explain.then(|| own.iter().map(|j| why(id, j)).collect()),
+            score: strongest.get(id).map_or(0.0, |ppm| f64::from(*ppm) / 1e6),
+            why: explain.then(|| whys.remove(id).unwrap_or_default()),
         })?;
     }
     out.flush()
-}
-
-/// `with <alert>, 0.82, 45 s apart: user alice@contoso.example (rarity 0.91)`.
-fn why(id: &AlertId, join: &Join) -> String {
-    let other = if join.a == *id { &join.b } else { &join.a };
-    let reasons: Vec<String> = join
-        .reasons
-        .iter()
-        .map(|r| format!("{} {} (rarity {:.2})", r.kind, r.value, f64::from(r.rarity_ppm) / 1e6))
-        .collect();
-    let (score, gap) = (f64::from(join.weight_ppm) / 1e6, join.gap_us / 1_000_000);
-    format!("with {other}, {score:.2}, {gap} s apart: {}", reasons.join("; "))
 }
 
 fn write_incidents(path: &Path, incidents: &[Incident]) -> anyhow::Result<()> {

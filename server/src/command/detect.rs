@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use event::{Alert, AlertId, AttackTag, RecordRef, TenantId, Time, Watermark};
 use indicatif::ProgressBar;
-use ingest::{DecodeLimits, FileOptions, FileSource, PollBudget, Source, TopicPartition};
-use rules::{SuppressionChange, SuppressionCounts, Suppressions, WindowCounts, Windows};
+use ingest::{DecodeLimits, FileOptions, FileSource, Misfit, PollBudget, Source, TopicPartition};
+use rules::{
+    ExceptionTallies, ExceptionTally, SuppressionChange, SuppressionCounts, Suppressions, WindowCounts,
+    Windows,
+};
 use serde_json::{Value, json};
 
 use super::{load_mappings, note_rules, now, source_hint};
@@ -81,7 +84,9 @@ impl Completed {
                 SuppressionChange::Retracted { alert, time, .. } => {
                     self.alerts.remove(&(time, alert));
                 }
-                SuppressionChange::Suppressed { .. } | SuppressionChange::Closed(_) => {}
+                SuppressionChange::Suppressed { .. }
+                | SuppressionChange::Running { .. }
+                | SuppressionChange::Closed(_) => {}
             }
         }
         self.alerts.len() as i64 - before as i64
@@ -149,14 +154,17 @@ pub(crate) struct Tally {
     pub(crate) records: u64,
     rows: u64,
     alerts: u64,
-    /// Values of decoded records that do not fit their column.
+    /// Values of decoded records that do not fit their column, and where one of them is.
     misfits: u64,
+    misfit: Option<Misfit>,
+    /// Rows without a time of their own.
+    undated: u64,
     /// What correlation rules took in, and what they did not.
     pub(crate) windows: WindowCounts,
     /// Alerts that others stood for.
     pub(crate) suppressions: SuppressionCounts,
     /// Matches that exceptions of overlays hide.
-    excepted: u64,
+    excepted: ExceptionTallies,
     /// By reason code: how many, and one of them.
     dead: BTreeMap<&'static str, (u64, String)>,
     /// Files with records, and whether any of a file's was decoded.
@@ -170,7 +178,9 @@ impl Tally {
         self.rows += detected.counts.rows;
         self.alerts += detected.alerts.len() as u64;
         self.misfits += detected.counts.misfits;
-        self.excepted += detected.excepted;
+        self.undated += detected.counts.undated;
+        self.misfit = self.misfit.take().or_else(|| detected.misfit.clone());
+        self.excepted.merge(&detected.excepted);
         for (file, reached) in &detected.progress {
             *self.decoded.entry(file.clone()).or_default() |= reached.time_max.is_some();
         }
@@ -202,10 +212,20 @@ impl Tally {
         for (code, (count, example)) in &self.dead {
             output::note(&format!("  {count} not decoded ({code}), such as {example}"));
         }
-        if self.misfits > 0 {
+        if let Some(Misfit { record, column }) = &self.misfit {
             output::note(&format!(
-                "  {} values do not fit their column, which stays empty; `raw` has them",
-                self.misfits
+                "  {} values do not fit their column, which stays empty; `raw` has them, such as that of {column} in \
+                 {} line {}",
+                self.misfits,
+                record.topic,
+                record.offset + 1
+            ));
+        }
+        if self.undated > 0 {
+            output::note(&format!(
+                "  {} records have no time of their own, and took that of reading: windows and incidents by time say \
+                 little about them",
+                self.undated
             ));
         }
         for told in self.losses() {
@@ -226,7 +246,6 @@ impl Tally {
     fn losses(&self) -> impl Iterator<Item = String> {
         let Self { windows, suppressions, .. } = self;
         let losses = [
-            (self.excepted, "matches are hidden by exceptions of overlays"),
             (windows.late, "events came too late to change what correlation rules had sealed"),
             (windows.expired, "events came too late for any window of correlation rules"),
             (windows.evicted_events, "events were given up, as a group of a correlation rule was full"),
@@ -238,6 +257,11 @@ impl Tally {
             ),
             (suppressions.evicted_keys, "keys were given up, as the suppression of a rule had too many"),
         ];
-        losses.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
+        let hidden = self.excepted.tallies().map(|tally| {
+            let ExceptionTally { count, owner, reason, .. } = tally;
+            format!("{count} matches are hidden by an exception of {owner}: {reason}")
+        });
+        let lost = losses.into_iter().filter(|(count, _)| *count > 0);
+        hidden.chain(lost.map(|(count, what)| format!("{count} {what}")))
     }
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use correlate::{duration, share};
+use correlate::{affected, duration, share};
 use event::{
-    Alert, AlertId, Campaign, EntityType, Explanation, Incident, IncidentId, IncidentStatus, LinkKind,
-    RecordRef, Suggestion,
+    Alert, AlertId, Asset, Campaign, EntityType, Explanation, Incident, IncidentId, IncidentStatus, LinkKind,
+    PriorityPart, RecordRef, Suggestion,
 };
 use reqwest::Method;
 
@@ -15,7 +15,7 @@ use super::reader::{IncidentQuery, Reader};
 use crate::api::{
     AcceptRequest, ByRequest, IncidentPatch, InputView, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
 };
-use crate::cli::{EditArgs, IncidentsArgs, IncidentsCommand};
+use crate::cli::{EditArgs, GraphFormat, IncidentsArgs, IncidentsCommand};
 use crate::output::{Lines, note, shorten, table};
 
 pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
@@ -30,9 +30,12 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             let alerts = reader.alerts_of(incident.id.as_str()).await?;
             show(&incident, &alerts, json)?;
         }
-        IncidentsCommand::Graph { target, id } => {
-            let graph = Reader::open(&target)?.graph(&id).await?;
-            print_json(&graph)?;
+        IncidentsCommand::Graph { target, id, format, path } => {
+            let between = match path.as_slice() {
+                [a, b] => Some((a.as_str(), b.as_str())),
+                _ => None,
+            };
+            graph(&Reader::open(&target)?, &id, format, between).await?;
         }
         IncidentsCommand::Explain { target, id, alerts, json } => {
             let pair = match alerts.as_slice() {
@@ -247,9 +250,23 @@ async fn split_note(edit: &EditArgs, old: &Incident, leaving: &[AlertId]) -> any
     })
 }
 
-fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+async fn graph(
+    reader: &Reader,
+    id: &str,
+    format: GraphFormat,
+    between: Option<(&str, &str)>,
+) -> anyhow::Result<()> {
+    let graph = reader.graph(id, between).await?;
     let mut out = Lines::stdout();
-    out.json(value)?;
+    match format {
+        GraphFormat::Json => out.json(&graph)?,
+        GraphFormat::Graphml => out.bytes(correlate::graphml(&graph).as_bytes())?,
+        GraphFormat::Stix => {
+            let incident = reader.incident(id).await?;
+            let alerts = reader.alerts_of(incident.id.as_str()).await?;
+            out.json(&correlate::stix(&incident, &alerts, &graph))?;
+        }
+    }
     out.flush()
 }
 
@@ -303,12 +320,51 @@ fn show(incident: &Incident, alerts: &[Alert], json: bool) -> anyhow::Result<()>
     for (name, value) in facts(incident) {
         out.text(&format!("{name:<14}  {value}"))?;
     }
+    show_story(&mut out, incident)?;
     out.text(&format!("\n{}", table(&["ENTITY", "NAME", "ALERTS"], &entities(incident))))?;
     out.text("\nALERTS")?;
     for alert in alerts {
         show_alert(&mut out, alert)?;
     }
     out.flush()
+}
+
+/// What is affected, and what happened, line by line.
+fn show_story(out: &mut Lines, incident: &Incident) -> anyhow::Result<()> {
+    let asset = |a: &Asset| {
+        vec![
+            a.entity_type.to_string(),
+            shorten(&a.name, 60),
+            a.part.as_str().to_owned(),
+            a.severity.to_string(),
+            a.alerts.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = incident.assets.iter().map(asset).collect();
+    if !rows.is_empty() {
+        out.text(&format!("\n{}", table(&["AFFECTED", "NAME", "PART", "SEVERITY", "ALERTS"], &rows)))?;
+    }
+    if incident.timeline.len() > 1 {
+        out.text("\nTIMELINE")?;
+    }
+    for moment in incident.timeline.iter().filter(|_| incident.timeline.len() > 1) {
+        let times = if moment.alerts > 1 { format!(" (x{})", moment.alerts) } else { String::new() };
+        let (at, severity) = (clock(moment.time), moment.severity.as_str());
+        out.text(&format!("  {at}  {severity:<13}  {}{times}", moment.text))?;
+    }
+    Ok(())
+}
+
+/// `2026-03-02 07:15:09`.
+fn clock(time: event::Time) -> String {
+    time.to_string().chars().take(19).collect::<String>().replace('T', " ")
+}
+
+/// `90: 65 (the gravest alert is critical), 15 (5 stages)`.
+fn priority(incident: &Incident) -> String {
+    let part = |part: &PriorityPart| format!("{} ({})", part.points, part.because);
+    let parts: Vec<String> = incident.priority.iter().map(part).collect();
+    format!("{}: {}", incident.score, parts.join(", "))
 }
 
 /// What stands about an incident, by name; what it has not is left out.
@@ -326,7 +382,7 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
         .collect();
     let facts = [
         ("severity", incident.severity.to_string()),
-        ("score", incident.score.to_string()),
+        ("score", priority(incident)),
         ("confidence", incident.confidence.to_string()),
         ("status", format!("{}{open}", incident.status.as_str())),
         ("assignee", incident.assignee.clone().unwrap_or_default()),
@@ -334,6 +390,7 @@ fn facts(incident: &Incident) -> Vec<(&'static str, String)> {
         ("time", format!("{} .. {}", incident.first_time, incident.last_time)),
         ("tactics", tactics.join(" > ")),
         ("techniques", incident.techniques.join(", ")),
+        ("blast radius", affected(&incident.blast_radius)),
         ("related", links.join(", ")),
     ];
     facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
@@ -405,6 +462,9 @@ fn explain(
         }
         return out.flush();
     }
+    if let Some(weakest) = weakest(explanations) {
+        out.text(&format!("The weakest link of {}: {}\n", incident.id, weakest.text))?;
+    }
     if explanations.is_empty() {
         out.text(&format!("{} is one alert: there is no join to explain", incident.id))?;
     }
@@ -415,6 +475,12 @@ fn explain(
         out.text(COMBINED)?;
     }
     out.flush()
+}
+
+/// Of several joins that are explained, the one that would give way first.
+fn weakest(explanations: &[Explanation]) -> Option<&Explanation> {
+    let weight = |e: &&Explanation| e.path.first().map_or(u32::MAX, |join| join.weight_ppm);
+    explanations.iter().filter(|e| explanations.len() > 1 && e.path.len() == 1).min_by_key(weight)
 }
 
 /// Why the parts of a score do not add up to it.

@@ -12,6 +12,7 @@ pub(crate) mod hunt;
 pub(crate) mod incidents;
 pub(crate) mod reader;
 pub(crate) mod replay;
+pub(crate) mod risk;
 pub(crate) mod rules;
 pub(crate) mod run;
 

@@ -5,14 +5,15 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use correlate::{Correlator, Parameters};
 use event::{
-    Action, ActionId, Alert, AlertId, Campaign, Explanation, Incident, IncidentGraph, IncidentId, Suggestion,
-    TenantId,
+    Action, ActionId, Alert, AlertId, Campaign, EntityRisk, Explanation, Incident, IncidentGraph, IncidentId,
+    Suggestion, TenantId,
 };
-use storage::{ActionFilter, CompletenessFilter, IncidentFilter, IncidentSort, StateDb};
+use serde::de::DeserializeOwned;
+use storage::{ActionFilter, CompletenessFilter, IncidentFilter, IncidentSort, RiskFilter, StateDb};
 
 use super::client::{Client, segment};
 use crate::api::{CompletenessView, ExplanationResponse, InputView, Paged, parse_list};
-use crate::cli::TargetArgs;
+use crate::cli::{RiskArgs, TargetArgs};
 use crate::output::note;
 
 /// A data directory or a running server.
@@ -78,15 +79,37 @@ impl Reader {
         }
     }
 
-    pub(crate) async fn graph(&self, id: &str) -> anyhow::Result<IncidentGraph> {
+    pub(crate) async fn graph(
+        &self,
+        id: &str,
+        between: Option<(&str, &str)>,
+    ) -> anyhow::Result<IncidentGraph> {
         match self {
             Reader::Local { state, .. } => {
                 let incident = self.incident(id).await?;
-                let graph = correlator(state)?.graph(&incident.id);
-                graph.with_context(|| format!("no incident {id:?} in the snapshot"))
+                Ok(correlator(state)?.graph(&incident.id, between)?)
             }
             Reader::Remote(client) => {
-                client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &[]).await
+                let ends = between.into_iter().flat_map(|(a, b)| [("a", a.to_owned()), ("b", b.to_owned())]);
+                let query: Vec<(&str, String)> = ends.collect();
+                client.get(&format!("/api/v1/incidents/{}/graph", segment(id)), &query).await
+            }
+        }
+    }
+
+    pub(crate) async fn risks(&self, args: &RiskArgs) -> anyhow::Result<Vec<EntityRisk>> {
+        match self {
+            Reader::Local { state, tenant } => {
+                let types = parse_list(args.types.as_deref().unwrap_or_default()).context("--type")?;
+                let level = args.level.as_deref().map(one_of).transpose().context("--level")?;
+                let filter = RiskFilter { types, level_min: level, q: args.query.clone() };
+                Ok(state.risks_page(tenant, &filter, None, args.limit)?.items)
+            }
+            Reader::Remote(client) => {
+                let mut query = vec![("limit", args.limit.to_string())];
+                let given = [("type", &args.types), ("level", &args.level), ("q", &args.query)];
+                query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+                Ok(client.get::<Paged<EntityRisk>>("/api/v1/risk", &query).await?.items)
             }
         }
     }
@@ -285,16 +308,9 @@ fn correlator(state: &StateDb) -> anyhow::Result<Correlator> {
 }
 
 fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
-    let text = |value: &str| serde_json::Value::String(value.to_owned());
     let status = parse_list(query.status.as_deref().unwrap_or_default()).context("--status")?;
-    let severity = query
-        .severity
-        .as_deref()
-        .map(|v| serde_json::from_value(text(v)))
-        .transpose()
-        .context("--severity")?;
-    let domain =
-        query.domains.first().map(|v| serde_json::from_value(text(v))).transpose().context("--domain")?;
+    let severity = query.severity.as_deref().map(one_of).transpose().context("--severity")?;
+    let domain = query.domains.first().map(|domain| one_of(domain)).transpose().context("--domain")?;
     Ok(IncidentFilter {
         status,
         severity_min: severity,
@@ -302,4 +318,9 @@ fn filter(query: &IncidentQuery) -> anyhow::Result<IncidentFilter> {
         sort: IncidentSort::Score,
         ..IncidentFilter::default()
     })
+}
+
+/// A value by its name in JSON; the error lists those that there are.
+fn one_of<T: DeserializeOwned>(name: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned()))
 }

@@ -17,7 +17,7 @@ use crate::engine::{Detected, Detector, Pipeline, PipelineOptions, Stores, Topic
 use crate::{output, rule_loading};
 
 /// What one poll reads of a file at most: three portions are under way at once.
-const POLL_RECORDS_MAX: usize = 8_192;
+const POLL_RECORDS_MAX: usize = 4_096;
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();
     tally.suppressions = pipeline.suppression_counts();
-    pipeline.checkpoint(now()).await?;
+    pipeline.checkpoint().await?;
     pipeline.settle().await?;
     let counts = stores.state.incident_counts(&tenant)?;
     let incidents: u64 = counts.by_status.values().sum();

@@ -1,12 +1,12 @@
 //! `asterism rules`: check, list and explain rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use event::{Logsource, TenantId};
 use ingest::{DecodeLimits, Decoded, Decoder, FileOptions, FileSource, MappingSet, Record, Source};
-use rules::{LoadReport, RuleIndex, RuleInfo, RuleSet, WorstCase};
+use rules::{CorrelationExplainer, LoadReport, RuleIndex, RuleInfo, RuleSet, WorstCase};
 
 use super::detect::FILE_BUDGET;
 use super::reader::Reader;
@@ -96,23 +96,48 @@ fn check(set: &RuleSet, report: &LoadReport, mappings: &MappingSet, all: bool) -
     for (rule, most) in set.worst_cases() {
         out.text(&format!("state     {}: {}", rule.reference.title, describe_state(&most)))?;
     }
-    let mut by_logsource: BTreeMap<&Logsource, usize> = BTreeMap::new();
-    for (_, rule) in set.rules() {
-        *by_logsource.entry(&rule.logsource).or_default() += 1;
-    }
-    let fed = mappings.logsources();
-    let mut unfed = 0;
-    for (logsource, count) in by_logsource {
-        let feeds = |own: &[Logsource]| own.iter().any(|o| logsource.covers(o));
-        let kinds: Vec<&str> = fed.iter().filter(|(_, own)| feeds(own)).map(|(kind, _)| *kind).collect();
-        unfed += if kinds.is_empty() { count } else { 0 };
-        let by = if kinds.is_empty() { "nothing feeds it".to_owned() } else { kinds.join(", ") };
-        out.text(&format!("{count:>6} rules  {:<60} {by}", describe(logsource)))?;
-    }
+    let unfed = check_feeds(&mut out, set, mappings)?;
     out.flush()?;
     let rejected = report.rejected.len();
     note(&format!("{} rules loaded, {rejected} rejected, {unfed} that no source kind feeds", report.loaded));
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says per logsource which source kinds feed it, and which rules nothing feeds; how many these are.
+fn check_feeds(out: &mut Lines, set: &RuleSet, mappings: &MappingSet) -> anyhow::Result<usize> {
+    let mut by_logsource: BTreeMap<&Logsource, Vec<&RuleInfo>> = BTreeMap::new();
+    for (_, rule) in set.rules() {
+        by_logsource.entry(&rule.logsource).or_default().push(rule);
+    }
+    let sources = mappings.logsources();
+    let mut unfed: BTreeSet<&str> = BTreeSet::new();
+    for (logsource, rules) in by_logsource {
+        let feeds = |own: &[Logsource]| own.iter().any(|o| logsource.covers(o));
+        let kinds: Vec<&str> = sources.iter().filter(|(_, own)| feeds(own)).map(|(kind, _)| *kind).collect();
+        if kinds.is_empty() {
+            unfed.extend(rules.iter().map(|rule| &*rule.reference.id));
+        }
+        let by = if kinds.is_empty() { "nothing feeds it".to_owned() } else { kinds.join(", ") };
+        out.text(&format!("{:>6} rules  {:<60} {by}", rules.len(), describe(logsource)))?;
+    }
+    for (_, rule) in set.rules().filter(|(_, rule)| unfed.contains(&*rule.reference.id)) {
+        let place = format!("{}: {}", rule.file, rule.reference.title);
+        out.text(&format!("unfed     {place}: no source kind has {}", describe(&rule.logsource)))?;
+    }
+    // What a correlation watches comes before it, so that it is known whether that starves.
+    for (rule, watched) in set.watched() {
+        let starving = watched.iter().filter(|info| unfed.contains(&*info.reference.id));
+        let starving: Vec<&str> = starving.map(|info| &*info.reference.title).collect();
+        if starving.is_empty() {
+            continue;
+        }
+        let place = format!("{}: {}", rule.file, rule.reference.title);
+        out.text(&format!("unfed     {place}: it watches {}", starving.join(", ")))?;
+        if starving.len() == watched.len() {
+            unfed.insert(&rule.reference.id);
+        }
+    }
+    Ok(unfed.len())
 }
 
 /// The most that a correlation holds for a tenant.
@@ -138,23 +163,34 @@ fn describe(logsource: &Logsource) -> String {
 /// Characters of an id that name a rule: fewer would be a guess.
 const ID_PREFIX_MIN: usize = 8;
 
+/// A rule of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named<'a> {
+    Detection(RuleIndex),
+    /// By id.
+    Correlation(&'a str),
+}
+
 /// The rule with this id, or the one whose id begins so.
-fn find(set: &RuleSet, wanted: &str) -> anyhow::Result<RuleIndex> {
-    if let Some(index) = set.find(wanted) {
-        return Ok(index);
+fn find<'a>(set: &'a RuleSet, wanted: &str) -> anyhow::Result<Named<'a>> {
+    let begins = |id: &str| id.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted));
+    let detections = set.rules().map(|(index, info)| (&*info.reference.id, Named::Detection(index)));
+    let correlations =
+        set.correlations().map(|info| &*info.reference.id).map(|id| (id, Named::Correlation(id)));
+    let begun: Vec<(&str, Named<'_>)> = detections.chain(correlations).filter(|(id, _)| begins(id)).collect();
+    if let Some((_, whole)) = begun.iter().find(|(id, _)| id.len() == wanted.len()) {
+        return Ok(*whole);
     }
-    let begun: Vec<RuleIndex> =
-        if wanted.len() >= ID_PREFIX_MIN { set.find_by_prefix(wanted).collect() } else { Vec::new() };
     match begun.as_slice() {
-        [index] => Ok(*index),
-        [] => bail!(
-            "no loaded detection rule has the id {wanted:?}: give an id, or its first {ID_PREFIX_MIN} characters and \
-             more; asterism rules list names them"
-        ),
-        several => {
-            let ids: Vec<&str> = several.iter().map(|index| &*set.rule(*index).reference.id).collect();
+        [(_, named)] if wanted.len() >= ID_PREFIX_MIN => Ok(*named),
+        several @ [_, _, ..] if wanted.len() >= ID_PREFIX_MIN => {
+            let ids: Vec<&str> = several.iter().map(|(id, _)| *id).collect();
             bail!("{wanted:?} begins the ids of {} rules: {}", ids.len(), ids.join(", "))
         }
+        _ => bail!(
+            "no loaded rule has the id {wanted:?}: give an id, or its first {ID_PREFIX_MIN} characters and more; \
+             asterism rules list names them"
+        ),
     }
 }
 
@@ -163,7 +199,11 @@ async fn explain(sources: &RuleSources, wanted: &str, input: &InputArgs) -> anyh
     let hint = source_hint(&input.source, &[], &mappings)?;
     let (set, report) = sources.load(now())?;
     note_rules(&report);
-    let index = find(&set, wanted)?;
+    let named = find(&set, wanted)?;
+    let mut correlation = match named {
+        Named::Detection(_) => None,
+        Named::Correlation(id) => CorrelationExplainer::new(&set, id),
+    };
     let mut decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());
     let mut source = FileSource::open(&input.files, FileOptions::default())?;
     let mut out = Lines::stdout();
@@ -174,13 +214,28 @@ async fn explain(sources: &RuleSources, wanted: &str, input: &InputArgs) -> anyh
         }
         for record in &polled.records {
             let decoded = decoder.decode(std::slice::from_ref(record), &hint, &TenantId::default(), now());
-            explain_record(&mut out, &set, index, record, &decoded)?;
+            note_undecoded(&mut out, record, &decoded)?;
+            match (named, &mut correlation) {
+                (Named::Detection(rule), _) => explain_record(&mut out, &set, rule, record, &decoded)?,
+                (_, Some(correlation)) => decoded.batches.iter().for_each(|batch| correlation.observe(batch)),
+                (_, None) => {}
+            }
         }
         if polled.ended {
+            if let Some(correlation) = correlation {
+                out.text(correlation.explain().to_string().trim_end())?;
+            }
             out.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
     }
+}
+
+fn note_undecoded(out: &mut Lines, record: &Record, decoded: &Decoded) -> anyhow::Result<()> {
+    for letter in &decoded.dead {
+        out.text(&format!("{} line {}: not decoded: {}", record.topic, record.offset + 1, letter.reason))?;
+    }
+    Ok(())
 }
 
 fn explain_record(
@@ -191,9 +246,6 @@ fn explain_record(
     decoded: &Decoded,
 ) -> anyhow::Result<()> {
     let place = format!("{} line {}", record.topic, record.offset + 1);
-    for letter in &decoded.dead {
-        out.text(&format!("{place}: not decoded: {}", letter.reason))?;
-    }
     for batch in &decoded.batches {
         for row in 0..batch.len() {
             out.text(&format!("{place}: {}", rules::explain(set, batch, row, rule)))?;
@@ -205,6 +257,13 @@ fn explain_record(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn id_of(set: &RuleSet, wanted: &str) -> anyhow::Result<String> {
+        Ok(match find(set, wanted)? {
+            Named::Detection(index) => set.rule(index).reference.id.to_string(),
+            Named::Correlation(id) => format!("correlation {id}"),
+        })
+    }
 
     #[test]
     fn a_rule_is_found_by_the_beginning_of_its_id() {
@@ -219,9 +278,14 @@ mod tests {
             "3d304fda-0000-4000-8000-000000000002",
             "77777777-0000-4000-8000-000000000003",
         ];
-        let (set, report) = RuleSet::load([one, twin, other].map(rule));
-        assert_eq!(report.loaded, 3);
-        let id = |wanted: &str| find(&set, wanted).map(|index| set.rule(index).reference.id.to_string());
+        let many = "title: many\nid: 99999999-0000-4000-8000-000000000004\n\
+                    correlation: {type: event_count, rules: [77777777-0000-4000-8000-000000000003], timespan: 1m, \
+                    condition: {gte: 2}}\n";
+        let many = ("many.yml".to_owned(), many.to_owned());
+        let (set, report) = RuleSet::load([one, twin, other].map(rule).into_iter().chain([many]));
+        assert_eq!(report.loaded, 4);
+        assert_eq!(id_of(&set, "99999999").unwrap(), "correlation 99999999-0000-4000-8000-000000000004");
+        let id = |wanted: &str| id_of(&set, wanted);
         assert_eq!(id(one).unwrap(), one);
         assert_eq!(id("77777777").unwrap(), other);
         assert_eq!(id(&other[..12].to_uppercase()).unwrap(), other);

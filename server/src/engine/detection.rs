@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{Alert, EventBatch, TenantId, Time};
-use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Record};
-use rules::{Observation, RuleSet, SuppressionKey};
+use ingest::{DeadLetter, DecodeCounts, DecodeLimits, Decoder, MappingSet, Misfit, Record};
+use rules::{ExceptionTallies, Observation, RuleSet, SuppressionKey};
 
 use super::topics::Topics;
 
@@ -29,11 +29,13 @@ pub(crate) struct Detected {
     /// Of the alerts that may be suppressed.
     pub(crate) suppression_keys: Vec<SuppressionKey>,
     /// Matches that exceptions of overlays hide.
-    pub(crate) excepted: u64,
+    pub(crate) excepted: ExceptionTallies,
     pub(crate) dead: Vec<(TenantId, DeadLetter)>,
     /// Per topic-partition: how far event time and offsets came.
     pub(crate) progress: BTreeMap<(Arc<str>, i32), Progress>,
     pub(crate) counts: DecodeCounts,
+    /// One of the values that did not fit their column.
+    pub(crate) misfit: Option<Misfit>,
 }
 
 /// How far one partition came.
@@ -55,10 +57,11 @@ impl Detected {
             alerts: Vec::new(),
             observations: Vec::new(),
             suppression_keys: Vec::new(),
-            excepted: 0,
+            excepted: ExceptionTallies::default(),
             dead: Vec::new(),
             progress: BTreeMap::new(),
             counts: DecodeCounts::default(),
+            misfit: None,
         }
     }
 
@@ -100,7 +103,7 @@ impl Detector {
         }
         metrics::counter!("asterism_events_total").increment(detected.counts.rows);
         metrics::counter!("asterism_alerts_total").increment(detected.alerts.len() as u64);
-        metrics::counter!("asterism_excepted_total").increment(detected.excepted);
+        metrics::counter!("asterism_excepted_total").increment(detected.excepted.total());
         detected
     }
 
@@ -116,12 +119,13 @@ impl Detector {
             detected.alerts.extend(evaluated.alerts);
             detected.observations.extend(evaluated.observations);
             detected.suppression_keys.extend(evaluated.suppression_keys);
-            detected.excepted += evaluated.excepted.len() as u64;
+            detected.excepted.note(&self.rules, batch, &evaluated.excepted);
         }
         detected.alerts.extend(decoded.alerts);
         detected.dead.extend(decoded.dead.into_iter().map(|d| (route.tenant.clone(), d)));
         detected.batches.extend(decoded.batches);
         add(&mut detected.counts, &decoded.counts);
+        detected.misfit = detected.misfit.take().or(decoded.misfit);
     }
 }
 
@@ -154,4 +158,5 @@ fn add(sum: &mut DecodeCounts, more: &DecodeCounts) {
     sum.dead += more.dead;
     sum.alerts += more.alerts;
     sum.misfits += more.misfits;
+    sum.undated += more.undated;
 }

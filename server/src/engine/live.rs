@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use correlate::AnalystInput;
+use correlate::{AnalystInput, CorrelateError};
 use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
 use respond::{Report, Work};
@@ -54,6 +54,9 @@ pub(crate) enum InputError {
     /// It does not fit the state of things.
     #[error("{0}")]
     Refused(String),
+    /// It names what is not there.
+    #[error("{0}")]
+    Unknown(String),
     /// It could not be stored; the engine stops.
     #[error("{0:#}")]
     Failed(anyhow::Error),
@@ -64,7 +67,7 @@ pub(crate) enum InputError {
 
 enum Request {
     Tell(Input, oneshot::Sender<Result<(), InputError>>),
-    Graph(IncidentId, oneshot::Sender<Option<IncidentGraph>>),
+    Graph(IncidentId, Option<(String, String)>, oneshot::Sender<Result<IncidentGraph, InputError>>),
     Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
     Inputs(IncidentId, oneshot::Sender<Vec<(AnalystInput, bool)>>),
     FindInput(TenantId, InputId, oneshot::Sender<Option<(AnalystInput, bool)>>),
@@ -82,9 +85,13 @@ impl EngineHandle {
         self.ask(|reply| Request::Tell(input, reply)).await?
     }
 
-    pub(crate) async fn graph(&self, incident: IncidentId) -> Result<IncidentGraph, InputError> {
-        let graph = self.ask(|reply| Request::Graph(incident.clone(), reply)).await?;
-        graph.ok_or_else(|| InputError::Refused(format!("incident {incident} has no graph any more")))
+    /// The graph of an incident, with the shortest path between two of its nodes where two are named.
+    pub(crate) async fn graph(
+        &self,
+        incident: IncidentId,
+        between: Option<(String, String)>,
+    ) -> Result<IncidentGraph, InputError> {
+        self.ask(|reply| Request::Graph(incident, between, reply)).await?
     }
 
     pub(crate) async fn explain(
@@ -205,7 +212,7 @@ impl Engine {
             executor.abort();
         }
         outcome?;
-        pipeline.checkpoint(now()).await?;
+        pipeline.checkpoint().await?;
         pipeline.settle().await
     }
 }
@@ -363,7 +370,7 @@ impl Core<'_> {
         }
         let taken = self.pipeline.positions().clone();
         // Starting a checkpoint waits for the one before it, whose positions are durable from here on.
-        self.pipeline.checkpoint(now()).await?;
+        self.pipeline.checkpoint().await?;
         self.commits.send_replace(std::mem::replace(&mut self.checkpointed, taken));
         Ok(())
     }
@@ -379,7 +386,10 @@ impl Core<'_> {
                 }
                 outcome => drop(reply.send(outcome)),
             },
-            Request::Graph(incident, reply) => drop(reply.send(self.pipeline.graph(&incident))),
+            Request::Graph(incident, between, reply) => {
+                let between = between.as_ref().map(|(a, b)| (a.as_str(), b.as_str()));
+                drop(reply.send(self.pipeline.graph(&incident, between).map_err(graph_error)));
+            }
             Request::Explain(incident, pair, reply) => {
                 drop(reply.send(self.pipeline.explain(&incident, pair.as_ref())));
             }
@@ -387,6 +397,16 @@ impl Core<'_> {
             Request::FindInput(tenant, id, reply) => drop(reply.send(self.pipeline.find_input(&tenant, &id))),
         }
         Ok(())
+    }
+}
+
+fn graph_error(error: CorrelateError) -> InputError {
+    match error {
+        CorrelateError::UnknownIncident(id) => {
+            InputError::Refused(format!("incident {id} has no graph any more: its alerts left memory"))
+        }
+        CorrelateError::UnknownNode(_) => InputError::Unknown(error.to_string()),
+        other => InputError::Refused(other.to_string()),
     }
 }
 

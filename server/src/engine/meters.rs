@@ -51,6 +51,7 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_alias_values_refused_total", stats.alias_values_refused_total),
         ("asterism_correlator_processes_evicted_total", stats.processes_evicted_total),
         ("asterism_correlator_observations_too_old_total", stats.observations_too_old_total),
+        ("asterism_correlator_risk_entities_evicted_total", stats.risk_entities_evicted_total),
         ("asterism_correlator_pairs_scored_total", stats.pairs_scored_total),
         ("asterism_correlator_placings_redone_total", stats.placings_redone_total),
     ]);
@@ -61,6 +62,7 @@ pub(super) fn correlator(stats: &Stats) {
         ("asterism_correlator_entities", stats.entities),
         ("asterism_correlator_alias_values", stats.alias_values),
         ("asterism_correlator_processes", stats.processes),
+        ("asterism_correlator_risk_entities", stats.risk_entities),
         ("asterism_correlator_edges", stats.edges),
         ("asterism_correlator_incidents", stats.incidents),
         ("asterism_correlator_inputs", stats.inputs),

@@ -20,12 +20,12 @@ use event::{
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Work};
 use rules::{
-    CorrelationChange, RuleSet, Suppression, SuppressionChange, SuppressionCounts, Suppressions,
-    WindowCounts, Windows,
+    CorrelationChange, ExceptionTallies, ExceptionTally, RuleSet, Suppression, SuppressionChange,
+    SuppressionCounts, Suppressions, WindowCounts, Windows,
 };
 use storage::{
-    AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, Lake, LakeWriter,
-    Positions, Snapshot, StateChange, StateDb, SuppressionRow,
+    AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, Lake,
+    LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
@@ -90,6 +90,7 @@ pub(crate) struct Pipeline {
     rules: Arc<RuleSet>,
     windows: Windows,
     suppressions: Suppressions,
+    exceptions: ExceptionTallies,
     correlator: Correlator,
     watermarks: WatermarkTracker,
     completeness: Completeness,
@@ -121,17 +122,19 @@ impl Pipeline {
         let snapshot = stores.state.load_snapshot()?;
         let (positions, inputs_seq) =
             snapshot.as_ref().map_or((Positions::new(), 0), |s| (s.positions.clone(), s.inputs_seq));
-        let (correlator, windows, suppressions, completeness) = match snapshot {
+        let (correlator, windows, suppressions, exceptions, completeness) = match snapshot {
             Some(s) => (
                 Correlator::restore(options.parameters, &s.correlator)?,
                 Windows::restore(&options.rules, &s.windows)?,
                 Suppressions::restore(&s.suppressions)?,
+                ExceptionTallies::restore(&s.exceptions)?,
                 Completeness::restore(&s.completeness)?,
             ),
             None => (
                 Correlator::new(options.parameters),
                 Windows::default(),
                 Suppressions::default(),
+                ExceptionTallies::default(),
                 Completeness::default(),
             ),
         };
@@ -143,6 +146,7 @@ impl Pipeline {
             rules: options.rules,
             windows,
             suppressions,
+            exceptions,
             correlator,
             watermarks: WatermarkTracker::default(),
             completeness,
@@ -161,6 +165,7 @@ impl Pipeline {
             executes: options.executes,
         };
         pipeline.restore_responder(now).await?;
+        pipeline.retell_running().await?;
         pipeline.repeat_inputs()?;
         pipeline.repeat_relations(parameters).await?;
         Ok(pipeline)
@@ -183,6 +188,13 @@ impl Pipeline {
             }
         }
         self.commit_actions(changes).await
+    }
+
+    /// What was told of running windows after the snapshot may have come from portions of another size.
+    async fn retell_running(&mut self) -> anyhow::Result<()> {
+        let rows = self.suppressions.running().into_iter().map(suppression_row).collect();
+        let running_suppressions = vec![RunningSuppressions { of: RunningOf::All, rows }];
+        self.commit(StateChange { running_suppressions, ..StateChange::default() }).await.map(drop)
     }
 
     /// Analyst inputs that were stored after the snapshot are applied again.
@@ -248,8 +260,10 @@ impl Pipeline {
         for batch in &detected.batches {
             self.correlator.observe(batch);
         }
+        let excepted = self.exceptions.merge(&detected.excepted);
         let mut change = StateChange {
             dead_letters: detected.dead.into_iter().map(dead_letter).collect(),
+            exceptions: excepted.into_iter().map(exception_row).collect(),
             ..StateChange::default()
         };
         let passed = self.suppressions.observe(&detected.rules, detected.alerts, detected.suppression_keys);
@@ -259,7 +273,7 @@ impl Pipeline {
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
         if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
-            self.checkpoint(now).await?;
+            self.checkpoint().await?;
         } else if self.buffered_bytes >= ENCODE_BYTES {
             self.settle().await?;
             self.write(None)?;
@@ -348,6 +362,7 @@ impl Pipeline {
     ) -> anyhow::Result<()> {
         change.deltas.clone_from(&deltas);
         change.relations = self.correlator.take_relations();
+        change.risks = self.correlator.risk_changes();
         let committed = self.commit(change).await?;
         self.respond(&deltas, &committed, now).await
     }
@@ -377,8 +392,13 @@ impl Pipeline {
                     change.alerts.retain(|a| a.id != alert || a.tenant != tenant);
                     change.withdrawn.push((tenant, alert));
                 }
-                // Counted in the window's row once it is sealed.
+                // Counted in the row of its window.
                 SuppressionChange::Suppressed { .. } => {}
+                SuppressionChange::Running { tenant, rule_id, key, windows } => {
+                    let of = RunningOf::Key { tenant, rule: rule_id.to_string(), key: texts(&key) };
+                    let rows = windows.into_iter().map(suppression_row).collect();
+                    change.running_suppressions.push(RunningSuppressions { of, rows });
+                }
                 SuppressionChange::Closed(window) => change.suppressions.push(suppression_row(window)),
             }
         }
@@ -561,8 +581,12 @@ impl Pipeline {
         self.suppressions.counts()
     }
 
-    pub(crate) fn graph(&self, incident: &IncidentId) -> Option<IncidentGraph> {
-        self.correlator.graph(incident)
+    pub(crate) fn graph(
+        &self,
+        incident: &IncidentId,
+        between: Option<(&str, &str)>,
+    ) -> Result<IncidentGraph, CorrelateError> {
+        self.correlator.graph(incident, between)
     }
 
     pub(crate) fn explain(
@@ -575,10 +599,11 @@ impl Pipeline {
     }
 
     /// Starts a checkpoint: the rows since the last one, and the correlation state.
-    pub(crate) async fn checkpoint(&mut self, now: Time) -> anyhow::Result<()> {
+    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
         self.rows = 0;
         self.windows.retain(&self.rules);
+        self.exceptions.retain(&self.rules);
         let completeness = self.completeness.take_changes();
         let change = StateChange {
             completeness: completeness.into_iter().map(completeness_row).collect(),
@@ -586,6 +611,7 @@ impl Pipeline {
                 correlator: self.correlator.snapshot(),
                 windows: self.windows.snapshot(),
                 suppressions: self.suppressions.snapshot(),
+                exceptions: self.exceptions.snapshot(),
                 completeness: self.completeness.snapshot(),
                 positions: self.positions.clone(),
                 inputs_seq: self.inputs_seq,
@@ -666,7 +692,7 @@ fn suppression_row(window: Suppression) -> SuppressionRow {
         tenant: window.tenant,
         rule: window.rule_id.to_string(),
         alert: window.by,
-        key: window.key.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        key: texts(&window.key),
         window_start: window.window_start,
         window_end: window.window_end,
         first: window.first,
@@ -676,12 +702,31 @@ fn suppression_row(window: Suppression) -> SuppressionRow {
     }
 }
 
+/// Names and values of a key, as the store has them.
+fn texts(key: &[(Arc<str>, Arc<str>)]) -> Vec<(String, String)> {
+    key.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn exception_row(tally: ExceptionTally) -> ExceptionRow {
+    ExceptionRow {
+        tenant: tally.tenant,
+        exception: tally.exception.to_string(),
+        rule: tally.rule_id.to_string(),
+        owner: tally.owner,
+        reason: tally.reason,
+        expires: tally.expires,
+        count: tally.count,
+        first: tally.first,
+        last: tally.last,
+    }
+}
+
 /// The name of a partition among the watermarks.
 fn name((topic, partition): &(Arc<str>, i32)) -> String {
     format!("{topic}/{partition}")
 }
 
-/// The explanation of two alerts, or of every join of the incident.
+/// The explanation of two alerts, or of the joins of the incident.
 pub(crate) fn explain(
     correlator: &Correlator,
     incident: &Incident,
@@ -689,7 +734,7 @@ pub(crate) fn explain(
 ) -> Vec<Explanation> {
     match pair {
         Some((a, b)) => correlator.explain(a, b).into_iter().collect(),
-        None => incident.joins.iter().filter_map(|j| correlator.explain(&j.a, &j.b)).collect(),
+        None => correlator.explain_joins(incident),
     }
 }
 

@@ -77,10 +77,12 @@ pub(super) const STATE_TABLES: &[TableSpec] = &[
     TableSpec { name: "alerts", from: "alerts t", columns: ALERTS },
     TableSpec { name: "incidents", from: "incidents t", columns: INCIDENTS },
     TableSpec { name: "incident_alerts", from: "incident_alerts t", columns: INCIDENT_ALERTS },
+    TableSpec { name: "entity_risk", from: "entity_risk t", columns: ENTITY_RISK },
     TableSpec { name: "actions", from: "actions t", columns: ACTIONS },
     TableSpec { name: "effects", from: "effects t", columns: EFFECTS },
     TableSpec { name: "audit", from: "audit t", columns: AUDIT },
     TableSpec { name: "suppressions", from: "suppressions t", columns: SUPPRESSIONS },
+    TableSpec { name: "exceptions", from: "exceptions t", columns: EXCEPTIONS },
     TableSpec { name: "suggestions", from: "suggestions t", columns: SUGGESTIONS },
     TableSpec { name: "campaigns", from: "campaigns t", columns: CAMPAIGNS },
     TableSpec { name: "analyst_inputs", from: "analyst_inputs t", columns: ANALYST_INPUTS },
@@ -137,6 +139,10 @@ const INCIDENTS: &[ColumnSpec] = &[
     c("score", Int, "t.score"),
     c("confidence", Int, "t.body ->> '$.confidence'"),
     c("alert_count", Int, "json_array_length(t.body, '$.alerts')"),
+    c("priority", Text, "t.body -> '$.priority'"),
+    c("assets", Text, "t.body -> '$.assets'"),
+    c("blast_radius", Text, "t.body -> '$.blast_radius'"),
+    c("timeline", Text, "t.body -> '$.timeline'"),
     c("domains", Texts, "t.body -> '$.domains'"),
     c("tactics", Texts, "t.body -> '$.tactics'"),
     c("techniques", Texts, "t.body -> '$.techniques'"),
@@ -151,6 +157,19 @@ const INCIDENTS: &[ColumnSpec] = &[
 
 const INCIDENT_ALERTS: &[ColumnSpec] =
     &[c("tenant", Text, "t.tenant"), c("incident_id", Text, "t.incident"), c("alert_id", Text, "t.alert")];
+
+const ENTITY_RISK: &[ColumnSpec] = &[
+    c("as_of", Time, "t.as_of"),
+    c("tenant", Text, "t.tenant"),
+    c("type", Text, "t.type"),
+    c("name", Text, "t.name"),
+    c("level_id", Int, "t.level"),
+    c("level", Text, "t.body ->> '$.level'"),
+    c("score", Int, "t.score"),
+    c("last_raised", Time, "t.last_raised"),
+    c("aliases", Texts, "t.body -> '$.aliases'"),
+    c("raised_by", Text, "t.body -> '$.raised_by'"),
+];
 
 const ACTIONS: &[ColumnSpec] = &[
     c("created_at", Time, "t.created_at"),
@@ -208,6 +227,19 @@ const SUPPRESSIONS: &[ColumnSpec] = &[
     c("last_time", Time, "t.last_time"),
     c("count", Int, "t.count"),
     c("samples", Texts, "t.samples"),
+    c("running", Bool, "t.running"),
+];
+
+const EXCEPTIONS: &[ColumnSpec] = &[
+    c("time", Time, "t.first_time"),
+    c("end_time", Time, "t.last_time"),
+    c("tenant", Text, "t.tenant"),
+    c("exception_id", Text, "t.exception"),
+    c("rule_id", Text, "t.rule"),
+    c("owner", Text, "t.owner"),
+    c("reason", Text, "t.reason"),
+    c("expires", Time, "t.expires"),
+    c("count", Int, "t.count"),
 ];
 
 const SUGGESTIONS: &[ColumnSpec] = &[

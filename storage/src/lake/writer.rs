@@ -19,10 +19,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use super::Lake;
 use super::durable::sync_last_commit;
 use super::marks::{Marks, after, merge, raise};
 use super::schema::{DATE, TENANT, missing_columns, table_batch, table_schema};
-use super::{Lake, delta_error};
 use crate::StorageError;
 
 /// What a flush wrote.
@@ -64,7 +64,7 @@ struct ClassWriter {
 }
 
 /// Tables committed at once: a commit waits for the store about as long as it computes.
-const COMMITS_AT_ONCE: usize = 4;
+const COMMITS_AT_ONCE: usize = 2;
 
 impl LakeWriter {
     /// A writer with nothing waiting.
@@ -273,10 +273,39 @@ fn app_id(topic: &str, partition: i64) -> String {
     format!("{topic}/{partition}")
 }
 
-/// Zstandard at its fastest level: half the size of Snappy on logs at about the same speed. No two raw records are
-/// alike: a dictionary of them would only be held in memory.
+/// Most of a file are its raw records, of which no two are alike: Zstandard at its fastest level halves Snappy's size. Every
+/// column of every open file has a compressor of its own, though, and Zstandard's holds up to a megabyte; a dictionary
+/// holds some 50 KB before its first value, and pages wait in memory. So the other columns take Snappy and small pages,
+/// and those with few values a dictionary.
 fn writer_properties() -> WriterProperties {
     let level = ZstdLevel::try_new(1).unwrap_or_default();
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
-    properties.set_column_dictionary_enabled(ColumnPath::from("raw"), false).build()
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_column_compression("raw".into(), Compression::ZSTD(level))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(PAGE_BYTES)
+        .set_dictionary_enabled(false);
+    let few = FEW_VALUES
+        .iter()
+        .map(|path| ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>()));
+    few.fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, true)).build()
 }
+
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Paths of columns whose values repeat.
+const FEW_VALUES: [&str; 13] = [
+    "entities.list.element.type",
+    "entities.list.element.role",
+    "entities.list.element.value",
+    "source",
+    "topic",
+    "device_hostname",
+    "device_uid",
+    "actor_user_name",
+    "actor_user_uid",
+    "user_name",
+    "user_uid",
+    "process_name",
+    "process_file_path",
+];

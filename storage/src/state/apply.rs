@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use event::{Action, Alert, Effect, RelationChange, TenantId};
+use event::{Action, Alert, Effect, RelationChange, RiskChange, RiskLevel, TenantId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{
-    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, Snapshot, StateChange, SuppressionRow,
+    AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
+    RunningSuppressions, Snapshot, StateChange, SuppressionRow,
 };
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
@@ -32,14 +33,23 @@ pub(super) fn apply(connection: &Connection, change: &StateChange) -> Result<Com
     for relation in &change.relations {
         put_relation(connection, relation)?;
     }
+    for risk in &change.risks {
+        put_risk(&mut outbox, risk)?;
+    }
     for action in &change.actions {
         put_action(&mut outbox, action)?;
     }
     for effect in &change.effects {
         put_effect(&mut outbox, effect)?;
     }
+    for running in &change.running_suppressions {
+        put_running(connection, running)?;
+    }
     for row in &change.suppressions {
-        put_suppression(connection, row)?;
+        put_suppression(connection, row, false)?;
+    }
+    for row in &change.exceptions {
+        put_exception(connection, row)?;
     }
     for row in &change.completeness {
         put_completeness(connection, row)?;
@@ -176,6 +186,34 @@ fn unite(a: Alert, b: &Alert) -> Alert {
 fn union<T: Ord>(into: &mut Vec<T>, from: Vec<T>) {
     let all: BTreeSet<T> = std::mem::take(into).into_iter().chain(from).collect();
     *into = all.into_iter().collect();
+}
+
+/// A risk of an earlier event time than the stored one is one that a replay tells again. One without a level leaves.
+fn put_risk(outbox: &mut Outbox<'_>, change: &RiskChange) -> Result<(), ReadError> {
+    let risk = change.risk();
+    let (tenant, id) = (risk.tenant.as_str(), format!("{}:{}", risk.entity_type, risk.name));
+    let body = serde_json::to_string(risk)?;
+    let changed = if risk.level == RiskLevel::None {
+        let sql = "DELETE FROM entity_risk WHERE tenant = ?1 AND id = ?2 AND as_of <= ?3";
+        outbox.connection.prepare_cached(sql)?.execute(params![tenant, id, risk.as_of.micros()])?
+    } else {
+        let sql = "INSERT INTO entity_risk (tenant, id, type, name, level, score, as_of, last_raised, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (tenant, id) DO UPDATE SET level = ?5, score = ?6, as_of = ?7, last_raised = ?8, body = ?9
+               WHERE ?7 >= as_of AND body <> ?9";
+        outbox.connection.prepare_cached(sql)?.execute(params![
+            tenant,
+            id,
+            risk.entity_type.as_str(),
+            risk.name,
+            risk.level as i64,
+            risk.score,
+            risk.as_of.micros(),
+            risk.last_raised.micros(),
+            body,
+        ])?
+    };
+    note_if(outbox, changed, &Note { tenant, kind: "risk", change: change.kind(), subject: &id, body: &body })
 }
 
 /// An action's history only grows: a replayed proposal finds it further on and leaves it alone.
@@ -323,13 +361,27 @@ fn put_completeness(connection: &Connection, row: &CompletenessRow) -> Result<()
     Ok(())
 }
 
-/// A window is told once it is over; told again after a restart, it is the same one.
-fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), ReadError> {
+fn put_running(connection: &Connection, running: &RunningSuppressions) -> Result<(), ReadError> {
+    match &running.of {
+        RunningOf::All => {
+            connection.prepare_cached("DELETE FROM suppressions WHERE running = 1")?.execute([])?;
+        }
+        RunningOf::Key { tenant, rule, key } => {
+            let sql = "DELETE FROM suppressions WHERE running = 1 AND tenant = ?1 AND rule = ?2 AND key = ?3";
+            let values = params![tenant.as_str(), rule, serde_json::to_string(key)?];
+            connection.prepare_cached(sql)?.execute(values)?;
+        }
+    }
+    running.rows.iter().try_for_each(|row| put_suppression(connection, row, true))
+}
+
+/// A window that was told is the same one when it is told again, later or after a restart.
+fn put_suppression(connection: &Connection, row: &SuppressionRow, running: bool) -> Result<(), ReadError> {
     let sql = "INSERT INTO suppressions
-           (tenant, rule, alert, key, window_start, window_end, first_time, last_time, count, samples)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+           (tenant, rule, alert, key, window_start, window_end, first_time, last_time, count, samples, running)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (tenant, rule, alert) DO UPDATE SET window_end = ?6, first_time = ?7, last_time = ?8,
-           count = ?9, samples = ?10";
+           count = ?9, samples = ?10, running = ?11";
     connection.prepare_cached(sql)?.execute(params![
         row.tenant.as_str(),
         row.rule,
@@ -341,6 +393,25 @@ fn put_suppression(connection: &Connection, row: &SuppressionRow) -> Result<(), 
         row.last.micros(),
         i64::try_from(row.count).unwrap_or(i64::MAX),
         serde_json::to_string(&row.samples)?,
+        running,
+    ])?;
+    Ok(())
+}
+
+fn put_exception(connection: &Connection, row: &ExceptionRow) -> Result<(), ReadError> {
+    let sql = "INSERT OR REPLACE INTO exceptions
+           (tenant, exception, rule, owner, reason, expires, count, first_time, last_time)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        row.tenant.as_str(),
+        row.exception,
+        row.rule,
+        row.owner,
+        row.reason,
+        row.expires.micros(),
+        i64::try_from(row.count).unwrap_or(i64::MAX),
+        row.first.micros(),
+        row.last.micros(),
     ])?;
     Ok(())
 }
@@ -371,11 +442,12 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
-    let sql = "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions, completeness)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql =
+        "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let positions = positions::to_json(&snapshot.positions)?;
-    let Snapshot { inputs_seq, correlator, windows, suppressions, completeness, .. } = snapshot;
-    let values = params![inputs_seq, positions, correlator, windows, suppressions, completeness];
+    let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, completeness, .. } = snapshot;
+    let values = params![inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use event::{
-    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, TenantId, Time,
+    Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, RiskChange,
+    TenantId, Time,
 };
 
 use super::engine::{StateLimits, Trimmed};
@@ -14,6 +15,7 @@ use crate::Positions;
 ///
 /// - alerts: two sightings of one id are united (records, entities, tags, evidence; earliest record decides the rest);
 /// - incidents: a state that the stored one has outgrown is skipped, anything else replaces it under a higher version;
+/// - risks of an earlier event time than the stored one are skipped;
 /// - actions and effects never step back; the audit chain refuses a second entry under one number;
 /// - dead letters and analyst inputs are kept once; counters are absolute values, not increments.
 ///
@@ -30,14 +32,20 @@ pub struct StateChange {
     pub relations: Vec<RelationChange>,
     /// Whether suggested merges that `relations` does not have are no more: those of a snapshot that was loaded are all.
     pub suggestions_are_all: bool,
+    /// Risks of users, devices and apps that rose or fell.
+    pub risks: Vec<RiskChange>,
     /// Actions after their change.
     pub actions: Vec<Action>,
     /// Effects after their change.
     pub effects: Vec<Effect>,
-    /// Windows with suppressed alerts that are over.
+    /// Windows with suppressed alerts that are not over, in the order in which they were told.
+    pub running_suppressions: Vec<RunningSuppressions>,
+    /// Windows with suppressed alerts that are over; put after those that are not.
     pub suppressions: Vec<SuppressionRow>,
     /// What became of hours under rules; absolute, so best committed with the snapshot they belong to.
     pub completeness: Vec<CompletenessRow>,
+    /// What exceptions hid so far; absolute, so a row takes the place of the one before.
+    pub exceptions: Vec<ExceptionRow>,
     /// Next entries of the audit chain.
     pub audit: Vec<AuditRow>,
     /// Records that could not be read.
@@ -67,6 +75,8 @@ pub struct Snapshot {
     pub suppressions: Vec<u8>,
     /// The bytes of the completeness ledger.
     pub completeness: Vec<u8>,
+    /// The bytes of what exceptions hid so far.
+    pub exceptions: Vec<u8>,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.
@@ -117,6 +127,54 @@ pub struct CompletenessRow {
     pub dropped: u64,
     /// Event time has passed the hour.
     pub is_complete: bool,
+}
+
+/// Rows of windows that are not over; those that were told of the same before are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningSuppressions {
+    /// Which windows these are.
+    pub of: RunningOf,
+    /// All that there are of them now.
+    pub rows: Vec<SuppressionRow>,
+}
+
+/// Which running windows are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunningOf {
+    /// All of them: after a restart.
+    All,
+    /// Those of one key of a rule.
+    Key {
+        /// Tenant.
+        tenant: TenantId,
+        /// Id of the rule.
+        rule: String,
+        /// Fields and their values.
+        key: Vec<(String, String)>,
+    },
+}
+
+/// What one exception of an overlay hid of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExceptionRow {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Id of the entry of the overlay.
+    pub exception: String,
+    /// Id of the rule whose matches it hides.
+    pub rule: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why it is there.
+    pub reason: String,
+    /// From this time on it hides nothing.
+    pub expires: Time,
+    /// How many matches it hid.
+    pub count: u64,
+    /// Event time of the earliest.
+    pub first: Time,
+    /// Event time of the latest.
+    pub last: Time,
 }
 
 /// An entry of the audit chain, as its owner made it.
@@ -195,9 +253,12 @@ impl StateChange {
             && self.relations.is_empty()
             && !self.suggestions_are_all
             && self.completeness.is_empty()
+            && self.risks.is_empty()
             && self.actions.is_empty()
             && self.effects.is_empty()
+            && self.running_suppressions.is_empty()
             && self.suppressions.is_empty()
+            && self.exceptions.is_empty()
             && self.audit.is_empty()
             && self.dead_letters.is_empty()
             && self.analyst_inputs.is_empty()

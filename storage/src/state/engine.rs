@@ -90,7 +90,7 @@ impl StateDb {
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
         self.read(|c| {
             let sql =
-                "SELECT correlator, windows, suppressions, completeness, inputs_seq, positions FROM snapshots
+                "SELECT correlator, windows, suppressions, completeness, inputs_seq, positions, exceptions FROM snapshots
                  ORDER BY id DESC LIMIT 1";
             let row = |r: &Row<'_>| {
                 let snapshot = Snapshot {
@@ -100,6 +100,7 @@ impl StateDb {
                     completeness: r.get(3)?,
                     inputs_seq: r.get(4)?,
                     positions: Positions::new(),
+                    exceptions: r.get(6)?,
                 };
                 Ok((snapshot, r.get::<_, String>(5)?))
             };

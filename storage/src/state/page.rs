@@ -1,6 +1,6 @@
 //! Filters and pages. A cursor holds the sort key of the last row, so new rows do not shift the pages after it.
 
-use event::{ActionState, Domain, IncidentId, IncidentStatus, Severity, Time};
+use event::{ActionState, Domain, EntityType, IncidentId, IncidentStatus, RiskLevel, Severity, Time};
 use rusqlite::types::Value;
 
 use crate::StorageError;
@@ -108,6 +108,17 @@ pub struct ActionFilter {
     pub incident: Option<IncidentId>,
     /// With this verb.
     pub verb: Option<String>,
+}
+
+/// Which risks, the highest score first.
+#[derive(Debug, Clone, Default)]
+pub struct RiskFilter {
+    /// Of these types of entities; empty: all.
+    pub types: Vec<EntityType>,
+    /// At least of this level.
+    pub level_min: Option<RiskLevel>,
+    /// Text in the name, another name, or what raised it; case of ASCII letters does not matter.
+    pub q: Option<String>,
 }
 
 /// A `WHERE` under construction: conditions and the values they refer to.

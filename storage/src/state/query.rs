@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use event::{
-    Action, ActionId, Alert, AlertId, Campaign, CampaignId, Effect, Incident, IncidentId, RecordRef,
-    Suggestion, SuggestionId, TenantId, Time,
+    Action, ActionId, Alert, AlertId, Campaign, CampaignId, Effect, EntityRisk, Incident, IncidentId,
+    RecordRef, Suggestion, SuggestionId, TenantId, Time,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::change::{AuditRow, CompletenessRow, DeadLetterRow};
 use super::page::{
     ActionFilter, AlertFilter, Conditions, Cursor, IncidentFilter, IncidentSort, PAGE_ROWS_MAX, Page,
-    anywhere,
+    RiskFilter, anywhere,
 };
 use super::{ReadError, StateDb};
 use crate::StorageError;
@@ -187,6 +187,26 @@ impl StateDb {
              WHERE {filter} ORDER BY start_time, rule LIMIT {rows}"
         );
         self.read(|c| list(c, &sql, params_from_iter(conditions.values.iter()), completeness_row))
+    }
+
+    /// A page of risks of users, devices and apps, the highest score first.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn risks_page(
+        &self,
+        tenant: &TenantId,
+        filter: &RiskFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<EntityRisk>, StorageError> {
+        let mut conditions = Conditions::of_tenant(tenant.as_str());
+        if !filter.types.is_empty() {
+            conditions.and_in("type", filter.types.iter().map(|t| t.as_str()));
+        }
+        conditions.and_some("level >= ?", filter.level_min.map(|level| level as i64));
+        conditions.and_some("body LIKE ? ESCAPE '\\'", filter.q.as_deref().map(anywhere));
+        self.page("entity_risk", "score", conditions, cursor, limit)
     }
 
     /// A page of alerts, latest first.

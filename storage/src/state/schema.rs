@@ -42,8 +42,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // 64 MiB: the indexes of a few million alerts stay in memory.
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    // 16 MiB: what commits touch of the indexes stays in memory, the rest is the system's page cache.
+    connection.pragma_update(None, "cache_size", -16_384)?;
     // A WAL that grew under a long read is cut back to 64 MiB.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(128);

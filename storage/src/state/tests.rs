@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use event::{
     Action, ActionId, ActionState, Alert, AlertId, Artefact, AttackTag, Campaign, CampaignId, Class,
-    Decision, Domain, Entity, EntityType, Guard, Incident, IncidentDelta, IncidentId, IncidentStatus, Join,
-    RecordRef, RelationChange, RiskClass, Role, RuleRef, Severity, Suggestion, SuggestionId, Tactic, Target,
-    TenantId, Time, Transition,
+    Decision, Domain, Entity, EntityRisk, EntityType, Guard, Incident, IncidentDelta, IncidentId,
+    IncidentStatus, Join, RecordRef, RelationChange, RiskChange, RiskClass, RiskLevel, Role, RuleRef,
+    Severity, Suggestion, SuggestionId, Tactic, Target, TenantId, Time, Transition,
 };
 use tempfile::TempDir;
 
@@ -52,6 +52,10 @@ pub(crate) fn incident(tenant: &str, id: &str, version: u64, alerts: &[&str]) ->
         last_time: Time(10 + alerts.len() as i64),
         alerts: alerts.iter().map(|a| AlertId::new(*a)).collect(),
         entities: Vec::new(),
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
         joins: Vec::new(),
         sealed: false,
         assignee: None,
@@ -178,6 +182,7 @@ fn a_bit_of_everything() -> StateChange {
             windows: vec![7, 8],
             suppressions: vec![7],
             completeness: vec![9],
+            exceptions: vec![8],
             correlator: vec![1, 2, 3],
             positions: [((Arc::from("mail"), 1), 8), ((Arc::from("endpoint"), 0), 21)].into(),
             inputs_seq: 1,
@@ -654,6 +659,80 @@ fn strange_files_are_refused_with_a_remedy() {
     assert_eq!(StateDb::open_read_only(&path).unwrap_err(), error);
 }
 
+fn window(user: &str, alert: &str, count: u64) -> SuppressionRow {
+    SuppressionRow {
+        tenant: TenantId::new("t"),
+        rule: "r-1".to_owned(),
+        alert: AlertId::new(alert),
+        key: vec![("user".to_owned(), user.to_owned())],
+        window_start: Time(10),
+        window_end: Time(70),
+        first: Time(20),
+        last: Time(20 + count as i64),
+        count,
+        samples: vec![AlertId::new("a-9")],
+    }
+}
+
+fn running(user: &str, rows: &[SuppressionRow]) -> StateChange {
+    let key = vec![("user".to_owned(), user.to_owned())];
+    let of = RunningOf::Key { tenant: TenantId::new("t"), rule: "r-1".to_owned(), key };
+    let running_suppressions = vec![RunningSuppressions { of, rows: rows.to_vec() }];
+    StateChange { running_suppressions, ..StateChange::default() }
+}
+
+#[test]
+fn running_windows_are_replaced_and_those_that_are_over_stay() {
+    let f = Fixture::new();
+    let told = || {
+        let connection = Connection::open(f.folder.path().join("state.db")).unwrap();
+        let sql = "SELECT alert || ' ' || count || ' ' || running FROM suppressions ORDER BY alert";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows: Vec<String> = statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+        rows
+    };
+    f.commit(running("u", &[window("u", "a-1", 1)]));
+    f.commit(running("w", &[window("w", "b-1", 4)]));
+    assert_eq!(told(), ["a-1 1 1", "b-1 4 1"]);
+    // Another alert stands for them now.
+    f.commit(running("u", &[window("u", "a-0", 2)]));
+    assert_eq!(told(), ["a-0 2 1", "b-1 4 1"]);
+    // Over, and a new one runs, in one commit.
+    let over =
+        StateChange { suppressions: vec![window("u", "a-0", 3)], ..running("u", &[window("u", "a-5", 1)]) };
+    f.commit(over);
+    assert_eq!(told(), ["a-0 3 0", "a-5 1 1", "b-1 4 1"]);
+    f.commit(running("u", &[]));
+    assert_eq!(told(), ["a-0 3 0", "b-1 4 1"]);
+    let all = RunningSuppressions { of: RunningOf::All, rows: vec![window("w", "b-1", 2)] };
+    f.commit(StateChange { running_suppressions: vec![all], ..StateChange::default() });
+    assert_eq!(told(), ["a-0 3 0", "b-1 2 1"]);
+}
+
+#[test]
+fn what_an_exception_hid_takes_the_place_of_what_was_told_before() {
+    let f = Fixture::new();
+    let row = |count: u64| ExceptionRow {
+        tenant: TenantId::new("t"),
+        exception: "e-1".to_owned(),
+        rule: "r-1".to_owned(),
+        owner: "ada".to_owned(),
+        reason: "the backup runs it".to_owned(),
+        expires: Time(1_000),
+        count,
+        first: Time(10),
+        last: Time(10 + count as i64),
+    };
+    for count in [3, 7] {
+        f.commit(StateChange { exceptions: vec![row(count)], ..StateChange::default() });
+    }
+    let connection = Connection::open(f.folder.path().join("state.db")).unwrap();
+    let sql = "SELECT count, first_time, last_time FROM exceptions";
+    let told: (i64, i64, i64) =
+        connection.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
+    assert_eq!(told, (7, 10, 17));
+}
+
 #[test]
 fn a_crash_between_commits_keeps_every_commit() {
     let folder = TempDir::new().unwrap();
@@ -678,4 +757,52 @@ fn a_crash_between_commits_keeps_every_commit() {
     assert_eq!((torn.outbox_head().unwrap(), torn.load_snapshot().unwrap()), (0, None));
     torn.commit_blocking(a_bit_of_everything()).unwrap();
     assert_eq!(torn.outbox_head().unwrap(), 5);
+}
+
+fn risk(name: &str, level: RiskLevel, score: u32, as_of: i64) -> EntityRisk {
+    EntityRisk {
+        tenant: TenantId::new("t"),
+        entity_type: EntityType::User,
+        name: name.into(),
+        aliases: Vec::new(),
+        level,
+        score,
+        as_of: Time(as_of),
+        last_raised: Time(as_of),
+        raised_by: Vec::new(),
+    }
+}
+
+#[test]
+fn risks_are_kept_as_of_their_latest_time() {
+    let f = Fixture::new();
+    let put = |changes: Vec<RiskChange>| {
+        f.commit(StateChange { risks: changes, ..StateChange::default() }).outbox_rows
+    };
+    let scores = |filter: RiskFilter| {
+        let page = f.db.risks_page(&f.tenant, &filter, None, 10).unwrap();
+        page.items.iter().map(|risk| (risk.name.to_string(), risk.score)).collect::<Vec<_>>()
+    };
+    let high = RiskChange::Raised(risk("alice", RiskLevel::High, 80, 20));
+    let low = RiskChange::Raised(risk("bob", RiskLevel::Low, 20, 20));
+    assert_eq!(put(vec![high.clone(), low]), 2);
+    assert_eq!(put(vec![high]), 0, "told again, it is nothing new");
+    assert_eq!(
+        put(vec![RiskChange::Raised(risk("alice", RiskLevel::Medium, 50, 10))]),
+        0,
+        "a replay is outgrown"
+    );
+    assert_eq!(scores(RiskFilter::default()), [("alice".to_owned(), 80), ("bob".to_owned(), 20)]);
+    let filter = RiskFilter { level_min: Some(RiskLevel::Medium), ..RiskFilter::default() };
+    assert_eq!(scores(filter), [("alice".to_owned(), 80)]);
+    let filter = RiskFilter { types: vec![EntityType::Device], ..RiskFilter::default() };
+    assert!(scores(filter).is_empty());
+    let filter = RiskFilter { q: Some("BOB".to_owned()), ..RiskFilter::default() };
+    assert_eq!(scores(filter).len(), 1);
+    assert_eq!(put(vec![RiskChange::Lowered(risk("alice", RiskLevel::None, 0, 30))]), 1);
+    assert_eq!(scores(RiskFilter::default()), [("bob".to_owned(), 20)]);
+    let rows = f.db.outbox(Some(&f.tenant), 0, 10).unwrap();
+    let told: Vec<String> =
+        rows.iter().map(|row| format!("{} {} {}", row.kind, row.change, row.subject)).collect();
+    assert_eq!(told, ["risk raised user:alice", "risk raised user:bob", "risk lowered user:alice"]);
 }

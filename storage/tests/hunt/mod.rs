@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{
-    Alert, AlertId, Artefact, AttackTag, Campaign, CampaignId, Class, Domain, Entity, EntityType, Guard,
-    Incident, IncidentDelta, IncidentId, IncidentStatus, Join, RecordRef, RelationChange, Role, RuleRef,
-    Severity, Suggestion, SuggestionId, Tactic, TenantId, Time,
+    Alert, AlertId, Artefact, AttackTag, Campaign, CampaignId, Class, Domain, Entity, EntityRisk, EntityType,
+    Guard, Incident, IncidentDelta, IncidentId, IncidentStatus, Join, RecordRef, RelationChange, RiskChange,
+    RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion, SuggestionId, Tactic, TenantId, Time,
 };
 use storage::{
     AnalystInput, AuditRow, CompletenessRow, DeadLetterRow, Hunt, HuntLimits, StateChange, StorageError,
@@ -57,6 +57,10 @@ fn incident(tenant: &str, id: &str, alerts: &[&str]) -> Incident {
         last_time: Time(DAY + 120_000_000),
         alerts: alerts.iter().map(|a| AlertId::new(*a)).collect(),
         entities: vec![(device, 2)],
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
         joins: Vec::new(),
         sealed: false,
         assignee: None,
@@ -65,11 +69,34 @@ fn incident(tenant: &str, id: &str, alerts: &[&str]) -> Incident {
     }
 }
 
+fn risk(tenant: &str) -> RiskChange {
+    let reason = RiskReason {
+        alert: AlertId::new("a-1"),
+        incident: Some(IncidentId::new("i-1")),
+        title: "Encoded command".into(),
+        severity: Severity::High,
+        time: Time(DAY),
+        points: 40,
+    };
+    RiskChange::Raised(EntityRisk {
+        tenant: TenantId::new(tenant),
+        entity_type: EntityType::Device,
+        name: "ws-01.contoso.com".into(),
+        aliases: vec!["ws-01".into()],
+        level: RiskLevel::Medium,
+        score: 40,
+        as_of: Time(DAY + 120_000_000),
+        last_raised: Time(DAY),
+        raised_by: vec![reason],
+    })
+}
+
 fn state_of(tenant: &str) -> StateChange {
     let incident = incident(tenant, "i-1", &["a-1", "a-2"]);
     StateChange {
         alerts: vec![alert(tenant, "a-1", 1), alert(tenant, "a-2", 2)],
         deltas: vec![IncidentDelta::Created { incident: Arc::new(incident) }],
+        risks: vec![risk(tenant)],
         audit: vec![AuditRow {
             tenant: TenantId::new(tenant),
             seq: 1,
@@ -150,14 +177,12 @@ async fn company() -> Fixture {
         (0..3).map(|offset| Place { tenant: "u", topic: "theirs", ..place(0, offset) }).collect();
     let next_day = place(1, 1_500);
     writer
-        .push(
-            &[
-                processes(0, 0..9),
-                batch_of(Class::PROCESS_ACTIVITY, &[next_day]),
-                batch_of(Class::PROCESS_ACTIVITY, &theirs),
-            ],
-            Time(0),
-        )
+        .push(&[
+            processes(0, 0..9),
+            batch_of(Class::PROCESS_ACTIVITY, &[next_day]),
+            batch_of(Class::PROCESS_ACTIVITY, &theirs),
+        ])
+        .await
         .unwrap();
     writer.flush().await.unwrap();
     f.state.commit(state_of("t")).await.unwrap();

@@ -226,7 +226,8 @@ impl Shard {
             let time = entry.key().0;
             if is_crowded && time > self.watermark {
                 self.watermark = time;
-                self.counts.alerts_sealed_early_total += 1;
+                // With it go the provisional ones, all of which are earlier.
+                self.counts.alerts_sealed_early_total += self.provisional.len() as u64 + 1;
             }
             let is_due = time <= self.watermark;
             if !is_due && self.provisional.len() >= file.limits.provisional_alerts {

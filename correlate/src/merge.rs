@@ -385,7 +385,7 @@ impl Ground<'_> {
         }
     }
 
-    /// The suggestions among held back joins of some groups.
+    /// The suggestions among held back joins of some groups: of each two incidents the strongest join.
     pub(crate) fn suggestions(&self, groups: &[Group], held_back: &[HeldBack]) -> Vec<Suggestion> {
         if !held_back.iter().any(|held| matches!(held.hold, Hold::Guard(_))) {
             return Vec::new();
@@ -408,7 +408,10 @@ impl Ground<'_> {
                 join: join.clone(),
             })
         };
-        held_back.iter().filter_map(suggestion).collect()
+        let mut seen = BTreeSet::new();
+        let mut found: Vec<Suggestion> = held_back.iter().filter_map(suggestion).collect();
+        found.retain(|s| seen.insert((s.a.clone().min(s.b.clone()), s.a.clone().max(s.b.clone()))));
+        found
     }
 }
 

@@ -589,13 +589,13 @@ fn a_storm_on_one_entity_costs_as_much_an_alert_at_its_end_as_at_its_beginning()
     let mut correlator = correlator();
     let mut work = Vec::new();
     let mut before = correlator.stats();
-    let alerts: Vec<Alert> = storm(24_000).collect();
+    let alerts: Vec<Alert> = storm(12_000).collect();
     for (i, portion) in alerts.chunks(100).enumerate() {
         correlator.push(portion.to_vec());
         correlator.advance(watermark(i as i64 * 25 - 60));
         // Event time also moves on without alerts: nothing is to be told then.
         correlator.advance(watermark(i as i64 * 25 - 59));
-        if (i + 1) % 60 == 0 {
+        if (i + 1) % 30 == 0 {
             let now = correlator.stats();
             work.push([
                 now.pairs_scored_total - before.pairs_scored_total,
@@ -605,14 +605,13 @@ fn a_storm_on_one_entity_costs_as_much_an_alert_at_its_end_as_at_its_beginning()
             before = now;
         }
     }
-    let alerts = 6_000;
+    let alerts = 3_000;
     for quarter in &work {
         let [pairs, told, redone] = quarter;
         assert!(*pairs <= alerts * 24, "pairs {work:?}");
         assert!(*told <= alerts * 80, "told {work:?}");
         assert!(*redone <= alerts, "redone {work:?}");
     }
-    // Neighbours are few until the first thousands have come.
     assert!(work[3][0] <= work[1][0] * 5 / 4, "the last quarter compares as much as the second: {work:?}");
 }
 
@@ -627,8 +626,7 @@ fn what_waits_is_bounded_and_what_is_sealed_early_counted() {
         correlator.advance(watermark(-1));
         assert!(correlator.stats().alerts_waiting <= 50, "{:?}", correlator.stats());
     }
-    let early = correlator.stats().alerts_sealed_early_total;
-    assert!(early > 200, "{early}");
+    assert!(correlator.stats().alerts_sealed_early_total > 200);
     correlator.flush();
     assert_eq!(correlator.incidents(&tenant()).iter().map(|i| i.alerts.len()).sum::<usize>(), 300);
 }

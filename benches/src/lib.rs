@@ -1,5 +1,7 @@
 //! What the benchmarks share: real records where they are, simulated ones everywhere, and the machine's name.
 
+pub mod grouping;
+
 use std::io::Read;
 use std::path::PathBuf;
 

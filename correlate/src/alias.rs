@@ -230,6 +230,11 @@ pub(crate) fn form_rank(entity_type: EntityType, text: &str) -> usize {
     Form::of(entity_type, text).rank() as usize
 }
 
+/// Whether a user's name has neither domain nor address nor id.
+pub(crate) fn is_bare(text: &str) -> bool {
+    Form::of(EntityType::User, text) == Form::Name
+}
+
 /// A GUID, a long hexadecimal number as agents use, or a cloud resource path.
 fn is_id(text: &str) -> bool {
     text.contains('/') || (text.len() >= 32 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-'))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use event::{Alert, AlertId, Tactic, Time};
+use event::{Alert, AlertId, EntityType, Tactic, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -15,7 +15,7 @@ use crate::fixed::{ONE, log2, mix, rarity, times};
 use crate::forest::{Forest, Log, NONE, Strength};
 use crate::parameters::File;
 use crate::rarity::Crowd;
-use crate::resolve::{Post, Resolved};
+use crate::resolve::{Breadth, Post, Resolved};
 use crate::score::{Reason, Weighed, reasons, weigh};
 use crate::snapshot::sorted;
 
@@ -32,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) tree_known: bool,
     /// Whether joins of plain events lead from it to others.
     has_events: bool,
+    pub(crate) breadth: Breadth,
     /// The process tree that it was taken to belong to, where it names no process itself.
     pub(crate) adopted: SmallVec<[Key; 2]>,
     pub(crate) stage: Option<Tactic>,
@@ -128,8 +129,28 @@ pub(crate) struct Board {
     episodes: HashMap<Key, Episode>,
     sequence: u64,
     undo: Undo,
+    /// Whom the alert being placed meets for the first time.
+    #[serde(skip)]
+    news: Vec<News>,
+    /// Every pair that joins, for benchmarks that ask for them.
+    #[serde(skip)]
+    pub(crate) pairs: Option<Vec<(u32, u32)>>,
     pub(crate) counts: Counts,
 }
+
+/// New counterparties of an entity or rule. The alert that brings them sees them; for later alerts they count unless
+/// it turns out to belong to what was there.
+#[derive(Debug, Clone)]
+struct News {
+    key: Key,
+    /// The post by which others have it: a rule's for its title.
+    post: Key,
+    group: usize,
+    members: SmallVec<[Key; 4]>,
+}
+
+/// Counterparties of one entity that one alert can add.
+const NEWS_MAX: usize = 2;
 
 /// What a placing changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -157,12 +178,14 @@ impl Board {
         self.counts.entities_dropped +=
             alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
-        self.count_counterparties(&resolved, alert.time);
-        let node = self.node(alert, &mut resolved, file);
+        self.news = self.news_of(&alert, &resolved);
+        let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
+        node.sigma = self.sigma(&node, file);
         self.nodes.push(node);
         self.join(index, folded_into, resolved, facts, file);
+        self.count_news(index);
         self.post(index, file);
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)
@@ -190,9 +213,10 @@ impl Board {
             posts: std::mem::take(&mut resolved.posts),
             principal: resolved.principal,
             scene: resolved.scene,
-            sigma: self.sigma(&alert, resolved, file),
+            sigma: 0,
             tree_known: resolved.tree_known,
             has_events: resolved.asks.iter().any(|ask| ask.lead.is_some()),
+            breadth: resolved.breadth,
             adopted: SmallVec::new(),
             stage: alert.tactics().last().copied(),
             begin,
@@ -214,46 +238,79 @@ impl Board {
         entry.or_default()
     }
 
-    /// Counts who meets whom in alerts: an address that ever more users share loses its weight within the hour.
-    fn count_counterparties(&mut self, resolved: &Resolved, t: Time) {
-        let generation = generation(t);
+    /// Who meets whom for the first time: an address that ever more users share loses its weight within the hour.
+    fn news_of(&self, alert: &Alert, resolved: &Resolved) -> Vec<News> {
+        let generation = generation(alert.time);
         let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
+        let mut news = Vec::new();
         for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
-            let members: SmallVec<[Key; 4]> = match post.kind {
-                Evidence::Rule => SmallVec::from_slice(&[resolved.principal]),
-                _ => {
-                    let asked = resolved.asks.iter().find(|ask| ask.post.key == post.key);
-                    let of = asked.and_then(|ask| resolved.party_of(ask.entity));
-                    of.into_iter().flat_map(|of| counterparties(of, &resolved.members)).collect()
+            let group = post.kind.group();
+            if post.kind == Evidence::Rule {
+                let title = Key::of_text("title", &alert.rule.title);
+                for key in [post.key, title] {
+                    let members = SmallVec::from_slice(&[resolved.principal]);
+                    news.push(News { key, post: post.key, group, members });
                 }
-            };
-            let is_known = self.entries.get(&post.key).is_some_and(|entry| {
-                entry.generation >= generation && members.iter().all(|m| !{ entry.crowds[0] }.add(*m))
-            });
-            if is_known || members.is_empty() {
                 continue;
             }
-            let entry = self.entry(post.key);
+            let asked = resolved.asks.iter().find(|ask| ask.post.key == post.key);
+            let Some(of) = asked.and_then(|ask| resolved.party_of(ask.entity)) else { continue };
+            // From how many addresses a user comes says nothing about how many people the account is.
+            let is_told = |p: &&Party| of.entity_type != EntityType::User || p.entity_type != EntityType::Ip;
+            let told: SmallVec<[Party; 8]> = resolved.members.iter().filter(is_told).copied().collect();
+            // One alert is one occurrence, whatever it lists.
+            let mut members: SmallVec<[Key; 4]> = counterparties(of, &told).collect();
+            members.sort_unstable();
+            members.truncate(NEWS_MAX);
+            news.push(News { key: post.key, post: post.key, group, members });
+        }
+        news.retain(|news| {
+            let known = self.entries.get(&news.key).filter(|entry| entry.generation >= generation);
+            let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowds[0]);
+            news.members.iter().any(|member| crowd.add(*member))
+        });
+        news
+    }
+
+    /// What the joins of an alert leave of its news counts for later alerts.
+    fn count_news(&mut self, index: u32) {
+        let generation = generation(self.nodes[index as usize].alert.time);
+        for news in std::mem::take(&mut self.news) {
+            let entry = self.entry(news.key);
             entry.turn(generation);
-            for member in &members {
+            for member in &news.members {
                 entry.crowds[0].add(*member);
+            }
+            // Nobody asks for a title: it only has to stay as long as an alert of it.
+            if news.key != news.post {
+                entry.ring = SmallVec::from_slice(&[index]);
             }
         }
     }
 
-    /// How telling the rule is at this time: less where it fires on many, or on this one again and again.
-    fn sigma(&self, alert: &Alert, resolved: &Resolved, file: &File) -> u32 {
-        let generation = generation(alert.time);
-        let everywhere = self
-            .entries
-            .get(&Key::of_text("rule", &alert.rule.id))
-            .map_or(0, |e| e.crowd(generation).count());
+    /// The counterparties of an entity value in alerts, those of the alert being placed among them.
+    fn crowd(&self, key: Key, generation: i64) -> Crowd {
+        let mut crowd = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
+        for member in self.news.iter().filter(|news| news.key == key).flat_map(|news| &news.members) {
+            crowd.add(*member);
+        }
+        crowd
+    }
+
+    /// How telling the rule is at this time: less where it, or another of its title, fires on many, or it fires on this
+    /// one again and again.
+    fn sigma(&self, node: &Node, file: &File) -> u32 {
+        let generation = generation(node.alert.time);
+        let rule = &node.alert.rule;
+        let keys = [Key::of_text("rule", &rule.id), Key::of_text("title", &rule.title)];
+        let everywhere = keys.into_iter().map(|key| self.crowd(key, generation).count()).max().unwrap_or(0);
         let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
-        let times_here = self.episodes.get(&resolved.scene).map_or(0, |e| e.count(generation));
+        // Episodes before this one: an alert does not lose weight because its own episode goes on.
+        let times_here = self.episodes.get(&node.scene).map_or(0, |e| e.count(generation)).saturating_sub(1);
         let repeats =
             u64::from(log2(times_here + 1)) * u64::from(ONE) / u64::from(log2(file.sigma.repeats.max(2)));
         let common = spread.max(repeats.min(u64::from(ONE)) as u32);
-        times(file.sigma.of(alert.severity), ONE - times(file.sigma.fall.0, common))
+        times(file.sigma.of(node.alert.severity), ONE - times(file.sigma.fall.0, common))
     }
 
     /// The earlier alert of the same episode, if there is one within the gap.
@@ -278,10 +335,13 @@ impl Board {
             is_repetition = self.nodes[index as usize].repeats(before);
             let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
             self.nodes[index as usize].episode = before.episode;
+            self.pairs.iter_mut().for_each(|pairs| pairs.push((earlier, index)));
             self.connect(edge);
         }
         // A repetition that shares exactly what the alert before it shared would find the same neighbours.
-        if !is_repetition {
+        if is_repetition {
+            self.news.clear();
+        } else {
             let asks = self.weighed(resolved, facts, Some(index), file);
             self.score_neighbours(index, &asks, file);
         }
@@ -299,10 +359,7 @@ impl Board {
         let t = node.alert.time;
         let generation = generation(t);
         let trust = facts.rarity.trust(t, file);
-        let crowd = |key: Key| {
-            let alerts = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
-            alerts.union(facts.rarity.crowd(key, t, file))
-        };
+        let crowd = |key: Key| self.crowd(key, generation).union(facts.rarity.crowd(key, t, file));
         let named = resolved.asks.iter().filter(|ask| ask.lead.is_none());
         let crowds: Vec<(u16, Crowd)> = named.map(|ask| (ask.entity, crowd(ask.post.key))).collect();
         let weigh_one = |ask: crate::resolve::Ask| {
@@ -321,9 +378,12 @@ impl Board {
                     };
                     times(ask.rarity, ask.common().iter().map(common).min().unwrap_or(ONE))
                 }
+                Evidence::Rule => ONE,
                 _ => rarity(all.count(), weighing.free, weighing.population),
             };
             let prior = weighing.prior.0;
+            // Telemetry knows entities; rules it does not know.
+            let trust = if ask.post.kind == Evidence::Rule { 0 } else { trust };
             let believed = prior + times(ONE.saturating_sub(prior), trust);
             Weighed { rarity: times(measured, believed), ask }
         };
@@ -364,13 +424,24 @@ impl Board {
     ) -> SmallVec<[(Strength, u32); 16]> {
         self.counts.pairs += candidates.len() as u64;
         let node = &self.nodes[index as usize];
+        let news = &mut self.news;
+        let nodes = &self.nodes;
         let score = |candidate: u32| {
-            let earlier = &self.nodes[candidate as usize];
-            let weight = weigh(earlier, node, asks, file).weight;
+            let earlier = &nodes[candidate as usize];
+            let found = weigh(earlier, node, asks, file);
+            if !news.is_empty() {
+                let to_spare = found.groups_to_spare(earlier, node, file);
+                let is_of = |key: Key| earlier.posts.binary_search_by_key(&key, |post| post.key).is_ok();
+                news.retain(|news| to_spare & (1 << news.group) == 0 || !is_of(news.post));
+            }
+            let weight = found.weight;
             (weight >= file.theta.0).then(|| (Strength { weight, tie: tie(earlier, node) }, candidate))
         };
         let mut scored: SmallVec<[(Strength, u32); 16]> = candidates.into_iter().filter_map(score).collect();
         scored.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(pairs) = &mut self.pairs {
+            pairs.extend(scored.iter().map(|(_, candidate)| (*candidate, index)));
+        }
         scored
     }
 

@@ -178,6 +178,25 @@ impl Correlator {
         Ok((recorded, deltas))
     }
 
+    /// From now on, every pair of alerts that weighs enough to join is kept: for benchmarks that join them another way.
+    #[doc(hidden)]
+    pub fn record_pairs(&mut self) {
+        self.shards.values_mut().for_each(|shard| shard.board.pairs = Some(Vec::new()));
+    }
+
+    /// The pairs kept since [`Correlator::record_pairs`].
+    #[doc(hidden)]
+    pub fn take_pairs(&mut self) -> Vec<(AlertId, AlertId)> {
+        let mut all = Vec::new();
+        for shard in self.shards.values_mut() {
+            let id = |node: u32| shard.board.nodes[node as usize].id().clone();
+            let pairs = shard.board.pairs.iter().flatten();
+            all.extend(pairs.map(|(a, b)| (id(*a), id(*b))));
+            shard.board.pairs = None;
+        }
+        all
+    }
+
     /// What it holds, did and refused.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();

@@ -77,8 +77,9 @@ impl Evidence {
             Evidence::Message => 2,
             Evidence::File => 3,
             Evidence::User | Evidence::Mailbox => 4,
-            Evidence::Device => 5,
-            Evidence::IpExternal | Evidence::IpInternal => 6,
+            // Inside a network an address is a device by another name.
+            Evidence::Device | Evidence::IpInternal => 5,
+            Evidence::IpExternal => 6,
             Evidence::Url | Evidence::Domain => 7,
             Evidence::App => 8,
             Evidence::CloudResource => 9,

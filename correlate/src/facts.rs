@@ -113,7 +113,7 @@ impl Facts {
             let names = rows.names(row, tenant, &mut keys);
             self.learn_names(tenant, &names, time, file, stale);
             self.learn_processes(&names, images.at(row), time, stale);
-            if counts {
+            if counts && !is_refused(batch, row) {
                 self.count(&names, time, file, stale);
             }
         }
@@ -129,8 +129,12 @@ impl Facts {
         self.links.bound(file.limits.join_links);
     }
 
-    /// Learns what an alert's own entities prove.
+    /// Learns what an alert's own entities prove. One of several records names the entities of all of them, and whose
+    /// names are whose is told by the records.
     pub(crate) fn learn_alert(&mut self, alert: &Alert, file: &File, stale: &mut Stale) {
+        if alert.records.len() > 1 {
+            return;
+        }
         let names: SmallVec<[Name<'_>; 16]> = alert
             .entities
             .iter()
@@ -230,6 +234,14 @@ impl Facts {
             }
         }
     }
+}
+
+/// Whether a row tells of a sign-in that failed: whoever guesses the passwords of many accounts has none of them, and is
+/// not an address that many share.
+fn is_refused(batch: &EventBatch, row: usize) -> bool {
+    /// OCSF `status_id`: Failure.
+    const FAILURE: i64 = 2;
+    batch.class == Class::AUTHENTICATION && batch.int("status_id", row) == Some(FAILURE)
 }
 
 /// The last part of a Windows or Unix path.

@@ -41,6 +41,9 @@ pub(crate) struct File {
     pub(crate) rarity_epochs: usize,
     pub(crate) rarity_slots: usize,
     pub(crate) evidence: EvidenceTable,
+    pub(crate) at_once: AtOnce,
+    pub(crate) elsewhere: Elsewhere,
+    pub(crate) corroborated: Share,
     pub(crate) joins: JoinTable,
     /// The joins that `joins` weighs.
     #[serde(skip)]
@@ -53,6 +56,22 @@ pub(crate) struct File {
     pub(crate) priority: Priority,
     pub(crate) confidence: Confidence,
     pub(crate) risk: Risk,
+}
+
+/// What beginning at one moment adds to whatever two alerts share.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AtOnce {
+    pub(crate) share: Share,
+    pub(crate) half_life: Span,
+}
+
+/// What is left of a user as evidence where no device is shared.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Elsewhere {
+    pub(crate) user: Share,
+    pub(crate) bare_name: Share,
 }
 
 /// How one kind of evidence counts.
@@ -249,7 +268,7 @@ impl Risk {
 }
 
 /// The format this program reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The parameters that ship with the program.
 const BUILTIN: &str = include_str!("../parameters.yml");
@@ -328,8 +347,9 @@ impl File {
             return wrong("rarity_epoch, rarity_epochs, horizon and ramp must be more than nothing");
         }
         let own = Evidence::ALL.iter().map(|kind| self.weighing(*kind));
-        if own.chain(&self.joins.kinds).any(|weighing| weighing.beta.0 > ONE) || self.joins.hop.0 > ONE {
-            return wrong("beta and hop must be at most 1");
+        let betas = own.chain(&self.joins.kinds).map(|weighing| weighing.beta.0);
+        if betas.chain([self.joins.hop.0, self.at_once.share.0]).any(|share| share > ONE) {
+            return wrong("beta, hop and the share of at_once must be at most 1");
         }
         if self.joins.hops > 4 || self.joins.kinds.iter().any(|kind| !(1..=1_024).contains(&kind.population))
         {
@@ -426,7 +446,7 @@ mod tests {
     fn the_shipped_file_is_sound() {
         let parameters = Parameters::builtin().unwrap();
         assert_eq!(parameters.theta_ppm(), 400_000);
-        assert_eq!(parameters.file.weighing(Evidence::Device).half_life.0, 1_800_000_000);
+        assert_eq!(parameters.file.weighing(Evidence::Device).half_life.0, 1_200_000_000);
         assert_eq!(parameters.hash().len(), 16);
     }
 
@@ -441,8 +461,8 @@ mod tests {
         says(&unknown, "unknown field `neighbors`");
         let unit = BUILTIN.replace("horizon: 7d", "horizon: 7 weeks");
         says(&unit, "\"7 weeks\" is no duration (a number and s, m, h or d) at line");
-        let version = BUILTIN.replace("version: 1", "version: 9");
-        says(&version, "version 9 is not 1, the one this program reads");
+        let version = BUILTIN.replace("version: 2", "version: 9");
+        says(&version, "version 9 is not 2, the one this program reads");
     }
 
     #[test]

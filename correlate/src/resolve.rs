@@ -6,7 +6,7 @@ use event::{Alert, Entity, EntityType, Role, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::alias::{FORMS, form_rank};
+use crate::alias::{FORMS, form_rank, is_bare};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
 use crate::fixed::{ONE, times};
@@ -36,6 +36,8 @@ pub(crate) struct Ask {
     pub(crate) rarity: u32,
     /// The plain events over which it came here.
     pub(crate) lead: Option<Lead>,
+    /// A user's name without domain, address or id: the same name elsewhere may be somebody else.
+    pub(crate) is_bare: bool,
 }
 
 impl Ask {
@@ -65,6 +67,40 @@ pub(crate) struct Resolved {
     pub(crate) scene: Key,
     /// Whether process lineage knows where its processes come from.
     pub(crate) tree_known: bool,
+    /// How many users, devices and outside addresses it names: of many, each says little.
+    pub(crate) breadth: Breadth,
+}
+
+/// Numbers of entities that an alert names, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Breadth {
+    users: u8,
+    devices: u8,
+    addresses: u8,
+}
+
+impl Breadth {
+    fn of(members: &[Party]) -> Self {
+        let count = |kind: EntityType| {
+            let of_kind = members.iter().filter(|party| party.entity_type == kind).count();
+            u8::try_from(of_kind).unwrap_or(u8::MAX)
+        };
+        Self {
+            users: count(EntityType::User).max(count(EntityType::Mailbox)),
+            devices: count(EntityType::Device),
+            addresses: count(EntityType::Ip),
+        }
+    }
+
+    /// The number for a kind of evidence; 1 where it does not matter, as for sessions and processes.
+    pub(crate) const fn of_kind(self, kind: Evidence) -> u32 {
+        match kind {
+            Evidence::User | Evidence::Mailbox => self.users as u32,
+            Evidence::Device => self.devices as u32,
+            Evidence::IpExternal => self.addresses as u32,
+            _ => 1,
+        }
+    }
 }
 
 impl Resolved {
@@ -112,6 +148,7 @@ impl Resolved {
         Self {
             asks: unique(asks, |ask| ask.post),
             posts: unique(posts, |post| *post),
+            breadth: Breadth::of(&members),
             parties,
             members,
             principal,
@@ -121,11 +158,12 @@ impl Resolved {
     }
 }
 
-/// Whether an entity counts as a counterparty of its own. An alert that lists several accounts lists all the names of
-/// each, without saying whose they are: where several are of one form, those of the most frequent form stand for
-/// the accounts.
+/// Whether an entity counts as a counterparty of its own. An alert that lists several accounts, or has several records,
+/// lists all the names of each, without saying whose they are: where several are of one form, those of the most
+/// frequent form stand for the accounts.
 fn is_counted(entity: &Entity, alert: &Alert) -> bool {
-    if entity.role.is_single() || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
+    let is_single = entity.role.is_single() && alert.records.len() <= 1;
+    if is_single || !matches!(entity.entity_type, EntityType::User | EntityType::Device) {
         return true;
     }
     let mut counts = [0_usize; FORMS];
@@ -156,11 +194,12 @@ const fn role_rank(role: Role) -> u8 {
     }
 }
 
-/// Sorts by key and keeps the best of each: fewest steps, stated before implied.
+/// Sorts by key and keeps the best of each: what the alert itself names before what events lead to, stated before
+/// implied, fewest steps.
 fn unique<T>(mut all: Vec<T>, post: impl Fn(&T) -> Post) -> Vec<T> {
     all.sort_by_key(|t| {
         let Post { key, kind, steps, implied } = post(t);
-        (key, implied, steps, kind)
+        (key, matches!(kind, Evidence::Join(_)), implied, steps, kind)
     });
     all.dedup_by_key(|t| post(t).key);
     all
@@ -200,8 +239,9 @@ impl Work<'_> {
         if is_named {
             self.posts.push(post);
         }
+        let is_bare = post.kind == Evidence::User && is_bare(value);
         let (value, entity) = (Arc::clone(value), self.entity);
-        self.asks.push(Ask { post, value, entity, rarity: ONE, lead: None });
+        self.asks.push(Ask { post, value, entity, rarity: ONE, is_bare, lead: None });
     }
 
     fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
@@ -211,6 +251,9 @@ impl Work<'_> {
             self.stale.consult(alias.key);
             if alias.key != key {
                 self.add(Post { key: alias.key, kind, steps: 0, implied: false }, value, false);
+                if let Some(ask) = self.asks.last_mut() {
+                    ask.is_bare = kind == Evidence::User && is_bare(&alias.text);
+                }
             }
         }
         cluster.first().map_or(key, |alias| alias.key.min(key))
@@ -274,7 +317,7 @@ impl Work<'_> {
             };
             self.posts.push(post);
             let (value, rarity) = (ancestor.name, ancestor.rarity);
-            self.asks.push(Ask { post, value, entity: self.entity, rarity, lead: None });
+            self.asks.push(Ask { post, value, entity: self.entity, rarity, is_bare: false, lead: None });
         }
         key
     }
@@ -311,7 +354,14 @@ impl Work<'_> {
             let post =
                 Post { key: reached.key, kind: Evidence::Join(reached.join), steps: 0, implied: false };
             let (value, rarity) = (Arc::clone(&reached.lead.via.text), reached.strength);
-            self.asks.push(Ask { post, value, entity: self.entity, rarity, lead: Some(reached.lead) });
+            self.asks.push(Ask {
+                post,
+                value,
+                entity: self.entity,
+                rarity,
+                is_bare: false,
+                lead: Some(reached.lead),
+            });
         }
     }
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::board::Node;
 use crate::evidence::{Evidence, GROUPS};
-use crate::fixed::{ONE, decay, either, times};
+use crate::fixed::{ONE, decay, either, rarity, times};
 use crate::parameters::File;
 use crate::resolve::{Ask, Post};
 
@@ -43,6 +43,7 @@ pub(crate) struct Weight {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hit {
     ask: usize,
+    kind: Evidence,
     steps: u8,
     is_alias: bool,
     score: u32,
@@ -54,21 +55,45 @@ pub(crate) fn weigh(a: &Node, b: &Node, asks: &[Weighed], file: &File) -> Weight
     if gap_us > file.horizon.0 {
         return Weight { weight: 0, gap_us, reasons: SmallVec::new() };
     }
+    let near = Nearness::of(a, b, gap_us, file);
     let mut best: [Option<Hit>; GROUPS] = [None; GROUPS];
     for (i, post) in shared(asks, &a.posts) {
-        let Some(hit) = hit(i, &asks[i], post, a, b, gap_us, file) else { continue };
-        let slot = &mut best[asks[i].ask.post.kind.group()];
+        let Some(hit) = hit(i, &asks[i], post, a, b, near, file) else { continue };
+        let slot = &mut best[hit.kind.group()];
         if slot.is_none_or(|known| known.score < hit.score) {
             *slot = Some(hit);
         }
     }
     weaken_foreign_trees(&mut best, a, b, file);
+    weaken_elsewhere(&mut best, a, b, asks, file);
     let mut reasons: SmallVec<[Hit; 4]> =
         best.iter().flatten().copied().filter(|hit| hit.score > 0).collect();
     reasons.sort_by_key(|hit| (std::cmp::Reverse(hit.score), asks[hit.ask].ask.post));
     let together = reasons.iter().fold(0, |sum, hit| either(sum, hit.score));
-    let weight = times(times(together, a.sigma.min(b.sigma)), kappa(a, b, file));
+    let weight = times(together, telling(a, b, file));
     Weight { weight, gap_us, reasons }
+}
+
+/// What the two alerts by themselves make of evidence: how telling they are, and their order.
+fn telling(a: &Node, b: &Node, file: &File) -> u32 {
+    times(a.sigma.min(b.sigma), kappa(a, b, file))
+}
+
+impl Weight {
+    /// The groups of evidence (a bit each) without which the pair would still be one story. What its entities meet
+    /// in it says nothing about how common they are: one attacker on ten devices is not ten users of one account.
+    pub(crate) fn groups_to_spare(&self, a: &Node, b: &Node, file: &File) -> u32 {
+        let enough = file.corroborated.0;
+        if self.weight < enough {
+            return 0;
+        }
+        let telling = telling(a, b, file);
+        let without = |group: usize| {
+            let others = self.reasons.iter().filter(|hit| hit.kind.group() != group);
+            times(others.fold(0, |sum, hit| either(sum, hit.score)), telling)
+        };
+        (0..GROUPS).filter(|group| without(*group) >= enough).fold(0, |mask, group| mask | (1 << group))
+    }
 }
 
 /// The distance of two alerts: nothing where their times overlap.
@@ -81,6 +106,22 @@ pub(crate) fn gap(a: &Node, b: &Node) -> i64 {
 /// The distance of an alert and a moment.
 fn gap_to(node: &Node, t: i64) -> i64 {
     node.begin.saturating_sub(t).max(t.saturating_sub(node.end)).max(0)
+}
+
+/// How near two alerts are in time.
+#[derive(Debug, Clone, Copy)]
+struct Nearness {
+    gap_us: i64,
+    /// What beginning at one moment adds to whatever they share.
+    at_once: u32,
+}
+
+impl Nearness {
+    fn of(a: &Node, b: &Node, gap_us: i64, file: &File) -> Self {
+        let apart_us = a.begin.saturating_sub(b.begin).saturating_abs();
+        let at_once = times(file.at_once.share.0, decay(apart_us, file.at_once.half_life.0));
+        Self { gap_us, at_once }
+    }
 }
 
 /// The asks that meet a post, both sorted by key.
@@ -101,7 +142,7 @@ fn hit(
     post: &Post,
     a: &Node,
     b: &Node,
-    gap_us: i64,
+    near: Nearness,
     file: &File,
 ) -> Option<Hit> {
     let own = &weighed.ask.post;
@@ -109,23 +150,30 @@ fn hit(
     if is_same_scene || (own.implied && post.implied) {
         return None;
     }
-    let weighing = file.weighing(own.kind);
-    let fresh = match &weighed.ask.lead {
-        None => decay(gap_us, weighing.half_life.0),
+    // A mailbox that one side only implies is the user behind it, and fades like one.
+    let is_implied = own.implied || post.implied;
+    let weighing = file.weighing(if is_implied { Evidence::User } else { own.kind });
+    let evidence = match &weighed.ask.lead {
+        None => {
+            let faded = times(weighing.beta.0, decay(near.gap_us, weighing.half_life.0));
+            let breadth = a.breadth.of_kind(own.kind).max(b.breadth.of_kind(own.kind));
+            let specific = rarity(breadth, weighing.free, weighing.population);
+            times(either(faded, near.at_once), specific)
+        }
         // The way to the event has its own decay; from there on it is between the event and the other alert.
-        Some(lead) => decay(gap_to(a, lead.at.0), lead.half_life_us),
+        Some(lead) => times(weighing.beta.0, decay(gap_to(a, lead.at.0), lead.half_life_us)),
     };
-    let mut score = times(times(weighing.beta.0, weighed.rarity), fresh);
+    let mut score = times(evidence, weighed.rarity);
     let steps = own.steps + post.steps;
     (0..steps).for_each(|_| score = times(score, file.tree.step.0));
     let is_alias = !b.posts.iter().any(|p| p.key == own.key);
-    Some(Hit { ask: i, steps, is_alias, score })
+    Some(Hit { ask: i, kind: own.kind, steps, is_alias, score })
 }
 
 /// On one device, two known process trees that share nothing are two stories until something else joins them:
 /// the same user ran both, as users do.
 fn weaken_foreign_trees(best: &mut [Option<Hit>; GROUPS], a: &Node, b: &Node, file: &File) {
-    let share = |kind: Evidence| best[kind.group()].is_some_and(|hit| hit.score > 0);
+    let share = |kind: Evidence| best[kind.group()].is_some_and(|hit| hit.kind == kind && hit.score > 0);
     if !share(Evidence::Device) || share(Evidence::Process) || !are_foreign(a, b) {
         return;
     }
@@ -134,6 +182,31 @@ fn weaken_foreign_trees(best: &mut [Option<Hit>; GROUPS], a: &Node, b: &Node, fi
             hit.score = times(hit.score, file.tree.foreign.0);
         }
     }
+}
+
+/// A user at another device than before may have moved on, or be an account that many use: it says less than one at
+/// the same device. A name without domain, address or id says less wherever no device is shared.
+fn weaken_elsewhere(best: &mut [Option<Hit>; GROUPS], a: &Node, b: &Node, asks: &[Weighed], file: &File) {
+    if best[Evidence::Device.group()].is_some_and(|hit| hit.kind == Evidence::Device) {
+        return;
+    }
+    let Some(hit) = &mut best[Evidence::User.group()] else { return };
+    if asks[hit.ask].ask.is_bare {
+        hit.score = times(hit.score, file.elsewhere.bare_name.0);
+    }
+    if are_elsewhere(a, b) {
+        hit.score = times(hit.score, file.elsewhere.user.0);
+    }
+}
+
+/// Whether both name devices, and none in common.
+fn are_elsewhere(a: &Node, b: &Node) -> bool {
+    fn devices(node: &Node) -> impl Iterator<Item = &Post> {
+        node.posts.iter().filter(|post| post.kind == Evidence::Device)
+    }
+    let mut of_a = devices(a).peekable();
+    let is_of_b = |device: &Post| b.posts.binary_search_by_key(&device.key, |post| post.key).is_ok();
+    of_a.peek().is_some() && devices(b).next().is_some() && !of_a.any(is_of_b)
 }
 
 /// Whether both belong to a process tree, and these have no process in common.

@@ -7,8 +7,8 @@ use anyhow::ensure;
 use crate::process::say;
 use crate::workspace;
 
-/// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `correlation_rules`,
-/// `end_to_end`, `peers`.
+/// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `alert_graph`,
+/// `correlation_rules`, `end_to_end`, `peers`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
@@ -18,8 +18,10 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
             cargo(&["bench", "--workspace", "--bench", bench])?;
         }
     }
-    if wanted("correlation_rules") {
-        cargo(&["run", "--release", "--bin", "correlation_rules"])?;
+    for bench in ["correlation_rules", "alert_graph"] {
+        if wanted(bench) {
+            cargo(&["run", "--release", "--bin", bench])?;
+        }
     }
     if wanted("quality") || wanted("end_to_end") {
         cargo(&["build", "--release", "--bin", "asterism"])?;

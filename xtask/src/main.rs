@@ -47,7 +47,7 @@ enum Task {
         #[arg(long, default_value = "60s")]
         duration: String,
     },
-    /// Runs the benchmarks, or one: decode, detect, correlate, quality, correlation_rules, end_to_end, peers.
+    /// Runs the benchmarks, or one: decode, detect, correlate, quality, alert_graph, correlation_rules, end_to_end, peers.
     ///
     /// Example: cargo xtask bench end_to_end --events 100000,1000000
     Bench {

@@ -2,7 +2,6 @@
 
 /// File name and text.
 pub(super) const FILES: &[(&str, &str)] = &[
-    ("aitads_alert.yml", include_str!("../../mappings/aitads_alert.yml")),
     ("aws_cloudtrail.yml", include_str!("../../mappings/aws_cloudtrail.yml")),
     ("azure_activity.yml", include_str!("../../mappings/azure_activity.yml")),
     ("azure_nsg_flow.yml", include_str!("../../mappings/azure_nsg_flow.yml")),

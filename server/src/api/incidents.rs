@@ -262,7 +262,7 @@ pub(crate) struct GraphParams {
     responses((status = 200, description = "Nodes and edges", content(
             (IncidentGraph = "application/json"),
             (String = "application/graphml+xml"),
-            (BTreeMap<String, serde_json::Value> = "application/stix+json"))),
+            (std::collections::BTreeMap<String, serde_json::Value> = "application/stix+json"))),
         (status = 400, description = "One end of a path without the other"),
         (status = 404, description = "No such incident, alert or entity"),
         (status = 409, description = "A name of several entities, or an incident that has left memory")))]

@@ -1,0 +1,312 @@
+//! The alert graph alone, one core: alerts in, incidents out. Says alerts per second, the time of single alerts, memory,
+//! and the cost of a storm on one hub.
+//!
+//! First it checks, on fewer alerts, that the order of arrival changes nothing and that the incidents are the connected
+//! components that petgraph finds over all scored pairs, joined in one batch.
+#![allow(clippy::print_stdout)] // A program that prints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use correlate::{Correlator, Parameters};
+use event::{
+    Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Role, RuleRef, Severity, Tactic, TenantId,
+    Time, Watermark,
+};
+use petgraph::unionfind::UnionFind;
+
+/// Measures the alert graph.
+#[derive(Parser)]
+struct Args {
+    /// Alerts
+    #[arg(long, default_value_t = 1_000_000)]
+    alerts: u64,
+    /// Alerts in the comparison with petgraph
+    #[arg(long, default_value_t = 100_000)]
+    compared: u64,
+    /// Alerts of the storm on one hub, beside as many that are not of it
+    #[arg(long, default_value_t = 1_000_000)]
+    storm: u64,
+}
+
+/// Alerts handed over at once, as a poll of the engine brings them.
+const PORTION: usize = 512;
+const START_S: i64 = 1_772_434_800;
+const LATENESS_US: i64 = 300_000_000;
+/// Alerts in a day of event time.
+const PER_DAY: u64 = 1_000_000;
+
+/// Splitmix64: the same alerts every time.
+fn scramble(n: u64) -> u64 {
+    let z = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Eight entities an alert: a device and its address, a user, two processes, a file, an outside address, a domain. One
+/// alert in fifty belongs to an attack of thirty that goes from host to host; one in twenty names the domain controller.
+fn alert(n: u64) -> Alert {
+    let r = |salt: u64| scramble(n ^ (salt << 48));
+    let is_attack = r(1) % 50 == 0;
+    let attack = n / 1_500;
+    let host = match (is_attack, r(2) % 20) {
+        (true, _) => scramble(attack) % 5_000 + r(3) % 4,
+        (false, 0) => 0,
+        _ => r(3) % 5_000,
+    };
+    let user = if is_attack { scramble(attack) % 8_000 } else { r(4) % 8_000 };
+    let process =
+        if is_attack { format!("a{attack}-{}", r(5) % 6) } else { format!("p{}", r(5) % 3_000_000) };
+    let rule = if is_attack { 200 + r(6) % 40 } else { (r(6) % 200) * (r(7) % 200) / 200 };
+    let outside = if is_attack { scramble(attack ^ 7) % 250 } else { r(8) % 60_000 };
+    let entities = [
+        (EntityType::Device, Role::Device, format!("ws-{host}.contoso.example")),
+        (EntityType::Ip, Role::Related, format!("10.{}.{}.{}", host / 65_536, host / 256 % 256, host % 256)),
+        (EntityType::User, Role::Actor, format!("user{user}@contoso.example")),
+        (EntityType::Process, Role::Related, format!("ws-{host}/{process}")),
+        (EntityType::Process, Role::Related, format!("ws-{host}/parent{}", r(9) % 400_000)),
+        (
+            EntityType::File,
+            Role::Related,
+            format!("{:064x}", if is_attack { attack } else { r(10) % 20_000 }),
+        ),
+        (EntityType::Ip, Role::Related, format!("203.{}.{}.7", outside / 256, outside % 256)),
+        (EntityType::Domain, Role::Related, format!("d{outside}.example")),
+    ];
+    let severity =
+        if is_attack { Severity::High } else { [Severity::Low, Severity::Medium][(r(11) % 2) as usize] };
+    let tactic = Tactic::ALL[(r(12) % 14) as usize];
+    let us = (u128::from(n) * 86_400_000_000 / u128::from(PER_DAY)) as i64;
+    made(format!("alert-{n}"), Time::from_secs(START_S).plus_micros(us), rule, severity, tactic, &entities)
+}
+
+/// An alert of the storm: one address, one account, every host in turn.
+fn storm_alert(n: u64, all: u64) -> Alert {
+    let us = (u128::from(n) * 86_400_000_000 / u128::from(all.max(1))) as i64;
+    let entities = [
+        (EntityType::Device, Role::Device, format!("ws-{}.contoso.example", n % 5_000)),
+        (EntityType::Ip, Role::Related, "10.255.0.1".to_owned()),
+        (EntityType::User, Role::Actor, "svc-scanner@contoso.example".to_owned()),
+    ];
+    let time = Time::from_secs(START_S).plus_micros(us);
+    made(format!("storm-{n}"), time, 900 + n % 3, Severity::Medium, Tactic::Discovery, &entities)
+}
+
+fn made(
+    id: String,
+    time: Time,
+    rule: u64,
+    severity: Severity,
+    tactic: Tactic,
+    entities: &[(EntityType, Role, String)],
+) -> Alert {
+    let title = format!("Rule {rule}");
+    Alert {
+        id: AlertId::new(id.as_str()),
+        tenant: TenantId::default(),
+        time,
+        end_time: time,
+        rule: RuleRef { id: title.as_str().into(), title: title.as_str().into(), author: None },
+        title: title.into(),
+        severity,
+        domain: Domain::Endpoint,
+        product: "bench".into(),
+        source: "bench".into(),
+        class: Class::DETECTION_FINDING,
+        event_uid: id.into(),
+        attack: vec![AttackTag::Tactic(tactic)],
+        entities: entities.iter().filter_map(|(t, role, value)| Entity::new(*t, *role, value)).collect(),
+        records: Vec::new(),
+        evidence: Vec::new(),
+    }
+}
+
+/// In order of arrival: one in twenty is up to five minutes late.
+fn arrival(mut alerts: Vec<Alert>) -> Vec<Alert> {
+    let late = |alert: &Alert, i: u64| {
+        let by = if scramble(i ^ 0xabc) % 20 == 0 { scramble(i) % (LATENESS_US as u64 - 1) } else { 0 };
+        alert.time.0 + by as i64
+    };
+    let mut keyed: Vec<(i64, u64, Alert)> =
+        (0..).zip(alerts.drain(..)).map(|(i, alert)| (late(&alert, i), i, alert)).collect();
+    keyed.sort_by_key(|(time, i, _)| (*time, *i));
+    keyed.into_iter().map(|(_, _, alert)| alert).collect()
+}
+
+struct Measured {
+    cpu_s: f64,
+    /// The longest portion, in seconds.
+    longest_s: f64,
+    deltas: usize,
+}
+
+/// Feeds the alerts in portions; event time follows five minutes behind the newest.
+fn feed(correlator: &mut Correlator, alerts: Vec<Alert>, portion: usize) -> anyhow::Result<Measured> {
+    let (mut newest, mut longest_s, mut deltas) = (i64::MIN, 0_f64, 0);
+    let begun = on_cpu_ns()?;
+    let mut alerts = alerts.into_iter().peekable();
+    while alerts.peek().is_some() {
+        let portion: Vec<Alert> = alerts.by_ref().take(portion).collect();
+        newest = portion.iter().map(|alert| alert.time.0).max().unwrap_or(newest).max(newest);
+        let started = Instant::now();
+        correlator.push(portion);
+        deltas += correlator.advance(Watermark(Time(newest - LATENESS_US))).len();
+        longest_s = longest_s.max(started.elapsed().as_secs_f64());
+    }
+    Ok(Measured { cpu_s: (on_cpu_ns()? - begun) as f64 / 1e9, longest_s, deltas })
+}
+
+fn correlator() -> anyhow::Result<Correlator> {
+    Ok(Correlator::new(Parameters::builtin()?))
+}
+
+type Groups = BTreeSet<Vec<String>>;
+
+fn incidents(correlator: &Correlator) -> Groups {
+    let incidents = correlator.incidents(&TenantId::default());
+    let sorted = |ids: &[AlertId]| {
+        let mut ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        ids.sort();
+        ids
+    };
+    incidents.iter().map(|incident| sorted(&incident.alerts)).collect()
+}
+
+/// Incidents against the components of all scored pairs, and against another order of arrival.
+fn compare(count: u64) -> anyhow::Result<()> {
+    let alerts: Vec<Alert> = (0..count).map(alert).collect();
+    let mut ours = correlator()?;
+    ours.push(alerts.clone());
+    ours.record_pairs();
+    let begun = on_cpu_ns()?;
+    ours.flush();
+    let ours_s = (on_cpu_ns()? - begun) as f64 / 1e9;
+    let found = incidents(&ours);
+    let pairs = ours.take_pairs();
+    let begun = on_cpu_ns()?;
+    let mut union: UnionFind<u32> = UnionFind::new(alerts.len());
+    let mut places = BTreeMap::new();
+    for id in pairs.iter().flat_map(|(a, b)| [a, b]) {
+        let next = places.len() as u32;
+        places.entry(id.clone()).or_insert(next);
+    }
+    for (a, b) in &pairs {
+        union.union(places[a], places[b]);
+    }
+    let mut groups: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for (id, place) in &places {
+        groups.entry(union.find(*place)).or_default().push(id.to_string());
+    }
+    let peer_s = (on_cpu_ns()? - begun) as f64 / 1e9;
+    let alone =
+        alerts.iter().filter(|alert| !places.contains_key(&alert.id)).map(|alert| vec![alert.id.to_string()]);
+    let mut expected: Groups = groups.into_values().collect();
+    expected.iter().for_each(|ids| debug_assert!(ids.is_sorted()));
+    expected.extend(alone);
+    ensure!(
+        found == expected,
+        "{} incidents, but {} components of the scored pairs",
+        found.len(),
+        expected.len()
+    );
+    let mut late = correlator()?;
+    feed(&mut late, arrival(alerts), PORTION)?;
+    late.flush();
+    ensure!(incidents(&late) == found, "the order of arrival must not change an incident");
+    println!(
+        "{count} alerts: {} incidents, the components of {} scored pairs; {ours_s:.2} s for scores and incidents, {peer_s:.2} s for petgraph's components of the finished pairs",
+        found.len(),
+        pairs.len(),
+    );
+    Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    println!("{}", benches::machine());
+    compare(args.compared)?;
+
+    let mut single = correlator()?;
+    let mut times_us = Vec::new();
+    let mut newest = i64::MIN;
+    for alert in arrival((0..args.compared).map(alert).collect()) {
+        newest = newest.max(alert.time.0);
+        let started = Instant::now();
+        single.push([alert]);
+        single.advance(Watermark(Time(newest - LATENESS_US)));
+        times_us.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    times_us.sort_by(f64::total_cmp);
+    let at = |share: f64| times_us[((times_us.len() - 1) as f64 * share) as usize];
+    println!(
+        "one alert at a time: p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, longest {:.0} us",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+    drop(single);
+
+    let before = resident()?;
+    let mut all = correlator()?;
+    let (mut cpu_s, mut deltas, mut longest_s) = (0.0, 0, 0_f64);
+    let mut from = 0;
+    while from < args.alerts {
+        let to = (from + 500_000).min(args.alerts);
+        let measured = feed(&mut all, arrival((from..to).map(alert).collect()), PORTION)?;
+        cpu_s += measured.cpu_s;
+        deltas += measured.deltas;
+        longest_s = longest_s.max(measured.longest_s);
+        from = to;
+    }
+    println!(
+        "{} alerts, eight entities each: {:.0} alerts/s of processor time, {deltas} deltas, longest portion of {PORTION} {:.0} ms, {} MiB more resident, peak {} MiB",
+        args.alerts,
+        args.alerts as f64 / cpu_s,
+        longest_s * 1e3,
+        resident()?.saturating_sub(before) >> 20,
+        peak_kib()? >> 10,
+    );
+    println!("{:?}", all.stats());
+    drop(all);
+
+    for storm in [0, args.storm / 10, args.storm] {
+        let quiet = PER_DAY / 10;
+        let others = (0..quiet).map(|n| alert(n * 10));
+        let mut mixed: Vec<Alert> = others.chain((0..storm).map(|n| storm_alert(n, storm))).collect();
+        mixed.sort_by(|a, b| a.time.cmp(&b.time));
+        let count = mixed.len();
+        let mut correlator = correlator()?;
+        let measured = feed(&mut correlator, mixed, PORTION)?;
+        println!(
+            "{quiet} alerts and a storm of {storm} on one hub: {:.2} us an alert, longest portion {:.0} ms, {} pairs scored",
+            measured.cpu_s * 1e6 / count.max(1) as f64,
+            measured.longest_s * 1e3,
+            correlator.stats().pairs_scored_total,
+        );
+    }
+    Ok(())
+}
+
+/// Nanoseconds that this thread has run.
+fn on_cpu_ns() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().context("schedstat")?.parse()?)
+}
+
+/// Resident bytes of this process.
+fn resident() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = text.split(' ').nth(1).context("statm")?.parse()?;
+    Ok(pages * 4096)
+}
+
+/// Peak resident memory of this process, in KiB.
+fn peak_kib() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.split_whitespace().next().context("VmHWM")?.parse()?)
+}

@@ -38,6 +38,7 @@ fn attack() -> Vec<Alert> {
             "mailbox/recipient:alice@contoso.com",
             "message:m-1",
             "url:https://bad.example/x",
+            "url:https://bad.example/a file",
         ],
     );
     let click = alert(
@@ -269,6 +270,9 @@ fn the_stix_bundle_is_sound_and_the_same_every_time() {
         assert!(created.is_some() == modified.is_some() && created <= modified, "{object}");
     }
     // The ids that the standard's own derivation gives (uuid5 of {"value":"203.0.113.9"}, {"value":"https://bad.example/x"}).
+    let urls: Vec<&str> =
+        objects.iter().filter(|o| o["type"] == "url").map(|o| o["value"].as_str().unwrap()).collect();
+    assert!(urls.contains(&"https://bad.example/a%20file"), "{urls:?}");
     for id in ["ipv4-addr--39090fdc-366e-571f-ab5b-d05e2918f88f", "url--b8c51958-cec7-5431-ba5d-6345cb51babd"]
     {
         assert!(ids.contains(id), "{id}");

@@ -103,7 +103,11 @@ impl Bundle<'_> {
                 Err(_) => return,
             },
             EntityType::Domain => self.observable("domain-name", json!({"value": value})),
-            EntityType::Url => self.observable("url", json!({"value": value})),
+            EntityType::Url => self.observable("url", json!({"value": uri(value)})),
+            // Some records know a mailbox by its id alone.
+            EntityType::Mailbox if !value.contains('@') => {
+                self.observable("user-account", json!({"user_id": value}))
+            }
             EntityType::Mailbox => self.observable("email-addr", json!({"value": value})),
             EntityType::App => self.observable("software", json!({"name": node.label})),
             EntityType::CloudResource => self.always("infrastructure", value, json!({"name": value})),
@@ -245,6 +249,32 @@ fn unnamed(parts: &[&str]) -> Uuid {
     ours(parts).as_if_random()
 }
 
+/// A URL as a URI (RFC 3986): what may not stand in one is percent-encoded; without a scheme it is one of the web, as
+/// proxies write them.
+fn uri(value: &str) -> String {
+    let bytes = value.as_bytes();
+    let is_escape =
+        |i: usize| bytes.get(i + 1..i + 3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let has_scheme = value.split_once(':').is_some_and(|(scheme, rest)| {
+        let is_name = scheme.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'));
+        // `host:8080/x` has a port and no scheme.
+        is_name
+            && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && !rest.starts_with(|c: char| c.is_ascii_digit())
+    });
+    let mut uri = if has_scheme { String::new() } else { "http://".to_owned() };
+    for (i, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'%' if !is_escape(i) => uri.push_str("%25"),
+            b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
+                uri.push(char::from(*byte))
+            }
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri
+}
+
 fn is_sha256(value: &str) -> bool {
     value.len() == 64 && value.bytes().all(|c| c.is_ascii_hexdigit())
 }
@@ -258,5 +288,22 @@ fn milliseconds(time: Time) -> String {
             format!("{seconds}.{fraction:0<3}Z")
         }
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_uri_cannot_hold_is_encoded() {
+        assert_eq!(uri("https://a.example/x?y=1&z=%20[0]"), "https://a.example/x?y=1&z=%20[0]");
+        assert_eq!(
+            uri("https://a.example/shared documents/ü<"),
+            "https://a.example/shared%20documents/%C3%BC%3C"
+        );
+        assert_eq!(uri("https://a.example/100%"), "https://a.example/100%25");
+        assert_eq!(uri("a.example:8080/x"), "http://a.example:8080/x");
+        assert_eq!(uri("bad.example/x"), "http://bad.example/x");
     }
 }

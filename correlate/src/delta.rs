@@ -17,8 +17,9 @@ pub(crate) struct Ledger {
     home: HashMap<AlertId, IncidentId>,
     /// Merged incidents: their root alert, and the incident it is in now. Always one hop.
     redirects: BTreeMap<IncidentId, (AlertId, IncidentId)>,
+    /// The incidents that lead on to where an alert is. Several may: an incident is not always called by one alert.
     #[serde(with = "sorted")]
-    redirected_root: HashMap<AlertId, IncidentId>,
+    redirected_root: HashMap<AlertId, BTreeSet<IncidentId>>,
     /// Incidents that lost a withdrawn alert since the last telling, and the alert that stands in its place.
     #[serde(default)]
     withdrawn: BTreeMap<IncidentId, Option<AlertId>>,
@@ -91,8 +92,10 @@ impl Ledger {
         for alert in &incident.alerts {
             self.home.insert(alert.clone(), incident.id.clone());
         }
-        if let Some((root, _)) = self.redirects.remove(&incident.id) {
-            self.redirected_root.remove(&root);
+        if let Some((root, _)) = self.redirects.remove(&incident.id)
+            && let Some(from) = self.redirected_root.get_mut(&root)
+        {
+            from.remove(&incident.id);
         }
         let incident = Arc::new(incident);
         self.incidents.insert(incident.id.clone(), Arc::clone(&incident));
@@ -129,7 +132,7 @@ impl Ledger {
         let incident = Arc::clone(self.incidents.get(&survivor)?);
         self.incidents.remove(gone);
         self.redirects.insert(gone.clone(), (root.clone(), survivor));
-        self.redirected_root.insert(root, gone.clone());
+        self.redirected_root.entry(root).or_default().insert(gone.clone());
         Some(IncidentDelta::Merged { from: gone.clone(), incident })
     }
 
@@ -154,11 +157,12 @@ impl Ledger {
         let mut moved = Vec::new();
         for incident in told.values() {
             for alert in &incident.alerts {
-                let Some(from) = self.redirected_root.get(alert) else { continue };
-                let Some((_, to)) = self.redirects.get_mut(from) else { continue };
-                if *to != incident.id {
-                    *to = incident.id.clone();
-                    moved.push((from.clone(), Arc::clone(incident)));
+                for from in self.redirected_root.get(alert).into_iter().flatten() {
+                    let Some((_, to)) = self.redirects.get_mut(from) else { continue };
+                    if *to != incident.id {
+                        *to = incident.id.clone();
+                        moved.push((from.clone(), Arc::clone(incident)));
+                    }
                 }
             }
         }
@@ -177,6 +181,9 @@ impl Ledger {
         let incidents = &self.incidents;
         self.redirects.retain(|_, (_, survivor)| incidents.contains_key(survivor));
         let redirects = &self.redirects;
-        self.redirected_root.retain(|_, from| redirects.contains_key(from));
+        self.redirected_root.retain(|_, from| {
+            from.retain(|from| redirects.contains_key(from));
+            !from.is_empty()
+        });
     }
 }

@@ -127,7 +127,8 @@ fn made(
 /// In order of arrival: one in twenty is up to five minutes late.
 fn arrival(mut alerts: Vec<Alert>) -> Vec<Alert> {
     let late = |alert: &Alert, i: u64| {
-        let by = if scramble(i ^ 0xabc) % 20 == 0 { scramble(i) % (LATENESS_US as u64 - 1) } else { 0 };
+        let by =
+            if scramble(i ^ 0xabc).is_multiple_of(20) { scramble(i) % (LATENESS_US as u64 - 1) } else { 0 };
         alert.time.0 + by as i64
     };
     let mut keyed: Vec<(i64, u64, Alert)> =
@@ -277,7 +278,7 @@ fn main() -> anyhow::Result<()> {
         let quiet = PER_DAY / 10;
         let others = (0..quiet).map(|n| alert(n * 10));
         let mut mixed: Vec<Alert> = others.chain((0..storm).map(|n| storm_alert(n, storm))).collect();
-        mixed.sort_by(|a, b| a.time.cmp(&b.time));
+        mixed.sort_by_key(|alert| alert.time);
         let count = mixed.len();
         let mut correlator = correlator()?;
         let measured = feed(&mut correlator, mixed, PORTION)?;

@@ -20,6 +20,7 @@ struct Process {
     /// Earliest proof of a parent; the smallest pair wins, whatever came first.
     parent: Option<(Time, Key)>,
     /// The earliest children by time, then key: enough of them to know a crowd.
+    #[expect(clippy::box_collection, reason = "one word where there are none, not three")]
     children: Option<Box<Vec<(Time, Key)>>>,
     /// Generation of eviction: epoch of the latest mention.
     seen: i64,

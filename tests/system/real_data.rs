@@ -54,7 +54,8 @@ fn the_lsass_campaign_is_one_incident() {
     let times: Vec<&str> = alerts.iter().filter_map(|a| a["time"].as_str()).collect();
     assert!(times.is_sorted(), "the kill chain is in order of event time");
     let first_payload = alerts.iter().position(|a| a.to_string().contains("winx64_payload")).unwrap();
-    let first_lsass = alerts.iter().position(|a| a.to_string().to_lowercase().contains("lsass.exe")).unwrap();
+    let reads_lsass = |a: &&Value| a["rule"]["title"].as_str().is_some_and(|title| title.contains("LSASS"));
+    let first_lsass = alerts.iter().position(|a| reads_lsass(&a)).unwrap();
     assert!(first_payload <= first_lsass, "the payload runs before LSASS is read");
     assert!(alerts.iter().all(|a| a["rule"]["author"].is_string()), "every alert carries its rule's author");
 

@@ -285,12 +285,11 @@ async fn hours_of_rules_are_absolute_and_bounded() {
     let f = Fixture::new();
     let t = TenantId::new("t");
     let rows = |rows: Vec<CompletenessRow>| StateChange { completeness: rows, ..StateChange::default() };
-    f.commit(rows(vec![hour("t", "r1", 1, [5, 0, 0, 0]), hour("t", "r2", 1, [5, 1, 0, 0])]));
-    f.commit(rows(vec![
-        hour("t", "r1", 1, [7, 0, 0, 0]),
-        hour("t", "r1", 2, [1, 0, 0, 3]),
-        hour("u", "r1", 1, [9; 4]),
-    ]));
+    let first = vec![hour("t", "r1", 1, [5, 0, 0, 0]), hour("t", "r2", 1, [5, 1, 0, 0])];
+    f.db.commit(rows(first)).await.unwrap();
+    let then =
+        vec![hour("t", "r1", 1, [7, 0, 0, 0]), hour("t", "r1", 2, [1, 0, 0, 3]), hour("u", "r1", 1, [9; 4])];
+    f.db.commit(rows(then)).await.unwrap();
     let found = |filter: &CompletenessFilter, limit: usize| f.db.completeness(&t, filter, limit).unwrap();
     let everything = [
         hour("t", "r1", 1, [7, 0, 0, 0]),

@@ -87,7 +87,7 @@ async fn what_waits_is_seen_by_nobody_and_is_small() {
     let f = Fixture::new();
     let mut writer = f.writer();
     let batch = processes(0, 0..1_000);
-    writer.push(&[batch.clone()]).await.unwrap();
+    writer.push(std::slice::from_ref(&batch)).await.unwrap();
     assert_eq!(writer.rows(), 1_000);
     let (there, here) = (writer.bytes(), event::bytes_of(&batch.columns));
     assert!(there > 0 && there * 2 < here, "{here} bytes wait as {there}");

@@ -142,7 +142,7 @@ fn suggestions_are_told_followed_and_dismissed() {
     assert!(dismissed.suggestions(&tenant()).is_empty());
     assert_eq!(dismissed.take_relations().len(), 1);
     say(&mut dismissed, Said::Undo { input: veto });
-    assert_eq!(dismissed.suggestions(&tenant()), std::slice::from_ref(&suggestion));
+    assert_eq!(dismissed.suggestions(&tenant()), std::slice::from_ref(suggestion));
 
     say(&mut correlator, Said::Merge { into: b.clone(), from: a });
     assert_eq!(all(&correlator).len(), 1);

@@ -252,14 +252,27 @@ fn store_error(path: &Path, error: &fjall::Error) -> IngestError {
             problem: "another process has the journal open; stop it, or choose another data directory"
                 .to_owned(),
         },
-        fjall::Error::Poisoned => corrupt(
-            "a write failed before (the first one said why), so it takes no more; remove the cause and start again"
-                .to_owned(),
-        ),
+        // A write of the store's own thread may have failed first, and said so to nobody.
+        fjall::Error::Poisoned => match try_to_write(path) {
+            Err(io) => io_error(path, &io),
+            Ok(()) => corrupt(
+                "a write failed before (the first one said why), so it takes no more; remove the cause and start again"
+                    .to_owned(),
+            ),
+        },
         other => {
             corrupt(format!("{other}; restore the directory, or move it away to begin an empty journal"))
         }
     }
+}
+
+/// Whether there is room for what a write takes.
+fn try_to_write(path: &Path) -> std::io::Result<()> {
+    let probe = path.join("room");
+    let written = std::fs::write(&probe, vec![0_u8; 4 << 20]);
+    // It is empty or partial where there is no room; a probe that stays is written over by the next.
+    drop(std::fs::remove_file(&probe));
+    written
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> IngestError {

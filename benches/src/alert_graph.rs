@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use benches::{on_cpu_ns, peak_kib, resident};
 use clap::Parser;
 use correlate::{Correlator, Parameters};
 use event::{
@@ -269,7 +270,7 @@ fn main() -> anyhow::Result<()> {
         args.alerts as f64 / cpu_s,
         longest_s * 1e3,
         resident()?.saturating_sub(before) >> 20,
-        peak_kib()? >> 10,
+        peak_kib("self").context("VmHWM")? >> 10,
     );
     println!("{:?}", all.stats());
     drop(all);
@@ -290,24 +291,4 @@ fn main() -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Nanoseconds that this thread has run.
-fn on_cpu_ns() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split(' ').next().context("schedstat")?.parse()?)
-}
-
-/// Resident bytes of this process.
-fn resident() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = text.split(' ').nth(1).context("statm")?.parse()?;
-    Ok(pages * 4096)
-}
-
-/// Peak resident memory of this process, in KiB.
-fn peak_kib() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.split_whitespace().next().context("VmHWM")?.parse()?)
 }

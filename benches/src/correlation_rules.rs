@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
+use benches::{on_cpu_ns, resident};
 use clap::Parser;
 use event::{TenantId, Time, Watermark};
 use ingest::{DecodeLimits, Decoder, MappingSet, Record, SourceKindHint};
@@ -157,19 +158,6 @@ fn run(
     let rss_delta = resident()?.saturating_sub(before);
     apply(windows.advance(rules, Watermark::END));
     Ok(Outcome { standing, cpu_s, groups, kept, rss_delta })
-}
-
-/// Nanoseconds that this thread has run.
-fn on_cpu_ns() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split(' ').next().context("schedstat")?.parse()?)
-}
-
-/// Resident bytes of this process.
-fn resident() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = text.split(' ').nth(1).context("statm")?.parse()?;
-    Ok(pages * 4096)
 }
 
 fn main() -> anyhow::Result<()> {

@@ -93,13 +93,10 @@ fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Peak resident memory (`VmHWM`) of the child, in KiB, read until it ends.
 fn watch(child: &mut Child) -> anyhow::Result<u64> {
-    let status = format!("/proc/{}/status", child.id());
+    let process = child.id().to_string();
     let mut peak = 0;
     while child.try_wait()?.is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let kib =
-            text.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
-        peak = kib.and_then(|k| k.parse().ok()).unwrap_or(peak).max(peak);
+        peak = peak.max(benches::peak_kib(&process).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(peak)

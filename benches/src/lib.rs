@@ -5,6 +5,7 @@ pub mod grouping;
 use std::io::Read;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use event::Time;
 use ingest::Record;
 use simulate::{Company, CompanyOptions, GenerateOptions, Generator};
@@ -69,4 +70,29 @@ pub fn machine() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?").to_owned();
     format!("{} x {cores}, load {load}", model.trim_start_matches([' ', '\t', ':']))
+}
+
+/// Nanoseconds that this thread has run.
+///
+/// # Errors
+/// Where the system does not say.
+pub fn on_cpu_ns() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().context("schedstat")?.parse()?)
+}
+
+/// Resident bytes of this process.
+///
+/// # Errors
+/// Where the system does not say.
+pub fn resident() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = text.split(' ').nth(1).context("statm")?.parse()?;
+    Ok(pages * 4096)
+}
+
+/// Peak resident memory of a process (`self`, or its id), in KiB; nothing once it has ended.
+pub fn peak_kib(process: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
 }

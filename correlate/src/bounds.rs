@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use event::{AlertId, Join};
 
 use crate::board::Node;
-use crate::claims::{Hold, Names};
+use crate::claims::{Calling, Hold};
 use crate::evidence::Evidence;
 use crate::fixed::ONE;
 use crate::merge::{Ground, Group, HeldBack};
@@ -18,7 +18,7 @@ use crate::resolve::Post;
 pub(crate) fn within(
     ground: Ground<'_>,
     group: Group,
-    names: &Names,
+    names: &Calling,
     held_back: &mut Vec<HeldBack>,
 ) -> Vec<Group> {
     let cut = Cut { ground, names };
@@ -33,7 +33,7 @@ pub(crate) fn within(
 
 struct Cut<'a> {
     ground: Ground<'a>,
-    names: &'a Names,
+    names: &'a Calling,
 }
 
 impl Cut<'_> {

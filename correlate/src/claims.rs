@@ -287,8 +287,8 @@ impl Claims {
     }
 
     /// How incidents are called that the inputs at some places speak of.
-    pub(crate) fn names(&self, places: &BTreeSet<u64>) -> Names {
-        let mut names = Names::default();
+    pub(crate) fn names(&self, places: &BTreeSet<u64>) -> Calling {
+        let mut names = Calling::default();
         for &place in places {
             let Some(input) = self.in_force(place) else { continue };
             match &input.said {
@@ -310,7 +310,7 @@ impl Claims {
 /// How incidents are called: by the first of their alerts that is no guest, of those that people worked on if there
 /// are any. Every alert has one name that no other has, so two incidents never have one.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct Calling {
     /// Names that are not the alert's own.
     given: HashMap<AlertId, IncidentId>,
     /// Alerts that came from another incident.
@@ -318,7 +318,7 @@ pub(crate) struct Names {
     worked: BTreeSet<AlertId>,
 }
 
-impl Names {
+impl Calling {
     pub(crate) fn name(&self, tenant: &TenantId, alert: &AlertId) -> IncidentId {
         self.given.get(alert).cloned().unwrap_or_else(|| incident_id(tenant, alert))
     }

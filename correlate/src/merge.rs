@@ -16,7 +16,7 @@ use event::{
 
 use crate::board::{Board, Edge};
 use crate::bounds;
-use crate::claims::{Claims, Hold, Names, Standing};
+use crate::claims::{Calling, Claims, Hold, Standing};
 use crate::evidence::{Evidence, Key};
 use crate::facts::Facts;
 use crate::fixed::{ONE, either};
@@ -86,7 +86,7 @@ impl Ground<'_> {
         let Some(id) = id else { return (Vec::new(), Vec::new()) };
         let group = Group { id, nodes: component, joins, standing: Standing::default(), links: Vec::new() };
         let mut held_back = Vec::new();
-        let groups = bounds::within(*self, group, &Names::default(), &mut held_back);
+        let groups = bounds::within(*self, group, &Calling::default(), &mut held_back);
         (groups, held_back)
     }
 
@@ -120,7 +120,7 @@ struct Decided<'a> {
     parent: Vec<usize>,
     size: Vec<usize>,
     standings: Vec<Standing>,
-    names: Names,
+    names: Calling,
     distinct: Vec<(Key, Key)>,
     joins: Vec<(u32, Join)>,
 }
@@ -333,7 +333,7 @@ impl<'a> Decided<'a> {
 
 impl Ground<'_> {
     /// What an incident of some alerts, in order of time, is called.
-    pub(crate) fn called(&self, nodes: &[u32], names: &Names) -> IncidentId {
+    pub(crate) fn called(&self, nodes: &[u32], names: &Calling) -> IncidentId {
         let caller = nodes.iter().min_by_key(|n| names.rank(self.id(**n)));
         // A group has an alert; without one there would be nothing to call.
         caller.map_or_else(|| IncidentId::new(""), |n| names.name(self.tenant, self.id(*n)))

@@ -272,6 +272,22 @@ pub(crate) struct RiskArgs {
     pub(crate) json: bool,
 }
 
+/// What relates incidents, of all or of one.
+#[derive(Debug, Args)]
+pub(crate) struct RelationArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Only those with this incident
+    #[arg(long, value_name = "ID")]
+    pub(crate) incident: Option<String>,
+    /// Most to list, 1 to 1000
+    #[arg(long, default_value_t = 50, value_parser = page_rows())]
+    pub(crate) limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentsCommand {
     /// List incidents, most urgent first
@@ -429,19 +445,7 @@ pub(crate) enum IncidentsCommand {
     },
     /// Merges that the engine does not do by itself, strongest join first
     #[command(after_help = "Example:\n  asterism incidents suggestions --data-dir data")]
-    Suggestions {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// Only those about this incident
-        #[arg(long, value_name = "ID")]
-        incident: Option<String>,
-        /// Most suggestions to list, 1 to 1000
-        #[arg(long, default_value_t = 50, value_parser = page_rows())]
-        limit: usize,
-        /// One JSON object a line instead of a table
-        #[arg(long)]
-        json: bool,
-    },
+    Suggestions(RelationArgs),
     /// Merge two incidents as suggested
     #[command(after_help = "Example:\n  asterism incidents accept s-1234 --into i-5678")]
     Accept {
@@ -463,19 +467,7 @@ pub(crate) enum IncidentsCommand {
     },
     /// Incidents that rare artefacts link over weeks, latest activity first
     #[command(after_help = "Example:\n  asterism incidents campaigns --data-dir data")]
-    Campaigns {
-        #[command(flatten)]
-        target: TargetArgs,
-        /// Only those with this incident
-        #[arg(long, value_name = "ID")]
-        incident: Option<String>,
-        /// Most campaigns to list, 1 to 1000
-        #[arg(long, default_value_t = 50, value_parser = page_rows())]
-        limit: usize,
-        /// One JSON object a line instead of text
-        #[arg(long)]
-        json: bool,
-    },
+    Campaigns(RelationArgs),
 }
 
 /// A change of an incident.

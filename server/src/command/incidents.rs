@@ -15,7 +15,7 @@ use super::reader::{IncidentQuery, Reader};
 use crate::api::{
     AcceptRequest, ByRequest, IncidentPatch, InputView, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
 };
-use crate::cli::{EditArgs, GraphFormat, IncidentsArgs, IncidentsCommand};
+use crate::cli::{EditArgs, GraphFormat, IncidentsArgs, IncidentsCommand, RelationArgs};
 use crate::output::{Lines, note, shorten, table};
 
 pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
@@ -38,107 +38,127 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             graph(&Reader::open(&target)?, &id, format, between).await?;
         }
         IncidentsCommand::Explain { target, id, alerts, json } => {
-            let pair = match alerts.as_slice() {
-                [] => None,
-                [a, b] => Some((a.as_str(), b.as_str())),
-                _ => anyhow::bail!("give two alert ids, or none for every join"),
-            };
-            let reader = Reader::open(&target)?;
-            let incident = reader.incident(&id).await?;
-            let explanations = reader.explain(incident.id.as_str(), pair).await?;
-            if let (true, Some((a, b))) = (explanations.is_empty(), pair) {
-                anyhow::bail!(
-                    "{a} or {b} is no alert that the engine holds; `asterism incidents show {id}` lists those of the incident"
-                );
-            }
-            let alerts = reader.alerts_of(incident.id.as_str()).await?;
-            explain(&incident, &alerts, &explanations, json)?;
-        }
-        IncidentsCommand::Assign { edit, id, to } => {
-            let by = Some(edit.by.clone());
-            let patch = IncidentPatch { assignee: Some(to), by, ..IncidentPatch::default() };
-            let incident = change(&edit, Method::PATCH, &id, "", &patch).await?;
-            let assignee = incident.assignee.as_deref().unwrap_or("nobody");
-            note(&format!("{} is assigned to {assignee}", incident.id));
-        }
-        IncidentsCommand::Close { edit, id, classification } => {
-            let patch = IncidentPatch {
-                status: Some(IncidentStatus::Closed),
-                classification: Some(classification),
-                by: Some(edit.by.clone()),
-                ..IncidentPatch::default()
-            };
-            let incident = change(&edit, Method::PATCH, &id, "", &patch).await?;
-            let classification = incident.classification.as_deref().unwrap_or("unclassified");
-            note(&format!("{} is {} as {classification}", incident.id, incident.status.as_str()));
-        }
-        IncidentsCommand::Merge { edit, from, into } => {
-            let request = MergeRequest { into: IncidentId::new(into.as_str()), by: Some(edit.by.clone()) };
-            let incident = change(&edit, Method::POST, &from, "/merge", &request).await?;
-            let survivor = incident.redirect_to.unwrap_or(incident.id);
-            note(&format!("{from} and {into} are one incident now: {survivor}"));
-        }
-        IncidentsCommand::Split { edit, id, alerts } => {
-            let leaving: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
-            let request = SplitRequest { alerts: leaving.clone(), by: Some(edit.by.clone()) };
-            let incident = change(&edit, Method::POST, &id, "/split", &request).await?;
-            note(&split_note(&edit, &incident, &leaving).await?);
-        }
-        IncidentsCommand::Move { edit, from, to, alerts } => {
-            let alerts: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
-            let to = IncidentId::new(to);
-            let moved = alerts.len();
-            let request = MoveRequest { alerts, to: to.clone(), by: Some(edit.by.clone()) };
-            let incident = change(&edit, Method::POST, &from, "/move", &request).await?;
-            note(&format!(
-                "{moved} alerts moved from {} to {to}; {} stay",
-                incident.id,
-                incident.alerts.len()
-            ));
-        }
-        IncidentsCommand::Veto { edit, id, a, b, r#type } => {
-            let entity_type = r#type.as_deref().map(entity_type).transpose()?;
-            let request = VetoRequest { a, b, entity_type, by: Some(edit.by.clone()) };
-            let incident = change(&edit, Method::POST, &id, "/veto", &request).await?;
-            note(&format!(
-                "{} and {} are kept apart; {} has {} alerts",
-                request.a,
-                request.b,
-                incident.id,
-                incident.alerts.len()
-            ));
+            explain_joins(&Reader::open(&target)?, &id, &alerts, json).await?;
         }
         IncidentsCommand::Inputs { target, id, json } => {
             let reader = Reader::open(&target)?;
             let incident = reader.incident(&id).await?;
             list_inputs(&reader.inputs(incident.id.as_str()).await?, json)?;
         }
-        IncidentsCommand::Undo { edit, input } => {
-            let request = ByRequest { by: Some(edit.by.clone()) };
-            let path = format!("/api/v1/inputs/{}/undo", segment(&input));
-            let undone: InputView = send(&edit, Method::POST, &path, &request).await?;
-            note(&format!("undone: {} {} ({})", undone.kind, undone.text, undone.by));
-        }
-        IncidentsCommand::Suggestions { target, incident, limit, json } => {
+        IncidentsCommand::Suggestions(RelationArgs { target, incident, limit, json }) => {
             list_suggestions(&Reader::open(&target)?.suggestions(incident.as_deref(), limit).await?, json)?;
         }
-        IncidentsCommand::Accept { edit, id, into } => {
-            let request = AcceptRequest { into: into.map(IncidentId::new), by: Some(edit.by.clone()) };
-            let path = format!("/api/v1/suggestions/{}/accept", segment(&id));
-            let incident: Incident = send(&edit, Method::POST, &path, &request).await?;
-            note(&format!("one incident now: {} with {} alerts", incident.id, incident.alerts.len()));
-        }
-        IncidentsCommand::Dismiss { edit, id } => {
-            let request = ByRequest { by: Some(edit.by.clone()) };
-            let path = format!("/api/v1/suggestions/{}/dismiss", segment(&id));
-            let dismissed: Suggestion = send(&edit, Method::POST, &path, &request).await?;
-            note(&format!("{} and {} are kept apart", dismissed.a, dismissed.b));
-        }
-        IncidentsCommand::Campaigns { target, incident, limit, json } => {
+        IncidentsCommand::Campaigns(RelationArgs { target, incident, limit, json }) => {
             list_campaigns(&Reader::open(&target)?.campaigns(incident.as_deref(), limit).await?, json)?;
         }
+        IncidentsCommand::Assign { edit, id, to } => assign(&edit, &id, to).await?,
+        IncidentsCommand::Close { edit, id, classification } => close(&edit, &id, classification).await?,
+        IncidentsCommand::Merge { edit, from, into } => merge(&edit, &from, &into).await?,
+        IncidentsCommand::Split { edit, id, alerts } => split(&edit, &id, alerts).await?,
+        IncidentsCommand::Move { edit, from, to, alerts } => move_alerts(&edit, &from, to, alerts).await?,
+        IncidentsCommand::Veto { edit, id, a, b, r#type } => veto(&edit, &id, a, b, r#type).await?,
+        IncidentsCommand::Undo { edit, input } => undo(&edit, &input).await?,
+        IncidentsCommand::Accept { edit, id, into } => accept(&edit, &id, into).await?,
+        IncidentsCommand::Dismiss { edit, id } => dismiss(&edit, &id).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn explain_joins(reader: &Reader, id: &str, alerts: &[String], json: bool) -> anyhow::Result<()> {
+    let pair = match alerts {
+        [] => None,
+        [a, b] => Some((a.as_str(), b.as_str())),
+        _ => anyhow::bail!("give two alert ids, or none for every join"),
+    };
+    let incident = reader.incident(id).await?;
+    let explanations = reader.explain(incident.id.as_str(), pair).await?;
+    if let (true, Some((a, b))) = (explanations.is_empty(), pair) {
+        anyhow::bail!(
+            "{a} or {b} is no alert that the engine holds; `asterism incidents show {id}` lists those of the incident"
+        );
+    }
+    let alerts = reader.alerts_of(incident.id.as_str()).await?;
+    explain(&incident, &alerts, &explanations, json)
+}
+
+async fn assign(edit: &EditArgs, id: &str, to: String) -> anyhow::Result<()> {
+    let by = Some(edit.by.clone());
+    let patch = IncidentPatch { assignee: Some(to), by, ..IncidentPatch::default() };
+    let incident = change(edit, Method::PATCH, id, "", &patch).await?;
+    let assignee = incident.assignee.as_deref().unwrap_or("nobody");
+    note(&format!("{} is assigned to {assignee}", incident.id));
+    Ok(())
+}
+
+async fn close(edit: &EditArgs, id: &str, classification: String) -> anyhow::Result<()> {
+    let patch = IncidentPatch {
+        status: Some(IncidentStatus::Closed),
+        classification: Some(classification),
+        by: Some(edit.by.clone()),
+        ..IncidentPatch::default()
+    };
+    let incident = change(edit, Method::PATCH, id, "", &patch).await?;
+    let classification = incident.classification.as_deref().unwrap_or("unclassified");
+    note(&format!("{} is {} as {classification}", incident.id, incident.status.as_str()));
+    Ok(())
+}
+
+async fn merge(edit: &EditArgs, from: &str, into: &str) -> anyhow::Result<()> {
+    let request = MergeRequest { into: IncidentId::new(into), by: Some(edit.by.clone()) };
+    let incident = change(edit, Method::POST, from, "/merge", &request).await?;
+    let survivor = incident.redirect_to.unwrap_or(incident.id);
+    note(&format!("{from} and {into} are one incident now: {survivor}"));
+    Ok(())
+}
+
+async fn split(edit: &EditArgs, id: &str, alerts: Vec<String>) -> anyhow::Result<()> {
+    let leaving: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
+    let request = SplitRequest { alerts: leaving.clone(), by: Some(edit.by.clone()) };
+    let incident = change(edit, Method::POST, id, "/split", &request).await?;
+    note(&split_note(edit, &incident, &leaving).await?);
+    Ok(())
+}
+
+async fn move_alerts(edit: &EditArgs, from: &str, to: String, alerts: Vec<String>) -> anyhow::Result<()> {
+    let alerts: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
+    let (to, moved) = (IncidentId::new(to), alerts.len());
+    let request = MoveRequest { alerts, to: to.clone(), by: Some(edit.by.clone()) };
+    let incident = change(edit, Method::POST, from, "/move", &request).await?;
+    note(&format!("{moved} alerts moved from {} to {to}; {} stay", incident.id, incident.alerts.len()));
+    Ok(())
+}
+
+async fn veto(edit: &EditArgs, id: &str, a: String, b: String, names: Option<String>) -> anyhow::Result<()> {
+    let entity_type = names.as_deref().map(entity_type).transpose()?;
+    let request = VetoRequest { a, b, entity_type, by: Some(edit.by.clone()) };
+    let incident = change(edit, Method::POST, id, "/veto", &request).await?;
+    let (a, b, alerts) = (&request.a, &request.b, incident.alerts.len());
+    note(&format!("{a} and {b} are kept apart; {} has {alerts} alerts", incident.id));
+    Ok(())
+}
+
+async fn undo(edit: &EditArgs, input: &str) -> anyhow::Result<()> {
+    let request = ByRequest { by: Some(edit.by.clone()) };
+    let path = format!("/api/v1/inputs/{}/undo", segment(input));
+    let undone: InputView = send(edit, Method::POST, &path, &request).await?;
+    note(&format!("undone: {} {} ({})", undone.kind, undone.text, undone.by));
+    Ok(())
+}
+
+async fn accept(edit: &EditArgs, id: &str, into: Option<String>) -> anyhow::Result<()> {
+    let request = AcceptRequest { into: into.map(IncidentId::new), by: Some(edit.by.clone()) };
+    let path = format!("/api/v1/suggestions/{}/accept", segment(id));
+    let incident: Incident = send(edit, Method::POST, &path, &request).await?;
+    note(&format!("one incident now: {} with {} alerts", incident.id, incident.alerts.len()));
+    Ok(())
+}
+
+async fn dismiss(edit: &EditArgs, id: &str) -> anyhow::Result<()> {
+    let request = ByRequest { by: Some(edit.by.clone()) };
+    let path = format!("/api/v1/suggestions/{}/dismiss", segment(id));
+    let dismissed: Suggestion = send(edit, Method::POST, &path, &request).await?;
+    note(&format!("{} and {} are kept apart", dismissed.a, dismissed.b));
+    Ok(())
 }
 
 /// Changes go through the engine, which owns incidents: they need a running server.

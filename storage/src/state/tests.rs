@@ -654,8 +654,35 @@ fn strange_files_are_refused_with_a_remedy() {
     drop(StateDb::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = StateDb::open(&path).unwrap_err();
-    assert!(matches!(error, StorageError::Version { found: 99, expected: 1, .. }), "{error}");
+    assert!(matches!(error, StorageError::Version { found: 99, expected: 2, .. }), "{error}");
     assert_eq!(StateDb::open_read_only(&path).unwrap_err(), error);
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.db");
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(include_str!("schema_1.sql")).unwrap();
+    first.pragma_update(None, "application_id", 0x4173_7472).unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    first
+        .execute_batch(
+            "INSERT INTO snapshots (inputs_seq, positions, correlator, windows, suppressions)
+               VALUES (0, '[]', x'00', x'00', x'00');
+             INSERT INTO suppressions VALUES ('t', 'r-1', 'a-1', '[[\"user\",\"kim\"]]', 10, 70, 20, 30, 4, '[]');",
+        )
+        .unwrap();
+    drop(first);
+    let db = StateDb::open(&path).unwrap();
+    assert!(db.load_snapshot().unwrap().is_none(), "state of another form is let go");
+    db.commit_blocking(a_bit_of_everything()).unwrap();
+    drop(db);
+    let running: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT running FROM suppressions WHERE alert = 'a-1'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(running, 0);
 }
 
 fn window(user: &str, alert: &str, count: u64) -> SuppressionRow {

@@ -1,6 +1,7 @@
 //! The dependency graph of ARCHITECTURE.md holds, and the pure crates stay pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -56,4 +57,29 @@ fn every_package_is_in_the_house() {
     for package in edges().keys() {
         assert!(known.contains(package.as_str()), "{package} has no place in ARCHITECTURE.md");
     }
+}
+
+/// Every package that a build holds, with its features.
+fn features(selection: &[&str]) -> BTreeSet<(String, String)> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--prefix", "none", "--format", "{p}|{f}"])
+        .args(selection)
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = text.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    lines.map(|(package, features)| (package.to_owned(), features.to_owned())).collect()
+}
+
+#[test]
+fn the_binary_is_built_with_the_features_of_the_tests() {
+    let tests = features(&["--workspace", "--edges", "normal,build,dev"]);
+    let binary = features(&["--package", "server", "--edges", "normal,build"]);
+    let others: Vec<&(String, String)> = binary.difference(&tests).collect();
+    assert!(others.is_empty(), "compiled once more for the binary alone: {others:?}");
+    // A package may be built twice, for build scripts and for itself; then the binary must not lack one of both.
+    let only_in_tests = tests.difference(&binary).filter(|(p, _)| binary.iter().any(|(b, _)| b == p));
+    let lacking: Vec<&(String, String)> = only_in_tests.collect();
+    assert!(lacking.is_empty(), "compiled otherwise for the tests: {lacking:?}");
 }

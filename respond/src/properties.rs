@@ -2,6 +2,7 @@
 //! steps. The provider is a model that counts what it was made to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use event::{
     Action, ActionId, Effect, EffectId, EffectState, Incident, IncidentId, IncidentStatus, Role, Time,
@@ -257,12 +258,15 @@ impl World {
         let changes = match happening {
             Happening::Incident { number, hosts } => {
                 let (incident, alerts) = numbered(number, hosts);
-                self.responder.on_incident(&incident, &alerts, now)
+                let Ok(changes) = self.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), now);
+                changes
             }
             Happening::Close { number } => {
                 let (mut incident, _) = numbered(number, 1);
                 incident.status = IncidentStatus::Closed;
-                self.responder.on_incident(&incident, &[], now)
+                let Ok(changes) =
+                    self.responder.on_incident(&incident, || Ok::<_, Infallible>(Vec::new()), now);
+                changes
             }
             Happening::Merge { from, to } => {
                 let id = |n| IncidentId::new(format!("i-{n}"));

@@ -174,29 +174,34 @@ impl ResponseRules {
         Ok(())
     }
 
-    /// What the rules want done about an incident, and the rules that could not be evaluated on it.
-    pub(crate) fn evaluate(
+    /// What the rules want done about an incident, and the rules that could not be evaluated on it. The alerts are
+    /// asked for where a rule applies to the incident.
+    pub(crate) fn evaluate<E>(
         &self,
         incident: &Incident,
-        alerts: &[Alert],
-    ) -> (Vec<Wanted<'_>>, Vec<RuleFault>) {
+        alerts: impl FnOnce() -> Result<Vec<Alert>, E>,
+    ) -> Result<(Vec<Wanted<'_>>, Vec<RuleFault>), E> {
+        let (mut wanted, mut faults) = (Vec::new(), Vec::new());
         let facts = match Facts::of(incident) {
             Ok(facts) => facts,
-            Err(reason) => return (Vec::new(), vec![RuleFault { rule: "all".into(), reason }]),
+            Err(reason) => {
+                faults.push(RuleFault { rule: "all".into(), reason });
+                return Ok((wanted, faults));
+            }
         };
-        let mut devices: Option<Vec<AttackedDevice>> = None;
-        let (mut wanted, mut faults) = (Vec::new(), Vec::new());
+        let mut applying = Vec::new();
         for rule in self.rules.values() {
             match rule.when.evaluate(&facts, None) {
+                Ok(true) => applying.push(rule),
                 Ok(false) => {}
-                Ok(true) => {
-                    let devices = devices.get_or_insert_with(|| attacked_devices(incident, alerts));
-                    rule.select(&facts, devices, &mut wanted, &mut faults);
-                }
                 Err(reason) => faults.push(RuleFault { rule: rule.id.clone(), reason }),
             }
         }
-        (wanted, faults)
+        if !applying.is_empty() {
+            let devices = attacked_devices(incident, &alerts()?);
+            applying.iter().for_each(|rule| rule.select(&facts, &devices, &mut wanted, &mut faults));
+        }
+        Ok((wanted, faults))
     }
 }
 
@@ -307,6 +312,8 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::testing::{alert, incident};
     use event::Role;
@@ -366,7 +373,8 @@ mod tests {
             let rule = GOOD.replace("incident.confidence >= 80", &format!("'{when}'"));
             let (rules, report) = load(&format!("{rule}where: '{target_where}'\n"));
             assert_eq!(report.rejected, [], "{when} {target_where}");
-            let (wanted, faults) = rules.evaluate(&incident, &alerts);
+            let given = || Ok::<_, Infallible>(alerts.to_vec());
+            let Ok((wanted, faults)) = rules.evaluate(&incident, given);
             assert_eq!(faults, []);
             wanted.iter().map(|w| w.target.entity.value.to_string()).collect::<Vec<_>>()
         };
@@ -388,7 +396,8 @@ mod tests {
         let text =
             GOOD.replace("incident.confidence >= 80", "incident.alerts < 1 || 1 / (incident.alerts - 1) > 0");
         let (rules, _) = load(&text);
-        let (wanted, faults) = rules.evaluate(&incident(&alerts), &alerts);
+        let never = || -> Result<Vec<Alert>, Infallible> { panic!("no rule applies") };
+        let Ok((wanted, faults)) = rules.evaluate(&incident(&alerts), never);
         assert!(wanted.is_empty());
         assert_eq!(&*faults[0].rule, "r1");
     }

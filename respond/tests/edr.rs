@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A fixture that cannot be made is a failed test.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ impl Bench {
 
     fn see(&mut self, host: &str) {
         let (incident, alerts) = incident(host);
-        let changes = self.responder.on_incident(&incident, &alerts, self.now);
+        let Ok(changes) = self.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), self.now);
         self.store(changes);
     }
 
@@ -203,7 +204,7 @@ async fn an_incident_isolates_its_host_and_closing_it_releases_the_host() {
 
     let (mut closed, _) = incident("ws-01");
     closed.status = IncidentStatus::Closed;
-    let changes = bench.responder.on_incident(&closed, &[], bench.now);
+    let Ok(changes) = bench.responder.on_incident(&closed, || Ok::<_, Infallible>(Vec::new()), bench.now);
     bench.store(changes);
     bench.run().await;
     assert_eq!(bench.action("host.release").state, ActionState::Succeeded);

@@ -21,27 +21,35 @@ const EVIDENCE_MAX: usize = 20;
 
 impl Responder {
     /// Looks at an incident after a change: proposes what the rules ask for, lets go where it was closed,
-    /// follows where it was merged. `alerts` are the incident's alerts, or those the caller has at hand.
+    /// follows where it was merged. `alerts` gives the incident's alerts; it is asked only where a rule applies.
     ///
     /// The same incident again (a replay, a later version) finds its actions and does nothing.
-    pub fn on_incident(
+    ///
+    /// # Errors
+    /// That of `alerts`.
+    pub fn on_incident<E>(
         &mut self,
         incident: &Incident,
-        alerts: &[Alert],
+        alerts: impl FnOnce() -> Result<Vec<Alert>, E>,
         now: Time,
-    ) -> Vec<crate::ActionChange> {
+    ) -> Result<Vec<crate::ActionChange>, E> {
         match (incident.status, &incident.redirect_to) {
             (IncidentStatus::Redirected, Some(to)) => self.merge(&incident.id, to, now),
             (IncidentStatus::Redirected, None) => {}
             (IncidentStatus::Closed, _) => self.close(&incident.id, now),
-            (IncidentStatus::New | IncidentStatus::InProgress, _) => self.propose(incident, alerts, now),
+            (IncidentStatus::New | IncidentStatus::InProgress, _) => self.propose(incident, alerts, now)?,
         }
-        std::mem::take(&mut self.changes)
+        Ok(std::mem::take(&mut self.changes))
     }
 
-    fn propose(&mut self, incident: &Incident, alerts: &[Alert], now: Time) {
+    fn propose<E>(
+        &mut self,
+        incident: &Incident,
+        alerts: impl FnOnce() -> Result<Vec<Alert>, E>,
+        now: Time,
+    ) -> Result<(), E> {
         let rules = Arc::clone(&self.rules);
-        let (wanted, faults) = rules.evaluate(incident, alerts);
+        let (wanted, faults) = rules.evaluate(incident, alerts)?;
         for RuleFault { rule, reason } in faults {
             self.counts.rule_faults += 1;
             self.faults.insert(rule, reason);
@@ -49,6 +57,7 @@ impl Responder {
         for wanted in wanted {
             self.consider(incident, &wanted, now);
         }
+        Ok(())
     }
 
     fn consider(&mut self, incident: &Incident, wanted: &Wanted<'_>, now: Time) {

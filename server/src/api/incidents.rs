@@ -19,7 +19,7 @@ use super::page::{PageParams, Paged, SignalParams, TenantParam, blocking, comma_
 use super::params::Params;
 use super::problem::Problem;
 use crate::command::now;
-use crate::engine::Input;
+use crate::engine::{Input, InputError, OnlyAt};
 
 /// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -152,30 +152,34 @@ pub(crate) async fn patch(
     Body(patch): Body<IncidentPatch>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    require_match(&headers, &incident)?;
-    for input in inputs_of(&incident, patch)? {
-        api.engine.tell(input).await?;
-    }
+    let only_at = only_at(&headers, &incident)?;
+    let inputs = inputs_of(&incident, patch)?;
+    api.engine.tell(Input::Analyst { inputs, only_at }).await?;
     show(State(api), Path(id), Params((TenantParam::of(&incident.tenant),))).await
 }
 
-fn require_match(headers: &HeaderMap, incident: &Incident) -> Result<(), Problem> {
+/// The version that `If-Match` asks for, where it does not take any. The engine looks again before it changes anything.
+fn only_at(headers: &HeaderMap, incident: &Incident) -> Result<Option<OnlyAt>, Problem> {
     let wanted = headers.get(header::IF_MATCH).and_then(|v| v.to_str().ok());
-    match wanted {
-        Some(wanted) if !names_version(wanted, &etag(incident)) => Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!("the incident is at version {} now: read it again", incident.version),
-        )),
-        _ => Ok(()),
+    let Some(wanted) = wanted.filter(|wanted| !names_any(wanted)) else { return Ok(None) };
+    if !names_version(wanted, &etag(incident)) {
+        return Err(InputError::Changed(incident.version).into());
     }
+    let Incident { tenant, id, version, .. } = incident;
+    Ok(Some(OnlyAt { tenant: tenant.clone(), incident: id.clone(), version: *version }))
 }
 
-/// Whether an `If-Match` header (RFC 9110: `*`, or a list of tags) names this tag.
+/// Whether an `If-Match` header (RFC 9110: `*`, or a list of tags) takes any version.
+fn names_any(header: &str) -> bool {
+    header.split(',').any(|tag| tag.trim() == "*")
+}
+
+/// Whether it names this tag.
 fn names_version(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|tag| tag == "*" || tag == etag)
+    header.split(',').any(|tag| tag.trim() == etag)
 }
 
-fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Problem> {
+fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<AnalystInput>, Problem> {
     let by = patch.by.as_deref().unwrap_or("api");
     let id = || incident.id.clone();
     let mut said = Vec::new();
@@ -194,7 +198,7 @@ fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<Input>, Pr
     if said.is_empty() {
         return Err(Problem::bad_request("nothing to change: give assignee, classification or status"));
     }
-    Ok(said.into_iter().map(|said| analyst(&incident.tenant, by, said)).collect())
+    Ok(said.into_iter().map(|said| AnalystInput::new(incident.tenant.clone(), now(), by, said)).collect())
 }
 
 /// The classification that was given; empty is none.
@@ -206,8 +210,9 @@ fn known_classification(text: String) -> Result<Option<String>, Problem> {
     Err(Problem::bad_request(format!("classification {text:?} is not known; known: {known}")))
 }
 
-pub(super) fn analyst(tenant: &TenantId, by: &str, said: Said) -> Input {
-    Input::Analyst(AnalystInput::new(tenant.clone(), now(), by, said))
+/// One thing that somebody says, about an incident at this version where one is given.
+pub(super) fn analyst(tenant: &TenantId, by: &str, said: Said, only_at: Option<OnlyAt>) -> Input {
+    Input::Analyst { inputs: vec![AnalystInput::new(tenant.clone(), now(), by, said)], only_at }
 }
 
 /// The alerts of an incident, in event time
@@ -372,10 +377,10 @@ pub(crate) async fn merge(
     Body(request): Body<MergeRequest>,
 ) -> Result<Response, Problem> {
     let from = stored(&api, &tenant, &id).await?;
-    require_match(&headers, &from)?;
+    let only_at = only_at(&headers, &from)?;
     let into = stored(&api, &tenant, request.into.as_str()).await?;
     let said = Said::Merge { into: into.id.clone(), from: from.id };
-    api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
     show(State(api), Path(into.id.to_string()), Params((tenant,))).await
 }
 
@@ -411,10 +416,10 @@ pub(crate) async fn move_alerts(
     Body(request): Body<MoveRequest>,
 ) -> Result<Response, Problem> {
     let from = stored(&api, &tenant, &id).await?;
-    require_match(&headers, &from)?;
+    let only_at = only_at(&headers, &from)?;
     let to = stored(&api, &tenant, request.to.as_str()).await?;
     let said = Said::Move { from: from.id.clone(), moving: request.alerts, to: to.id };
-    api.engine.tell(analyst(&from.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    api.engine.tell(analyst(&from.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
     show(State(api), Path(from.id.to_string()), Params((tenant,))).await
 }
 
@@ -454,7 +459,7 @@ pub(crate) async fn veto(
     Body(request): Body<VetoRequest>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    require_match(&headers, &incident)?;
+    let only_at = only_at(&headers, &incident)?;
     let said = match request.entity_type {
         None => Said::Veto { a: AlertId::new(request.a), b: AlertId::new(request.b) },
         Some(entity_type) => {
@@ -465,7 +470,7 @@ pub(crate) async fn veto(
             Said::Distinct { entity_type, a: name(&request.a)?, b: name(&request.b)? }
         }
     };
-    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
     show(State(api), Path(id), Params((tenant,))).await
 }
 
@@ -499,9 +504,9 @@ pub(crate) async fn split(
     Body(request): Body<SplitRequest>,
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
-    require_match(&headers, &incident)?;
+    let only_at = only_at(&headers, &incident)?;
     let said = Said::Split { incident: incident.id, leaving: request.alerts };
-    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said)).await?;
+    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
     show(State(api), Path(id), Params((tenant,))).await
 }
 
@@ -522,9 +527,10 @@ mod tests {
 
     #[test]
     fn if_match_takes_a_star_or_a_list_of_tags() {
-        for header in ["*", "\"7\"", "\"6\", \"7\""] {
-            assert!(names_version(header, "\"7\""), "{header}");
+        for header in ["\"7\"", "\"6\", \"7\""] {
+            assert!(names_version(header, "\"7\"") && !names_any(header), "{header}");
         }
+        assert!(names_any("*") && names_any("\"6\", *"));
         for header in ["", "7", "\"6\"", "W/\"7\"", "\"77\""] {
             assert!(!names_version(header, "\"7\""), "{header}");
         }

@@ -65,6 +65,7 @@ impl From<InputError> for Problem {
         match error {
             InputError::Refused(why) => Problem::conflict(why),
             InputError::Unknown(what) => Problem::new(StatusCode::NOT_FOUND, what),
+            InputError::Changed(_) => Problem::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
             InputError::Stopped => Problem::unavailable(error.to_string()),
             InputError::Failed(_) => Problem::internal(&error),
         }

@@ -82,7 +82,7 @@ pub(crate) async fn accept(
         () => return Err(Problem::bad_request(format!("{into} is none of the two incidents: {a} and {b}"))),
     };
     let said = Said::Merge { into: into.clone(), from };
-    api.engine.tell(analyst(&tenant.id(), request.by.as_deref().unwrap_or("api"), said)).await?;
+    api.engine.tell(analyst(&tenant.id(), request.by.as_deref().unwrap_or("api"), said, None)).await?;
     show(State(api), Path(into.to_string()), Params((tenant,))).await
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn dismiss(
 ) -> Result<Json<Suggestion>, Problem> {
     let suggestion = suggestion(&api, &tenant, &id).await?;
     let said = Said::Veto { a: suggestion.join.a.clone(), b: suggestion.join.b.clone() };
-    api.engine.tell(analyst(&tenant.id(), request.by(), said)).await?;
+    api.engine.tell(analyst(&tenant.id(), request.by(), said, None)).await?;
     Ok(Json(suggestion))
 }
 
@@ -215,7 +215,7 @@ pub(crate) async fn undo(
     let held = api.engine.find_input(tenant.id(), input.clone()).await?;
     held.ok_or_else(|| Problem::not_found("input", &id))?;
     let said = Said::Undo { input: input.clone() };
-    api.engine.tell(analyst(&tenant.id(), request.by(), said)).await?;
+    api.engine.tell(analyst(&tenant.id(), request.by(), said, None)).await?;
     let undone = api.engine.find_input(tenant.id(), input).await?;
     let gone = || Problem::new(StatusCode::NOT_FOUND, "the correlation state holds this input no more");
     Ok(Json(InputView::of(&undone.ok_or_else(gone)?)))

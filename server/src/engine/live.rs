@@ -42,10 +42,18 @@ pub(crate) enum Verdict {
 /// What a person says.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// About an incident.
-    Analyst(AnalystInput),
+    /// About an incident: what is said at once.
+    Analyst { inputs: Vec<AnalystInput>, only_at: Option<OnlyAt> },
     /// About an action.
     Decide { action: ActionId, verdict: Verdict, by: String, comment: String },
+}
+
+/// The version of an incident that an input is meant for.
+#[derive(Debug)]
+pub(crate) struct OnlyAt {
+    pub(crate) tenant: TenantId,
+    pub(crate) incident: IncidentId,
+    pub(crate) version: u64,
 }
 
 /// Why an input had no effect.
@@ -57,6 +65,9 @@ pub(crate) enum InputError {
     /// It names what is not there.
     #[error("{0}")]
     Unknown(String),
+    /// It is meant for another version of the incident.
+    #[error("the incident is at version {0} now: read it again")]
+    Changed(u64),
     /// It could not be stored; the engine stops.
     #[error("{0:#}")]
     Failed(anyhow::Error),

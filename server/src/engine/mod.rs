@@ -25,7 +25,8 @@ pub(crate) use delivery::deliver_to_kafka;
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::EdrConnection;
 pub(crate) use live::{
-    Engine, EngineHandle, EngineOptions, Input, InputError, SourceWithDetector, Verdict, stop_on_signals,
+    Engine, EngineHandle, EngineOptions, Input, InputError, OnlyAt, SourceWithDetector, Verdict,
+    stop_on_signals,
 };
 pub(crate) use pipeline::{
     CheckpointLimits, PARAMETERS, Pipeline, PipelineOptions, Stores, explain, state_path,

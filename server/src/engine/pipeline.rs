@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use super::analyst::audit_record;
 use super::detection::Detected;
-use super::live::{Input, InputError, Verdict};
+use super::live::{Input, InputError, OnlyAt, Verdict};
 use super::meters;
 
 /// The stores of a data directory.
@@ -422,8 +422,8 @@ impl Pipeline {
         }
         for delta in deltas {
             let incident = delta.incident();
-            let alerts = self.stores.state.alerts_of(&incident.tenant, &incident.id)?;
-            changes.extend(self.responder.on_incident(incident, &alerts, now));
+            let alerts = || self.stores.state.alerts_of(&incident.tenant, &incident.id);
+            changes.extend(self.responder.on_incident(incident, alerts, now)?);
         }
         metrics::counter!("asterism_incident_changes_total").increment(deltas.len() as u64);
         self.commit_actions(changes).await?;
@@ -516,7 +516,20 @@ impl Pipeline {
                 self.commit_actions(changes).await.map_err(InputError::Failed)?;
                 self.lease(now).await.map_err(InputError::Failed)
             }
-            Input::Analyst(input) => self.analyst(input, now).await,
+            Input::Analyst { inputs, only_at } => {
+                // Nothing else is applied between this look and the change.
+                if let Some(OnlyAt { tenant, incident, version }) = only_at {
+                    let stored = self.stores.state.incident(&tenant, &incident);
+                    let stored = stored.map_err(|e| InputError::Failed(e.into()))?;
+                    if let Some(changed) = stored.map(|i| i.version).filter(|now| *now != version) {
+                        return Err(InputError::Changed(changed));
+                    }
+                }
+                for input in inputs {
+                    self.analyst(input, now).await?;
+                }
+                Ok(())
+            }
         }
     }
 

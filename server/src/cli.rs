@@ -651,6 +651,9 @@ pub(crate) struct GenerateArgs {
     pub(crate) start: String,
     #[command(flatten)]
     pub(crate) sink: SinkArgs,
+    /// Client settings for Kafka, such as TLS and SASL: kafka.settings and kafka.secret_files of this configuration
+    #[arg(short, long, value_name = "FILE", requires = "kafka")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Where generated records go: one of the two.

@@ -262,4 +262,12 @@ fn a_secured_broker_is_read_with_the_password_of_a_file() {
     });
     assert!(!daemon.text().contains(&password), "{}", daemon.text());
     daemon.stop();
+
+    let generate = asterism()
+        .args(["generate", "--events", "50", "--kafka", &bootstrap, "--config"])
+        .arg(&config_file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&generate.stderr);
+    assert!(generate.status.success() && said.contains("50 records written"), "{said}");
 }

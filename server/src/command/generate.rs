@@ -13,6 +13,7 @@ use ingest::{KafkaHeader, KafkaWriter};
 use simulate::{Company, CompanyOptions, GenerateOptions, GeneratedRecord, Generator, Scenario};
 
 use crate::cli::GenerateArgs;
+use crate::config::Config;
 use crate::output;
 
 /// Records appended to Kafka at once: enough to fill requests, little enough to hold.
@@ -22,7 +23,7 @@ pub(crate) async fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let generator = generator(&args)?;
     let mut sink = match (&args.sink.out, &args.sink.kafka) {
         (Some(dir), _) => Sink::files(dir)?,
-        (None, Some(brokers)) => Sink::kafka(brokers)?,
+        (None, Some(brokers)) => Sink::kafka(brokers, args.config.as_deref())?,
         (None, None) => return Err(anyhow!("give --out DIR or --kafka BROKERS")),
     };
     // After the directory of the records, which the truth may lie in.
@@ -78,8 +79,8 @@ impl Sink {
         Ok(Sink::Files { dir: dir.to_owned(), open: HashMap::new() })
     }
 
-    fn kafka(brokers: &str) -> anyhow::Result<Self> {
-        let writer = KafkaWriter::open(brokers, &std::collections::BTreeMap::new())?;
+    fn kafka(brokers: &str, config: Option<&Path>) -> anyhow::Result<Self> {
+        let writer = KafkaWriter::open(brokers, &Config::load(config)?.kafka.settings)?;
         Ok(Sink::Kafka { writer, waiting: HashMap::new(), held: 0 })
     }
 

@@ -51,7 +51,7 @@ fn id(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], at: Place) 
 fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: &Window) -> Alert {
     let (info, told) = (&definition.info, telling(&window.witnesses));
     let last = window.witnesses.last();
-    let of_last = |of: fn(&Witness) -> &Arc<str>| last.map_or_else(|| "".into(), |w| Arc::clone(of(w)));
+    let of_last = |of: fn(&Witness) -> Arc<str>| last.map_or_else(|| "".into(), |w| of(w));
     Alert {
         id: id(definition, tenant, keys, window.at),
         tenant: tenant.clone(),
@@ -61,10 +61,10 @@ fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: 
         title: Arc::clone(&info.reference.title),
         severity: info.severity,
         domain: last.map_or(event::Domain::Endpoint, |w| w.domain),
-        product: of_last(|w| &w.product),
-        source: of_last(|w| &w.source),
+        product: of_last(|w| Arc::clone(&w.product)),
+        source: of_last(|w| Arc::clone(&w.source)),
         class: last.map_or(Class::BASE_EVENT, |w| w.class),
-        event_uid: of_last(|w| &w.uid),
+        event_uid: of_last(|w| w.uid.as_ref().into()),
         attack: info.attack.clone(),
         entities: entities(&told),
         records: records(&told),
@@ -83,7 +83,7 @@ fn telling(witnesses: &[Arc<Witness>]) -> Vec<&Witness> {
 }
 
 fn entities(witnesses: &[&Witness]) -> Vec<Entity> {
-    let mut entities: Vec<Entity> = witnesses.iter().flat_map(|w| w.entities.iter().cloned()).collect();
+    let mut entities: Vec<Entity> = witnesses.iter().flat_map(|w| w.entities.iter()).collect();
     entities.sort_unstable();
     entities.dedup();
     entities.truncate(ENTITIES_MAX);

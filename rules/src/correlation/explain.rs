@@ -8,7 +8,7 @@ use event::{EventBatch, RecordRef, TenantId, Time};
 
 use super::definition::{Definition, Kind, Source, Way};
 use super::measure::{Measure, window_holds};
-use super::observation::Observation;
+use super::observation::{Keys, Observation};
 use super::timeline::{Entry, Timeline, Verdict, WindowCounts};
 use super::{CorrelationChange, alert, seen_by, witness_of};
 use crate::set::RuleSet;
@@ -84,7 +84,7 @@ pub struct CorrelationExplainer<'a> {
 }
 
 /// The events of each group.
-type Groups = BTreeMap<(TenantId, Box<[Arc<str>]>), Vec<Entry>>;
+type Groups = BTreeMap<(TenantId, Keys), Vec<Entry>>;
 
 impl<'a> CorrelationExplainer<'a> {
     /// For the correlation rule of this id; `None` where the set has none.
@@ -166,7 +166,7 @@ impl<'a> CorrelationExplainer<'a> {
 /// A firing, and the group that it is of.
 struct Fired {
     tenant: TenantId,
-    keys: Box<[Arc<str>]>,
+    keys: Keys,
     alert: event::Alert,
 }
 
@@ -193,13 +193,13 @@ fn counted(groups: &Groups) -> BTreeMap<u16, BTreeSet<u64>> {
 fn judge(
     definition: &Definition,
     tenant: &TenantId,
-    keys: &[Arc<str>],
+    keys: &Keys,
     mut entries: Vec<Entry>,
     fired: &mut Vec<Fired>,
 ) -> (usize, GroupOutcome) {
     let mut timeline = Timeline::default();
     let mut counts = WindowCounts::default();
-    let mut verdicts = timeline.update(definition, entries.clone(), &[], i64::MIN, &mut counts);
+    let mut verdicts = timeline.update(definition, &mut entries.clone(), &[], i64::MIN, &mut counts);
     if definition.kind.has_absence() {
         verdicts.extend(timeline.sweep(definition, i64::MIN, i64::MAX));
     }
@@ -213,7 +213,7 @@ fn judge(
             windows.push(Candidate::of(definition, &entries[first..last]).outcome);
         }
         if let CorrelationChange::Fired(alert) = alert::change(definition, tenant, keys, &verdict) {
-            fired.push(Fired { tenant: tenant.clone(), keys: keys.into(), alert });
+            fired.push(Fired { tenant: tenant.clone(), keys: Arc::clone(keys), alert });
         }
     }
     let nearest = if windows.is_empty() { nearest(definition, &entries) } else { None };

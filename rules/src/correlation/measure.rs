@@ -1,6 +1,7 @@
 //! What a window holds, kept up to date as events enter at its end and leave at its beginning.
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::definition::{Kind, Way};
 use super::observation::Value;
@@ -122,6 +123,45 @@ impl Measure {
             _ => 0,
         }
     }
+}
+
+/// Whether the condition holds for a window of these events, which ends with the last of them: read afresh, for windows
+/// that are small, and for counts, which are only asked for how many there are.
+pub(crate) fn holds_for<'a>(
+    kind: &Kind,
+    members: usize,
+    window: impl ExactSizeIterator<Item = (u16, &'a Value)> + Clone,
+) -> bool {
+    let scale = i128::from(SCALE);
+    let numbers = || window.clone().map(|(_, value)| value.number());
+    let ranked = || {
+        let mut numbers: SmallVec<[i64; 32]> = numbers().collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let sum = || numbers().map(i128::from).sum::<i128>();
+    let events = window.len() as i128;
+    let measured = match kind {
+        Kind::Count(_) => Some((events, 1)),
+        Kind::Distinct(_) => {
+            let mut hashes: SmallVec<[u64; 32]> = SmallVec::new();
+            window.clone().for_each(|(_, value)| value.each(|hash| hashes.push(hash)));
+            hashes.sort_unstable();
+            hashes.dedup();
+            Some((hashes.len() as i128, 1))
+        }
+        Kind::Sum(_) => Some((sum(), scale)),
+        Kind::Average(_) => (events > 0).then(|| (sum(), scale * events)),
+        Kind::Percentile(rank, _) => nearest_rank(&ranked(), *rank).map(|value| (value.into(), scale)),
+        Kind::Median(_) => middle(&ranked()).map(|twice| (twice, scale * 2)),
+        Kind::Ordered(seen, _) if seen.is_all_of(members) => {
+            return holds_chain(window.map(|(member, _)| member), u64::MAX >> (64 - members));
+        }
+        Kind::Temporal(_) | Kind::Ordered(..) => {
+            return window_holds(kind, window.map(|(member, _)| member));
+        }
+    };
+    measured.is_some_and(|(value, scale)| kind.bounds().iter().all(|bound| bound.holds(value, scale)))
 }
 
 fn mask(counts: &[u32]) -> u64 {

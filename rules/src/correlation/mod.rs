@@ -26,9 +26,11 @@
 mod alert;
 mod definition;
 mod explain;
+mod groups;
 mod measure;
 mod observation;
 mod resolve;
+mod snapshot;
 mod timeline;
 mod windows;
 
@@ -40,7 +42,6 @@ use std::sync::Arc;
 use event::{Severity, TenantId};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
 
 pub(crate) use alert::group_of;
 pub(crate) use definition::{Definition, Source};
@@ -48,11 +49,11 @@ pub use explain::{CorrelationExplainer, CorrelationExplanation, GroupOutcome, Me
 pub use observation::Observation;
 pub(crate) use observation::Observer;
 pub(crate) use resolve::{Names, Pending, resolve};
+pub use snapshot::SnapshotError;
 pub use timeline::WindowCounts;
-pub(crate) use windows::key_of;
-pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, SnapshotError, Windows, WorstCase};
+pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, Windows, WorstCase};
 
-use observation::{Value, Witness, hash_of};
+use observation::{Keys, PackedEntities, Value, Witness, hash_of};
 use timeline::Place;
 use windows::Inbox;
 
@@ -105,12 +106,12 @@ impl Correlations {
         tenant: &TenantId,
         keys: &[Arc<str>],
         change: &CorrelationChange,
-        inboxes: &mut BTreeMap<u32, Inbox>,
+        inboxes: &mut [Inbox],
     ) {
         for (outer, number) in self.watching(Source::Correlation(index)) {
             let definition = &self.definitions[*outer as usize];
             let Some((outer_keys, value)) = seen_by(definition, *number, keys) else { continue };
-            let inbox = inboxes.entry(*outer).or_default();
+            let inbox = &mut inboxes[*outer as usize];
             match change {
                 CorrelationChange::Fired(alert) => inbox.added.push(Observation {
                     tenant: tenant.clone(),
@@ -132,9 +133,9 @@ impl Correlations {
 
 /// The group and the value that a firing of a group has in a correlation that watches it; `None` where it has no value
 /// that can be measured.
-fn seen_by(outer: &Definition, number: u16, keys: &[Arc<str>]) -> Option<(Box<[Arc<str>]>, Value)> {
+fn seen_by(outer: &Definition, number: u16, keys: &[Arc<str>]) -> Option<(Keys, Value)> {
     let member = &outer.members[usize::from(number)];
-    let pick = |places: &[u32]| -> Box<[Arc<str>]> {
+    let pick = |places: &[u32]| -> Keys {
         places.iter().filter_map(|place| keys.get(*place as usize).cloned()).collect()
     };
     Some((pick(&member.keys), Value::of(&outer.kind, &pick(&member.values))?))
@@ -146,7 +147,7 @@ fn witness_of(alert: &event::Alert) -> Witness {
         uid: alert.id.as_str().into(),
         hash: hash_of(&[alert.id.as_str()]),
         records: SmallVec::from_vec(alert.records.clone()),
-        entities: alert.entities.clone(),
+        entities: PackedEntities::of(&alert.entities),
         domain: alert.domain,
         product: Arc::clone(&alert.product),
         source: Arc::clone(&alert.source),

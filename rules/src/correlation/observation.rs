@@ -1,13 +1,16 @@
 //! What a correlation is told of an event that matched one of its rules.
 
+use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use event::{Class, Domain, Entity, EventBatch, RecordRef, TenantId, Time};
+use event::{Class, Domain, Entity, EntityType, EventBatch, RecordRef, Role, TenantId, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::definition::{Definition, Kind, Member, Source};
 use super::measure::SCALE;
+use crate::atom::FieldId;
 use crate::field::{Cell, RowReader};
 use crate::fold::fold;
 use crate::set::RuleSet;
@@ -19,10 +22,13 @@ pub struct Observation {
     pub(crate) correlation: u32,
     pub(crate) member: u16,
     pub(crate) time: Time,
-    pub(crate) keys: Box<[Arc<str>]>,
+    pub(crate) keys: Keys,
     pub(crate) value: Value,
     pub(crate) witness: Arc<Witness>,
 }
+
+/// The group-by values of a group, in lower case.
+pub(crate) type Keys = Arc<[Arc<str>]>;
 
 impl Observation {
     /// The tenant of the event.
@@ -72,18 +78,69 @@ impl Value {
 }
 
 /// An event that takes part in a correlation: enough to lead back to it, and to say whom it concerns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Witness {
-    pub(crate) uid: Arc<str>,
+    pub(crate) uid: Box<str>,
     /// 64 bits of the hash of `uid`.
     pub(crate) hash: u64,
     /// One record, or those of an inner correlation.
     pub(crate) records: SmallVec<[RecordRef; 1]>,
-    pub(crate) entities: Vec<Entity>,
+    pub(crate) entities: PackedEntities,
     pub(crate) domain: Domain,
     pub(crate) product: Arc<str>,
     pub(crate) source: Arc<str>,
     pub(crate) class: Class,
+}
+
+/// Equal witnesses have equal hashes of their ids.
+impl Hash for Witness {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Entities in one text: witnesses are many, and few of them come to be part of an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct PackedEntities(Box<str>);
+
+impl PackedEntities {
+    pub(crate) fn of(entities: &[Entity]) -> Self {
+        let mut packed = String::new();
+        for Entity { entity_type, role, value } in entities {
+            packed.push(letter(*entity_type as u8));
+            packed.push(letter(*role as u8));
+            // Writing to a text cannot fail.
+            _ = write!(packed, "{}:{value}", value.len());
+        }
+        Self(packed.into())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entity> + '_ {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (entity, left) = unpack(rest)?;
+            rest = left;
+            Some(entity)
+        })
+    }
+}
+
+/// The first entity of a packed text, and what follows it.
+fn unpack(packed: &str) -> Option<(Entity, &str)> {
+    let (head, rest) = packed.split_once(':')?;
+    let (letters, len) = head.split_at_checked(2)?;
+    let &[entity_type, role] = letters.as_bytes() else { return None };
+    let (value, rest) = rest.split_at_checked(len.parse().ok()?)?;
+    let entity_type = *EntityType::ALL.get(usize::from(entity_type.checked_sub(LETTER)?))?;
+    let role = *Role::ALL.get(usize::from(role.checked_sub(LETTER)?))?;
+    Some((Entity { entity_type, role, value: value.into() }, rest))
+}
+
+const LETTER: u8 = b'A';
+
+const fn letter(place: u8) -> char {
+    (LETTER + place) as char
 }
 
 /// A list in a group-by field puts the event into a group for each member, up to this many.
@@ -104,18 +161,24 @@ impl<'a> Observer<'a> {
     /// What every correlation over `rule` is told of a row.
     pub(crate) fn observe(&mut self, rule: u32, row: usize, out: &mut Vec<Observation>) {
         let mut witness = None;
+        // Many correlations group by the same fields.
+        let mut known: SmallVec<[(&[FieldId], Vec<Keys>); 4]> = SmallVec::new();
         for (correlation, member) in self.set.correlations.watching(Source::Rule(rule)) {
             let definition = &self.set.correlations.definitions[*correlation as usize];
             let watched = &definition.members[usize::from(*member)];
             let Some(value) = self.value(definition, watched, row) else { continue };
-            for keys in self.keys(watched, row) {
+            let place = known.iter().position(|(fields, _)| *fields == watched.keys).unwrap_or_else(|| {
+                known.push((&watched.keys, self.keys(watched, row)));
+                known.len() - 1
+            });
+            for keys in &known[place].1 {
                 let witness = witness.get_or_insert_with(|| Arc::new(Witness::of(self.batch, row)));
                 out.push(Observation {
                     tenant: self.batch.meta.tenant.clone(),
                     correlation: *correlation,
                     member: *member,
                     time: self.batch.time(row),
-                    keys,
+                    keys: Arc::clone(keys),
                     value: value.clone(),
                     witness: Arc::clone(witness),
                 });
@@ -124,7 +187,7 @@ impl<'a> Observer<'a> {
     }
 
     /// The groups of an event: none where a group-by field has no value.
-    fn keys(&mut self, member: &Member, row: usize) -> Vec<Box<[Arc<str>]>> {
+    fn keys(&mut self, member: &Member, row: usize) -> Vec<Keys> {
         let mut groups: Vec<Vec<Arc<str>>> = vec![Vec::new()];
         for field in &member.keys {
             let texts: Vec<Arc<str>> = match self.cells.cell(*field, row) {
@@ -139,7 +202,7 @@ impl<'a> Observer<'a> {
             groups.truncate(GROUPS_OF_EVENT_MAX);
         }
         groups.retain(|group| group.iter().all(|text| !text.is_empty()));
-        groups.into_iter().map(Vec::into_boxed_slice).collect()
+        groups.into_iter().map(Keys::from).collect()
     }
 
     /// The measured value; `None` where the event has none that can be measured.
@@ -178,7 +241,7 @@ impl Witness {
             uid: uid.into(),
             hash: hash_of(&[uid]),
             records: SmallVec::from_iter([batch.record(row)]),
-            entities: crate::alert::entities(batch, row),
+            entities: PackedEntities::of(&crate::alert::entities(batch, row)),
             domain: batch.meta.domain,
             product: Arc::clone(&batch.meta.product),
             source: Arc::clone(&batch.meta.source),
@@ -213,6 +276,25 @@ pub(crate) fn hash_of(texts: &[&str]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_entities_come_back() {
+        let entities: Vec<Entity> = EntityType::ALL
+            .iter()
+            .zip(Role::ALL.iter().rev())
+            .zip(["", "a", "12:x", "contoso\\älice", ":", "AA3:"].into_iter().cycle())
+            .map(|((entity_type, role), value)| Entity {
+                entity_type: *entity_type,
+                role: *role,
+                value: value.into(),
+            })
+            .collect();
+        let packed = PackedEntities::of(&entities);
+        assert_eq!(packed.iter().collect::<Vec<_>>(), entities);
+        for damaged in ["A", "AA", "AA5:abc", "zA1:x", "AA1:ä", "A\u{e4}1:x"] {
+            assert_eq!(PackedEntities(damaged.into()).iter().count(), 0, "{damaged}");
+        }
+    }
 
     #[test]
     fn numbers_are_read_exactly() {

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, GROUP_EVENTS_MAX, Kind};
-use super::measure::{Measure, window_holds};
+use super::measure::{Measure, holds_for, window_holds};
 use super::observation::{Value, Witness};
 
 /// An event of a group.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// Microseconds.
     pub(crate) time: i64,
@@ -78,14 +78,51 @@ struct Tip {
     end: usize,
 }
 
-/// One group.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// One group. There may be millions, most of them of few events.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
     entries: VecDeque<Entry>,
-    firings: Vec<Firing>,
-    #[serde(skip)]
+    firings: Firings,
+    /// Kept where reading the window afresh would cost more than keeping it up to date.
     tip: Option<Box<Tip>>,
 }
+
+/// The alerts of a group that stand, in order: mostly none, which takes one word.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::box_collection, reason = "one word where there are none, not three")]
+struct Firings(Option<Box<Vec<Firing>>>);
+
+impl Firings {
+    fn as_slice(&self) -> &[Firing] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    fn push(&mut self, firing: Firing) {
+        self.0.get_or_insert_default().push(firing);
+    }
+
+    /// Takes those at `from` and after it.
+    fn split_off(&mut self, from: Place) -> Vec<Firing> {
+        let Some(firings) = &mut self.0 else { return Vec::new() };
+        let later = firings.split_off(firings.partition_point(|f| f.at < from));
+        self.0.take_if(|firings| firings.is_empty());
+        later
+    }
+
+    fn forget_before(&mut self, time: i64) {
+        if let Some(firings) = &mut self.0 {
+            let spent = firings.partition_point(|f| f.at.0 < time);
+            firings.drain(..spent);
+            self.0.take_if(|firings| firings.is_empty());
+        }
+    }
+}
+
+/// Groups of so many events hold no room for more.
+const FEW: usize = 4;
+
+/// Windows of more events have a tip.
+const AFRESH_MAX: usize = 16;
 
 /// Counts that no caller may lose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,11 +160,22 @@ impl Timeline {
         self.entries.back().map(|e| e.time)
     }
 
-    /// Takes events in, and out, and judges what they touch.
+    /// The events and the alerts that stand.
+    pub(crate) fn parts(&self) -> (impl Iterator<Item = &Entry>, &[Firing]) {
+        (self.entries.iter(), self.firings.as_slice())
+    }
+
+    /// Of [`Timeline::parts`], in their order.
+    pub(crate) fn of_parts(entries: Vec<Entry>, firings: Vec<Firing>) -> Self {
+        let firings = Firings((!firings.is_empty()).then(|| Box::new(firings)));
+        Self { entries: entries.into(), firings, tip: None }
+    }
+
+    /// Takes events in, and out, and judges what they touch. `added` is empty afterwards.
     pub(crate) fn update(
         &mut self,
         definition: &Definition,
-        added: Vec<Entry>,
+        added: &mut Vec<Entry>,
         removed: &[Place],
         sealed: i64,
         counts: &mut WindowCounts,
@@ -153,11 +201,18 @@ impl Timeline {
     }
 
     /// Puts events in their places; the first place that is new.
-    fn put_in(&mut self, mut added: Vec<Entry>, counts: &mut WindowCounts) -> Option<Place> {
+    fn put_in(&mut self, added: &mut Vec<Entry>, counts: &mut WindowCounts) -> Option<Place> {
         added.sort_by_key(Entry::place);
         let first = added.first()?.place();
         let is_in_order = self.entries.back().is_none_or(|last| last.place() < first);
-        self.entries.extend(added);
+        let is_one = added.len() == 1;
+        if self.entries.len() + added.len() <= FEW {
+            self.entries.reserve_exact(added.len());
+        }
+        self.entries.extend(added.drain(..));
+        if is_in_order && is_one {
+            return Some(first);
+        }
         if !is_in_order {
             self.tip = None;
             self.entries.make_contiguous().sort_by_key(Entry::place);
@@ -194,64 +249,75 @@ impl Timeline {
     /// Judges every event after the place `from` or at it, and says what differs from before.
     fn judge(&mut self, definition: &Definition, from: Place, counts: &mut WindowCounts) -> Vec<Verdict> {
         let begin = self.entries.partition_point(|e| e.place() < from);
-        let stale_at = self.firings.partition_point(|f| f.at < from);
-        let stale = self.firings.split_off(stale_at);
-        let mut tip = self.tip_before(definition, begin);
+        let stale = self.firings.split_off(from);
+        let mut tip = self.tip.take().filter(|tip| tip.end == begin);
+        let mut first = tip.as_ref().map_or(0, |tip| tip.first);
         let mut fresh = Vec::new();
         for index in begin..self.entries.len() {
-            self.enter(definition, &mut tip, index);
             let time = self.entries[index].time;
-            if self.is_armed(definition, time) && self.fires(definition, &tip, index) {
-                let window = self.window(definition, tip.first, index);
+            first = self.first_since(time.saturating_sub(definition.span_us), first);
+            if matches!(definition.kind, Kind::Count(_)) || index - first < AFRESH_MAX {
+                tip = None;
+            } else {
+                tip = Some(self.enter(definition, tip, first, index));
+            }
+            if self.is_armed(definition, time) && self.fires(definition, tip.as_deref(), first, index) {
+                let window = self.window(definition, first, index);
                 self.firings.push(Firing { at: window.at, content: content(&window) });
                 fresh.push(window);
             }
         }
-        self.tip = Some(tip);
-        difference(stale, fresh, self.firings.last().map(|f| f.at), counts)
+        self.tip = tip;
+        if stale.is_empty() && fresh.is_empty() {
+            return Vec::new();
+        }
+        difference(stale, fresh, self.firings.as_slice().last().map(|f| f.at), counts)
     }
 
-    /// The measure of the window that ends just before `begin`.
-    fn tip_before(&mut self, definition: &Definition, begin: usize) -> Box<Tip> {
-        if let Some(tip) = self.tip.take().filter(|tip| tip.end == begin) {
-            return tip;
+    /// The place of the first event at `start` or later, which is not before `from`.
+    fn first_since(&self, start: i64, from: usize) -> usize {
+        match self.entries.get(from) {
+            Some(entry) if entry.time >= start => from,
+            _ => self.entries.partition_point(|e| e.time < start).max(from),
         }
-        let start = self.entries.get(begin).map_or(i64::MAX, |e| e.time.saturating_sub(definition.span_us));
-        let first = self.entries.partition_point(|e| e.time < start).min(begin);
-        let mut measure = Measure::new(&definition.kind, definition.members.len());
-        for entry in self.entries.range(first..begin) {
-            measure.add(entry.time, entry.member, &entry.value);
-        }
-        Box::new(Tip { measure, first, end: begin })
     }
 
-    /// An event enters the window, and what is a timespan older leaves it.
-    fn enter(&self, definition: &Definition, tip: &mut Tip, index: usize) {
-        let entry = &self.entries[index];
-        let start = entry.time.saturating_sub(definition.span_us);
-        while self.entries[tip.first].time < start {
-            let old = &self.entries[tip.first];
+    /// The measure of the window from `first` to `index`: that of the window before it, kept up to date, if there is one.
+    fn enter(&self, definition: &Definition, tip: Option<Box<Tip>>, first: usize, index: usize) -> Box<Tip> {
+        let mut tip = tip.unwrap_or_else(|| {
+            let measure = Measure::new(&definition.kind, definition.members.len());
+            Box::new(Tip { measure, first, end: first })
+        });
+        for old in self.entries.range(tip.first..first.min(tip.end)) {
             tip.measure.remove(old.member, &old.value);
-            tip.first += 1;
         }
-        tip.measure.add(entry.time, entry.member, &entry.value);
-        tip.end = index + 1;
+        for new in self.entries.range(tip.end.max(first)..=index) {
+            tip.measure.add(new.time, new.member, &new.value);
+        }
+        (tip.first, tip.end) = (first, index + 1);
+        tip
     }
 
     /// Whether a whole timespan has passed since the last firing.
     fn is_armed(&self, definition: &Definition, time: i64) -> bool {
-        self.firings.last().is_none_or(|last| time > last.at.0.saturating_add(definition.span_us))
+        let last = self.firings.as_slice().last();
+        last.is_none_or(|last| time > last.at.0.saturating_add(definition.span_us))
     }
 
-    fn fires(&self, definition: &Definition, tip: &Tip, index: usize) -> bool {
-        let start = self.entries[index].time.saturating_sub(definition.span_us);
+    fn fires(&self, definition: &Definition, tip: Option<&Tip>, first: usize, index: usize) -> bool {
+        let window = || self.entries.range(first..=index);
+        let Some(tip) = tip else {
+            let window = window().map(|e| (e.member, &e.value));
+            return holds_for(&definition.kind, definition.members.len(), window);
+        };
         match (&definition.kind, &tip.measure) {
             // An order of some, not all: the window is read anew, where its members would do.
             (Kind::Ordered(seen, _), Measure::Seen(_)) => {
-                seen.holds(tip.measure.seen())
-                    && window_holds(&definition.kind, self.entries.range(tip.first..=index).map(|e| e.member))
+                seen.holds(tip.measure.seen()) && window_holds(&definition.kind, window().map(|e| e.member))
             }
-            (kind, measure) => measure.holds(kind, start),
+            (kind, measure) => {
+                measure.holds(kind, self.entries[index].time.saturating_sub(definition.span_us))
+            }
         }
     }
 
@@ -328,8 +394,7 @@ impl Timeline {
             self.entries.drain(..old);
             self.entries.shrink_to(self.entries.len() * 2);
         }
-        let spent = self.firings.partition_point(|f| f.at.0 < time.saturating_sub(span_us));
-        self.firings.drain(..spent);
+        self.firings.forget_before(time.saturating_sub(span_us));
     }
 }
 

@@ -1,0 +1,155 @@
+//! The state of correlations as bytes. An event takes part in many correlations and groups: it is written once, and they
+//! name it by its number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::TenantId;
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::groups::{Group, Groups};
+use super::observation::{Keys, Value, Witness};
+use super::timeline::{Entry, Firing, Timeline, WindowCounts};
+use super::windows::{Limits, Windows};
+
+/// Marks the bytes and their format.
+const MAGIC: &[u8; 8] = b"asterw03";
+
+/// Bytes that are no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("state of {of}: {problem}")]
+pub struct SnapshotError {
+    of: &'static str,
+    problem: String,
+}
+
+impl SnapshotError {
+    pub(crate) fn new(of: &'static str, problem: String) -> Self {
+        Self { of, problem }
+    }
+}
+
+/// The whole state. Groups are in the order of their keys, witnesses in that in which groups name them.
+#[derive(Serialize, Deserialize)]
+struct Written<W, S> {
+    witnesses: W,
+    states: S,
+    sealed: i64,
+    counts: WindowCounts,
+    limits: Limits,
+}
+
+/// One group: its events with the numbers of their witnesses.
+#[derive(Serialize, Deserialize)]
+struct WrittenGroup<K, F, E> {
+    keys: K,
+    wake_at: i64,
+    firings: F,
+    events: E,
+}
+
+/// Groups by the key of their correlation, then tenant.
+type States = Vec<(Arc<str>, Vec<(TenantId, Vec<ReadGroup>)>)>;
+type ReadGroup = WrittenGroup<Vec<Arc<str>>, Vec<Firing>, Vec<(i64, u16, Value, u32)>>;
+
+/// A list that is made as it is written.
+struct Lazy<F>(F);
+
+impl<F, I> Serialize for Lazy<F>
+where
+    F: Fn() -> I,
+    I: IntoIterator,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+pub(super) fn write(windows: &Windows) -> Vec<u8> {
+    let states: Vec<(&Arc<str>, Sorted<'_>)> =
+        windows.states.iter().map(|(key, tenants)| (key, sorted(tenants))).collect();
+    let groups = states.iter().flat_map(|(_, tenants)| tenants).flat_map(|(_, groups)| groups);
+    let numbers = &Numbers::of(groups.copied());
+    let written = Written {
+        witnesses: &numbers.witnesses,
+        states: Lazy(|| {
+            states.iter().map(|(key, tenants)| (key, Lazy(|| written_tenants(tenants, numbers))))
+        }),
+        sealed: windows.sealed,
+        counts: windows.counts,
+        limits: windows.limits,
+    };
+    event::snapshot::write(MAGIC, &written)
+}
+
+/// The groups of each tenant, in the order of their keys.
+type Sorted<'a> = Vec<(&'a TenantId, Vec<&'a Group>)>;
+
+fn sorted(tenants: &BTreeMap<TenantId, Groups>) -> Sorted<'_> {
+    tenants.iter().map(|(tenant, groups)| (tenant, groups.sorted())).collect()
+}
+
+fn written_tenants<'a>(
+    tenants: &'a Sorted<'a>,
+    numbers: &'a Numbers<'a>,
+) -> impl Iterator<Item = (&'a TenantId, impl Serialize)> {
+    tenants.iter().map(move |(tenant, groups)| {
+        (*tenant, Lazy(move || groups.iter().map(move |group| written_group(group, numbers))))
+    })
+}
+
+fn written_group(group: &Group, numbers: &Numbers<'_>) -> impl Serialize {
+    let (entries, firings) = group.timeline.parts();
+    let event = |e: &Entry| (e.time, e.member, e.value.clone(), numbers.of_witness(&e.witness));
+    let events: Vec<(i64, u16, Value, u32)> = entries.map(event).collect();
+    WrittenGroup { keys: &*group.keys, wake_at: group.wake_at, firings, events }
+}
+
+/// The number of each witness. Equal ones are one.
+struct Numbers<'a> {
+    witnesses: Vec<&'a Witness>,
+    numbers: HashMap<&'a Witness, u32>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(groups: impl Iterator<Item = &'a Group>) -> Self {
+        let mut numbers = Self { witnesses: Vec::new(), numbers: HashMap::new() };
+        for entry in groups.flat_map(|group| group.timeline.parts().0) {
+            let next = numbers.witnesses.len() as u32;
+            if *numbers.numbers.entry(&*entry.witness).or_insert(next) == next {
+                numbers.witnesses.push(&entry.witness);
+            }
+        }
+        numbers
+    }
+
+    fn of_witness(&self, witness: &Witness) -> u32 {
+        // Every witness of a group has one.
+        self.numbers.get(witness).copied().unwrap_or(u32::MAX)
+    }
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Windows, SnapshotError> {
+    let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
+    let Written { witnesses, states, sealed, counts, limits } =
+        event::snapshot::read::<Written<Vec<Arc<Witness>>, States>>(MAGIC, bytes).map_err(refuse)?;
+    let mut windows = Windows { states: BTreeMap::new(), sealed, counts, limits };
+    for (key, tenants) in states {
+        let state = windows.states.entry(key).or_default();
+        for (tenant, written) in tenants {
+            let groups = state.entry(tenant).or_default();
+            for WrittenGroup { keys, wake_at, firings, events } in written {
+                let mut entries = Vec::with_capacity(events.len());
+                for (time, member, value, number) in events {
+                    let witness = witnesses.get(number as usize).map(Arc::clone);
+                    let witness = witness.ok_or_else(|| refuse(format!("no event has number {number}")))?;
+                    entries.push(Entry { time, member, value, witness });
+                }
+                groups.restore(Keys::from(keys), Timeline::of_parts(entries, firings), wake_at);
+            }
+        }
+    }
+    Ok(windows)
+}

@@ -4,10 +4,10 @@
 //! uses the facts up to `t`, so the order in which rows arrive is nothing to it. No fact is ever guessed:
 //! that `alice` and `alice@contoso.com` look alike is no proof.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{EntityType, Time};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

@@ -1,10 +1,10 @@
 //! The board on which alerts meet: for every entity the nearest alerts that name it, and who its counterparties
 //! are. Alerts are placed in order of event time; each placing can be taken back, latest first.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use event::{Alert, AlertId, Entity, EntityType, Tactic, Time};
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -247,8 +247,8 @@ impl Board {
     fn entry(&mut self, key: Key) -> &mut Entry {
         let entry = self.entries.entry(key);
         let before = match &entry {
-            std::collections::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
-            std::collections::hash_map::Entry::Vacant(_) => None,
+            hashbrown::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
+            hashbrown::hash_map::Entry::Vacant(_) => None,
         };
         self.undo.entries.push((key, before));
         entry.or_default()

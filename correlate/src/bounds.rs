@@ -1,9 +1,10 @@
 //! How long an incident lasts and how large it gets. Both bounds are applied when an incident is read, never when an
 //! alert is placed: the forest below stays the same whatever is cut, and so does what later alerts are compared with.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use event::{AlertId, Join};
+use hashbrown::{HashMap, HashSet};
 
 use crate::board::Node;
 use crate::claims::{Calling, Hold};

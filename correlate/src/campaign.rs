@@ -5,12 +5,13 @@
 //! is kept, so a flood of alerts is nothing to it, and neither is how incidents are cut or merged later: which
 //! incidents the alerts are in is asked when campaigns are read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
     AlertId, Artefact, Campaign, CampaignId, EntityType, IncidentId, RelationChange, TenantId, Time,
 };
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

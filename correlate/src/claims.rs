@@ -3,10 +3,11 @@
 //! Nothing here is carried out: where alerts and incidents stand is asked of the inputs anew each time, so saying and
 //! undoing in any order beside the arrival of alerts ends the same.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{Alert, AlertId, Guard, IncidentId, IncidentStatus, InputId, TenantId};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

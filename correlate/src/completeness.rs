@@ -1,10 +1,11 @@
 //! The completeness ledger: what became of every hour of event time under every rule. Whoever asks whether a rule has
 //! seen all of a night gets an answer with numbers, and not that nothing failed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{TenantId, Time, Watermark};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CorrelateError;

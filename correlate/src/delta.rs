@@ -1,9 +1,10 @@
 //! The ledger: what was last said of every incident, and the deltas from there to the present state.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{AlertId, Incident, IncidentDelta, IncidentId, IncidentStatus};
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::sorted;
@@ -54,8 +55,9 @@ impl Ledger {
     /// Takes in the present state of some incidents, complete in the sense that every alert of an incident they
     /// changed is in one of them, and says what is new.
     pub(crate) fn tell(&mut self, present: Vec<Incident>) -> Vec<IncidentDelta> {
-        let mut former: BTreeSet<IncidentId> =
-            present.iter().flat_map(|i| i.alerts.iter().filter_map(|a| self.home.get(a).cloned())).collect();
+        let homes: HashSet<&IncidentId> =
+            present.iter().flat_map(|i| i.alerts.iter().filter_map(|a| self.home.get(a))).collect();
+        let mut former: BTreeSet<IncidentId> = homes.into_iter().cloned().collect();
         let withdrawn = std::mem::take(&mut self.withdrawn);
         former.extend(withdrawn.keys().cloned());
         let living: BTreeSet<IncidentId> = present.iter().map(|i| i.id.clone()).collect();
@@ -86,9 +88,10 @@ impl Ledger {
             incident.version = version.max(before.version + 1);
         }
         let came_from = self.came_from(&incident, living);
-        let was = |alert: &&AlertId| before.as_ref().is_none_or(|b| !b.alerts.contains(alert));
-        let added: Vec<AlertId> =
-            if before.is_some() { incident.alerts.iter().filter(was).cloned().collect() } else { Vec::new() };
+        let added: Vec<AlertId> = before.as_ref().map_or_else(Vec::new, |before| {
+            let known: HashSet<&AlertId> = before.alerts.iter().collect();
+            incident.alerts.iter().filter(|alert| !known.contains(alert)).cloned().collect()
+        });
         for alert in &incident.alerts {
             self.home.insert(alert.clone(), incident.id.clone());
         }

@@ -1,9 +1,10 @@
 //! Why two alerts are in one incident, or why they are not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use event::{Alert, AlertId, EntityType, Explanation, Incident, Join, JoinReason, Time};
+use hashbrown::HashMap;
 
 use crate::board::{Board, Edge};
 use crate::evidence::Key;

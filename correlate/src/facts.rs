@@ -1,9 +1,8 @@
 //! What telemetry and alerts teach: aliases, process lineage, rarity. Every fact is keyed by event time.
 
-use std::collections::{HashMap, HashSet};
-
 use arrow::array::{Array, AsArray, ListArray, StringViewArray};
 use event::{Alert, Class, EntityType, EventBatch, Role, TenantId, Time};
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

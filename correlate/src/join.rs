@@ -23,10 +23,11 @@ mod ring;
 mod segment;
 mod walk;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{Entity, EventBatch, RecordRef, TenantId, Watermark};
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use definition::Definitions;

@@ -3,10 +3,10 @@
 //! An address that several devices have about the same time (NAT, a proxy, a pool of a VPN) is nobody's: a wrong device
 //! is worse than none. Resolution at time `t` uses what rows up to `t` said, so their order is nothing to it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::Time;
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

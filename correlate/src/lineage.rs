@@ -1,9 +1,10 @@
 //! Process lineage: who started whom, so that alerts of one process tree join by the tree and not by the host.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::Time;
+use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 

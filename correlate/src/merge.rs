@@ -7,12 +7,13 @@
 //! suggestion. What lasted too long or became too large is cut at last (`bounds.rs`). All of it is a function of the
 //! forest and the inputs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use event::{
     AlertId, EntityType, Guard, IncidentId, IncidentLink, Join, JoinReason, LinkKind, Suggestion,
     SuggestionId, TenantId,
 };
+use hashbrown::HashMap;
 
 use crate::board::{Board, Edge};
 use crate::bounds;

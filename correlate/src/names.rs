@@ -1,10 +1,10 @@
 //! What people call the entities of an incident.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use hashbrown::hash_map::Entry;
 use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Role};
+use hashbrown::{HashMap, HashSet};
 
 use crate::alias::form_rank;
 use crate::evidence::Key;
@@ -95,6 +95,9 @@ impl<'a> Names<'a> {
             let has_aliases = |e: &&Entity| matches!(e.entity_type, EntityType::User | EntityType::Device);
             for entity in alert.entities.iter().filter(has_aliases) {
                 let (kind, known) = (entity.entity_type, self.known(entity));
+                if form_rank(kind, &known) == 0 {
+                    continue; // No name is better.
+                }
                 let key = Key::of(&alert.tenant, kind, &entity.value);
                 let then = facts.aliases.display(key, alert.time, &file.alias);
                 if let Some(name) = then.filter(|name| form_rank(kind, name) < form_rank(kind, &known)) {
@@ -201,7 +204,25 @@ fn the_only<'a>(alert: &'a Alert, entity: &Entity, field: &str) -> Option<&'a st
     evidence(alert, field).filter(|_| !others)
 }
 
+/// The fields of an alert's evidence that give names.
+const NAMING: [&str; 7] = [
+    "process_file_path",
+    "actor_process_file_path",
+    "process_parent_path",
+    "email_subject",
+    "app_name",
+    "file_path",
+    "resource_name",
+];
+
+/// Drops the evidence that nothing here reads: alerts are held for weeks, and whoever stored them has all of it.
+pub(crate) fn drop_untold(alert: &mut Alert) {
+    alert.evidence.retain(|(name, _)| NAMING.contains(&&**name));
+    alert.evidence.shrink_to_fit();
+}
+
 fn evidence<'a>(alert: &'a Alert, field: &str) -> Option<&'a str> {
+    debug_assert!(NAMING.contains(&field), "{field} is not kept");
     let value = alert.evidence.iter().find(|(name, _)| &**name == field).map(|(_, value)| value.trim());
     value.filter(|value| !value.is_empty())
 }

@@ -4,9 +4,10 @@
 //! Telemetry is counted in fixed-size sketches, one an epoch of event time. An alert reads only epochs that
 //! ended before its own began: by the time it is sealed those are complete, so arrival order is nothing to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use event::Time;
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Key;

@@ -5,13 +5,14 @@
 //! combined as independent witnesses: two of 40 points give 64.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
     Alert, AlertId, Domain, EntityRisk, EntityType, RiskChange, RiskLevel, RiskReason, Role, Severity,
     TenantId, Time, Watermark,
 };
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 

@@ -6,13 +6,14 @@
 //! alerts from there on are taken back and placed again. So what is sealed is what one run over the whole
 //! input in order would have made, and what is provisional is the same as far as the input is known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
     RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark,
 };
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Board, Excess, Node, Undo};
@@ -24,6 +25,7 @@ use crate::facts::{Facts, Stale};
 use crate::input::AnalystInput;
 use crate::meaning::{Story, blank};
 use crate::merge::{Ground, Group, HeldBack, groups};
+use crate::names::drop_untold;
 use crate::parameters::File;
 use crate::risk::{Risks, Sight};
 use crate::snapshot::sorted;
@@ -53,6 +55,9 @@ pub(crate) struct Shard {
     campaigns: Campaigns,
     /// Nodes whose incident may differ from what the ledger says.
     touched: BTreeSet<u32>,
+    /// Nodes that were sealed since the last telling.
+    #[serde(skip)]
+    sealed: Vec<u32>,
     /// Large incidents with untold growth: root and event time since when.
     deferred: BTreeMap<u32, Time>,
     /// Alerts of large components when they were last told, by root.
@@ -94,6 +99,7 @@ impl Shard {
             suggestions: Suggestions::default(),
             campaigns: Campaigns::default(),
             touched: BTreeSet::new(),
+            sealed: Vec::new(),
             deferred: BTreeMap::new(),
             told: BTreeMap::new(),
             watermark: Watermark::START.0,
@@ -111,7 +117,8 @@ impl Shard {
         self.facts.observe(&self.tenant, batch, file, &mut self.stale);
     }
 
-    pub(crate) fn push(&mut self, alert: Alert, file: &File) {
+    pub(crate) fn push(&mut self, mut alert: Alert, file: &File) {
+        drop_untold(&mut alert);
         if let Some(time) = self.known.get(&alert.id).copied() {
             self.push_again(time, alert, file);
             return;
@@ -252,7 +259,7 @@ impl Shard {
             self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
         {
             self.risks.raise(node, &self.facts, file);
-            self.touched.extend(self.nodes.get(node.id()));
+            self.sealed.extend(self.nodes.get(node.id()));
             self.campaigns.sight(&self.tenant, node, file);
             self.provisional.pop_front();
         }
@@ -330,6 +337,7 @@ impl Shard {
     }
 
     fn emit(&mut self, file: &File, telling: Telling) -> Vec<IncidentDelta> {
+        self.touch_sealed();
         let touched = std::mem::take(&mut self.touched);
         let (mut done, mut deferred) = (HashSet::new(), BTreeMap::new());
         let mut present = Vec::new();
@@ -367,6 +375,19 @@ impl Shard {
         let ledger = &self.ledger;
         self.campaigns.update(&self.tenant, file, is_due, |alert| ledger.home(alert).cloned());
         deltas
+    }
+
+    /// An incident changes when the last of its alerts is sealed, not with each of them.
+    fn touch_sealed(&mut self) {
+        let sealed_len = self.sealed_len() as u32;
+        for node in std::mem::take(&mut self.sealed) {
+            let alert = self.board.nodes[node as usize].id();
+            let told = self.ledger.home(alert).and_then(|id| self.ledger.incident(id));
+            let last = told.and_then(|incident| incident.alerts.last());
+            if last.and_then(|last| self.nodes.get(last)).is_some_and(|last| *last < sealed_len) {
+                self.touched.insert(node);
+            }
+        }
     }
 
     fn suggest(&mut self, groups: &[Group], held_back: &[HeldBack], file: &File) {

@@ -42,7 +42,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
 
 /// Hash maps are written in the order of their keys, so that equal states have equal bytes.
 pub(crate) mod sorted {
-    use std::collections::HashMap;
+    use hashbrown::HashMap;
     use std::hash::Hash;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -70,7 +70,7 @@ pub(crate) mod sorted {
 
 /// As [`sorted`], for sets.
 pub(crate) mod sorted_set {
-    use std::collections::HashSet;
+    use hashbrown::HashSet;
     use std::hash::Hash;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,10 +1,10 @@
 //! What happened, line by line: repetitions folded, the gravest lines kept.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Moment, Role, Tactic};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::cast::{Cast, Toward};

@@ -1,10 +1,11 @@
 //! What the joins found: pairs of events, to be found from either of them and from what either led to or came from.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::{EntityType, RecordRef, Time};
+use hashbrown::HashMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 

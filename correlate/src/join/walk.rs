@@ -2,10 +2,10 @@
 //! one is the beginning of the next (a click, a download by the same browser, the program that it saved).
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{EntityType, Time};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::definition::Side;

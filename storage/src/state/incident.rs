@@ -102,50 +102,77 @@ fn put_incident(
     change: &str,
     left: &mut Left,
 ) -> Result<bool, ReadError> {
-    let stored = stored(outbox, &incident.tenant, &incident.id)?;
+    let stored = head(outbox, incident)?;
     let members = members(outbox, incident)?;
     let incoming: BTreeSet<&str> = incident.alerts.iter().map(AlertId::as_str).collect();
     let version = match &stored {
         None => incident.version,
-        Some(stored) => match verdict(stored, &members, incident, &incoming, change) {
+        Some(stored) => match verdict(stored, &members, incident, &incoming, change)? {
             Verdict::Skip => return Ok(false),
             Verdict::Replace { version } => version,
         },
     };
     set_members(outbox, incident, &members, &incoming, left)?;
-    let body = Incident { version, ..incident.clone() };
-    write(outbox, &body, if stored.is_none() { "created" } else { change })?;
+    let change = if stored.is_none() { "created" } else { change };
+    if version == incident.version {
+        write(outbox, incident, change)?;
+    } else {
+        write(outbox, &Incident { version, ..incident.clone() }, change)?;
+    }
     Ok(true)
+}
+
+/// What decides whether a stored state is outgrown. Its body stays text: large incidents are told often.
+struct Head {
+    version: u64,
+    is_redirected: bool,
+    sealed: bool,
+    body: String,
+}
+
+fn head(outbox: &Outbox<'_>, incident: &Incident) -> Result<Option<Head>, ReadError> {
+    let sql = "SELECT version, status, sealed, body FROM incidents WHERE tenant = ?1 AND id = ?2";
+    let mut statement = outbox.connection.prepare_cached(sql)?;
+    let head = statement.query_row([incident.tenant.as_str(), incident.id.as_str()], |r| {
+        Ok(Head {
+            version: r.get::<_, i64>(0)? as u64,
+            is_redirected: r.get::<_, String>(1)? == IncidentStatus::Redirected.as_str(),
+            sealed: r.get(2)?,
+            body: r.get(3)?,
+        })
+    });
+    Ok(head.optional()?)
 }
 
 /// After a restart the log is read again in other portions, so versions do not count the same steps any more. A state
 /// is outgrown where its version is not higher and its alerts are only part of the members, or where it has all of
 /// them but is not sealed yet. Everything else that differs is news, under a version above the stored one.
 fn verdict(
-    stored: &Incident,
+    stored: &Head,
     members: &BTreeSet<String>,
     incident: &Incident,
     incoming: &BTreeSet<&str>,
     change: &str,
-) -> Verdict {
-    let same_but_version = Incident { version: stored.version, ..incident.clone() } == *stored;
-    if same_but_version && members.iter().map(String::as_str).eq(incoming.iter().copied()) {
-        return Verdict::Skip;
+) -> Result<Verdict, serde_json::Error> {
+    if members.iter().map(String::as_str).eq(incoming.iter().copied()) {
+        let same_version = Incident { version: stored.version, ..incident.clone() };
+        if serde_json::to_string(&same_version)? == stored.body {
+            return Ok(Verdict::Skip);
+        }
     }
     if incident.version > stored.version {
-        return Verdict::Replace { version: incident.version };
+        return Ok(Verdict::Replace { version: incident.version });
     }
     // What came out of its survivor again is no earlier state.
-    let was_redirected = stored.status == IncidentStatus::Redirected
-        && incident.status != IncidentStatus::Redirected
-        && change != "split";
+    let was_redirected =
+        stored.is_redirected && incident.status != IncidentStatus::Redirected && change != "split";
     let part = incoming.len() < members.len() && incoming.iter().all(|id| members.contains(*id));
     let unsealed = incoming.len() == members.len() && stored.sealed && !incident.sealed;
-    if was_redirected || part || unsealed {
+    Ok(if was_redirected || part || unsealed {
         Verdict::Skip
     } else {
         Verdict::Replace { version: stored.version + 1 }
-    }
+    })
 }
 
 fn stored(outbox: &Outbox<'_>, tenant: &TenantId, id: &IncidentId) -> Result<Option<Incident>, ReadError> {

@@ -380,9 +380,12 @@ impl Core<'_> {
             return Ok(());
         }
         let taken = self.pipeline.positions().clone();
-        // Starting a checkpoint waits for the one before it, whose positions are durable from here on.
-        self.pipeline.checkpoint().await?;
-        self.commits.send_replace(std::mem::replace(&mut self.checkpointed, taken));
+        let has_state = self.pipeline.save().await?;
+        // Saving waits for what was saved before, whose positions are durable from here on.
+        self.commits.send_replace(self.checkpointed.clone());
+        if has_state {
+            self.checkpointed = taken;
+        }
         Ok(())
     }
 

@@ -2,11 +2,13 @@
 //!
 //! Order of a turn: correlation rules, suppression, correlate, store alerts and incident changes, respond, store decisions.
 //! Commands leave only after their decision is on disk. A checkpoint takes the correlation state and the buffered
-//! rows at one point of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and never skips.
+//! rows at one point of the log; the rows reach the lake first, then the state with its offsets, so a restart repeats and
+//! never skips. Rows may be committed more often than the state: the lake knows them when they are read again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use correlate::{
@@ -81,6 +83,9 @@ pub(crate) struct CheckpointLimits {
 /// The parameters of the correlation state, by their name among the small values of the state database.
 pub(crate) const PARAMETERS: &str = "correlation_parameters";
 
+/// Writing the state stops everything else: it may take one part in so many of the time.
+const STATE_SHARE: u32 = 20;
+
 /// Rows are encoded when they take this many bytes as Arrow columns. As much again may be under way.
 const ENCODE_BYTES: usize = 8 << 20;
 
@@ -100,10 +105,14 @@ pub(crate) struct Pipeline {
     /// Portions that are not encoded yet, each with all rows of its records.
     buffered: Vec<Vec<EventBatch>>,
     buffered_bytes: usize,
-    /// Since the last checkpoint, encoded or not.
+    /// Rows that are not on their way into the lake, encoded or not.
     rows: usize,
-    /// Rows that wait for a checkpoint, encoded.
+    /// Bytes of them that are encoded.
     encoded_bytes: usize,
+    /// Whether the state on disk is behind.
+    is_ahead: bool,
+    /// When the state was last written, and how long that took.
+    state_written: (Instant, Duration),
     limits: CheckpointLimits,
     /// The lake's writer, while nothing is under way.
     writer: Option<LakeWriter>,
@@ -157,6 +166,8 @@ impl Pipeline {
             buffered_bytes: 0,
             rows: 0,
             encoded_bytes: 0,
+            is_ahead: false,
+            state_written: (Instant::now(), Duration::ZERO),
             limits: options.checkpoint,
             writer: Some(writer),
             in_flight: None,
@@ -273,15 +284,16 @@ impl Pipeline {
         self.pass(self.watermarks.watermark(), change, now).await?;
         self.buffer(detected.batches);
         if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
-            self.checkpoint().await?;
+            self.save().await?;
         } else if self.buffered_bytes >= ENCODE_BYTES {
             self.settle().await?;
-            self.write(None)?;
+            self.write(Then::Wait)?;
         }
         Ok(())
     }
 
     fn buffer(&mut self, portion: Vec<EventBatch>) {
+        self.is_ahead = true;
         self.rows += portion.iter().map(EventBatch::len).sum::<usize>();
         self.buffered_bytes += portion.iter().map(|batch| event::bytes_of(&batch.columns)).sum::<usize>();
         self.buffered.push(portion);
@@ -611,10 +623,24 @@ impl Pipeline {
         incident.map_or_else(Vec::new, |incident| explain(&self.correlator, &incident, pair))
     }
 
-    /// Starts a checkpoint: the rows since the last one, and the correlation state.
-    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
+    /// Starts to bring the rows that wait into the lake; with them the state, if it is long ago that it was written, which
+    /// is what it returns.
+    pub(crate) async fn save(&mut self) -> anyhow::Result<bool> {
+        let (at, took) = self.state_written;
+        if at.elapsed() >= took * STATE_SHARE {
+            self.checkpoint().await?;
+            return Ok(true);
+        }
         self.settle().await?;
         self.rows = 0;
+        self.write(Then::Commit(None))?;
+        Ok(false)
+    }
+
+    /// Starts a checkpoint: the rows that wait, and the correlation state.
+    pub(crate) async fn checkpoint(&mut self) -> anyhow::Result<()> {
+        self.settle().await?;
+        let begun = Instant::now();
         self.windows.retain(&self.rules);
         self.exceptions.retain(&self.rules);
         let completeness = self.completeness.take_changes();
@@ -632,12 +658,16 @@ impl Pipeline {
             counters: self.counts.clone(),
             ..StateChange::default()
         };
-        self.write(Some(change))
+        self.state_written = (Instant::now(), begun.elapsed());
+        metrics::histogram!("asterism_state_write_seconds").record(begun.elapsed().as_secs_f64());
+        self.rows = 0;
+        self.is_ahead = false;
+        self.write(Then::Commit(Some(change)))
     }
 
-    /// Encodes the buffered rows beside whatever comes next; with a state, commits them and then the state. What was
-    /// under way before must have settled: the disk sets the pace.
-    fn write(&mut self, state: Option<StateChange>) -> anyhow::Result<()> {
+    /// Encodes the buffered rows beside whatever comes next, and then does what is asked. What was under way before must
+    /// have settled: the disk sets the pace.
+    fn write(&mut self, then: Then) -> anyhow::Result<()> {
         let portions = std::mem::take(&mut self.buffered);
         self.buffered_bytes = 0;
         let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
@@ -646,9 +676,11 @@ impl Pipeline {
             for portion in portions {
                 writer.push(&portion).await?;
             }
-            if let Some(state) = state {
+            if let Then::Commit(state) = then {
                 writer.flush().await?;
-                db.commit(state).await?;
+                if let Some(state) = state {
+                    db.commit(state).await?;
+                }
             }
             Ok(writer)
         }));
@@ -677,8 +709,17 @@ impl Pipeline {
 
     /// Whether there is anything that a checkpoint would add.
     pub(crate) fn has_news(&self) -> bool {
-        self.rows > 0
+        self.is_ahead
     }
+}
+
+/// What comes after rows are encoded.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is moved on at once")]
+enum Then {
+    /// Nothing: they wait for others.
+    Wait,
+    /// They become part of the lake, and then the state is written, if there is one.
+    Commit(Option<StateChange>),
 }
 
 /// The id of an input is its own: one that is stored twice is stored once.

@@ -235,7 +235,7 @@ impl Facts {
             let mut found = names.iter().filter(|n| n.entity_type == EntityType::Process && n.role == role);
             let name = found.next().filter(|_| found.next().is_none())?;
             let image = path.map(|path| base_name(path).to_ascii_lowercase());
-            Some(Mention { key: name.key, name: name.text.to_owned(), image })
+            Some(Mention { key: name.key, name: name.text, image })
         };
         let target = the_only(Role::Target, images.target);
         let actor = the_only(Role::Actor, images.actor);

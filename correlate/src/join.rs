@@ -21,6 +21,7 @@ mod link;
 mod predicate;
 mod ring;
 mod segment;
+mod texts;
 mod walk;
 
 use std::collections::BTreeMap;

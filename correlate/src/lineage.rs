@@ -12,10 +12,10 @@ use crate::evidence::Key;
 use crate::fixed::{ONE, rarity};
 use crate::parameters::{File, Weighing};
 
-/// There may be a million of them: texts are in one place, and most have no children.
+/// There may be a million of them: images are in one place, and most have no children.
 #[derive(Debug, Clone, Default)]
 struct Process {
-    name: TextId,
+    name: Box<str>,
     /// Lower-case base name of the image, the smallest seen (there should be one); no text: not known.
     image: TextId,
     /// Earliest proof of a parent; the smallest pair wins, whatever came first.
@@ -30,7 +30,7 @@ struct Process {
 /// A text of [`Texts`].
 type TextId = u32;
 
-/// Names and images of processes, each once.
+/// Images of processes, each once.
 #[derive(Debug, Clone)]
 struct Texts {
     texts: Vec<Arc<str>>,
@@ -84,9 +84,9 @@ pub(crate) struct Ancestor {
 
 /// What a row says about a process.
 #[derive(Debug, Clone)]
-pub(crate) struct Mention {
+pub(crate) struct Mention<'a> {
     pub(crate) key: Key,
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     /// Lower-case base name of the image.
     pub(crate) image: Option<String>,
 }
@@ -97,7 +97,7 @@ impl Lineage {
     }
 
     /// Learns a process, its image and its parent; `true` where any of it is new.
-    pub(crate) fn learn(&mut self, process: &Mention, parent: Option<&Mention>, time: Time) -> bool {
+    pub(crate) fn learn(&mut self, process: &Mention<'_>, parent: Option<&Mention<'_>>, time: Time) -> bool {
         let mut changed = self.mention(process, time);
         let Some(parent) = parent.filter(|p| p.key != process.key) else { return changed };
         changed |= self.mention(parent, time);
@@ -109,11 +109,11 @@ impl Lineage {
         self.processes.entry(parent.key).or_default().add_child(time, process.key) || changed
     }
 
-    fn mention(&mut self, mention: &Mention, time: Time) -> bool {
+    fn mention(&mut self, mention: &Mention<'_>, time: Time) -> bool {
         let process = self.processes.entry(mention.key).or_default();
         process.seen = process.seen.max(time.0);
-        if process.name == 0 {
-            process.name = self.texts.id(&mention.name);
+        if process.name.is_empty() {
+            process.name = mention.name.into();
         }
         let Some(image) = mention.image.as_deref() else { return false };
         let is_new = process.image == 0 || image < self.texts.get(process.image).as_ref();
@@ -164,7 +164,7 @@ impl Lineage {
             if rarity == 0 || found.iter().any(|a| a.key == key) {
                 break;
             }
-            found.push(Ancestor { key, steps, rarity, name: Arc::clone(self.texts.get(process.name)) });
+            found.push(Ancestor { key, steps, rarity, name: (*process.name).into() });
             if steps < file.tree.steps {
                 at = process.parent.filter(|(time, _)| *time <= t).map(|(_, parent)| parent);
             }
@@ -209,12 +209,11 @@ impl Lineage {
 
     /// Lets go of the texts of forgotten processes, once they may be most of them.
     fn forget_texts(&mut self) {
-        if self.texts.texts.len() < 1_024 || self.texts.texts.len() < self.processes.len() / 2 {
+        if self.texts.texts.len() < 1_024 || self.texts.texts.len() < self.processes.len() / 8 {
             return;
         }
         let old = std::mem::take(&mut self.texts);
         for process in self.processes.values_mut() {
-            process.name = self.texts.id(old.get(process.name));
             process.image = self.texts.id(old.get(process.image));
         }
     }
@@ -279,7 +278,7 @@ impl Serialize for Lineage {
                 entries.sort_unstable_by_key(|(key, _)| **key);
                 serializer.collect_seq(entries.into_iter().map(|(key, process)| {
                     let written = Written {
-                        name: lineage.texts.get(process.name).as_ref(),
+                        name: &*process.name,
                         image: lineage.image_of(process).map(AsRef::as_ref),
                         parent: process.parent,
                         children: process.children(),
@@ -300,7 +299,7 @@ impl<'de> Deserialize<'de> for Lineage {
         let mut lineage = Self { evicted: written.evicted, ..Self::default() };
         for (key, process) in written.processes {
             let process = Process {
-                name: lineage.texts.id(&process.name),
+                name: process.name.into(),
                 image: process.image.map_or(0, |image| lineage.texts.id(&image)),
                 parent: process.parent,
                 children: (!process.children.is_empty()).then(|| Box::new(process.children)),
@@ -318,8 +317,8 @@ mod tests {
     use crate::evidence::Evidence;
     use crate::parameters::Parameters;
 
-    fn mention(id: u64, image: &str) -> Mention {
-        Mention { key: Key(id), name: format!("p{id}"), image: Some(image.to_owned()) }
+    fn mention(id: u64, image: &str) -> Mention<'static> {
+        Mention { key: Key(id), name: "p", image: Some(image.to_owned()) }
     }
 
     fn steps(lineage: &Lineage, id: u64, t: i64) -> Vec<(u64, u8)> {

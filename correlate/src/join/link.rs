@@ -149,7 +149,8 @@ impl Links {
     /// Adds a pair; calls `changed` for each key at which it is new. A key keeps `links_max` links of a join: with so
     /// many it is a hub, and they are worth nothing.
     pub(crate) fn insert(&mut self, pair: &Pair, links_max: usize, mut changed: impl FnMut(Key)) {
-        let ends = [(Side::First, &pair.first, &pair.second), (Side::Second, &pair.second, &pair.first)];
+        let (first, second) = (self.held(&pair.first), self.held(&pair.second));
+        let ends = [(Side::First, &first, &second), (Side::Second, &second, &first)];
         for (side, own, other) in ends {
             for key in own.keys() {
                 let groups = self.by_key.entry(key).or_default();
@@ -167,6 +168,13 @@ impl Links {
                 }
             }
         }
+    }
+
+    /// The same end as another pair has it, where one does: a logon leads to many processes.
+    fn held(&self, end: &Arc<End>) -> Arc<End> {
+        let links = self.at(end.record_key).iter().flat_map(|group| &group.links);
+        let same = links.map(|link| &link.own).find(|known| **known == *end);
+        Arc::clone(same.unwrap_or(end))
     }
 
     /// Forgets the oldest links until the table is within its limit.

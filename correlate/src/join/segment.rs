@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, StringViewArray,
-    TimestampMicrosecondArray,
-};
+use arrow::array::{Array, AsArray, Int64Array, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use event::{EventBatch, RecordRef, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,6 +12,7 @@ use smallvec::SmallVec;
 use super::bloom::Bloom;
 use super::definition::{Selection, Source};
 use super::key::{Part, combine, hash_form, host_of};
+use super::texts::{Texts, WrittenTexts};
 use crate::fixed::mix;
 
 /// Keys of one row at most: each of its parts may have several values.
@@ -24,9 +22,9 @@ const KEYS_PER_ROW_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     /// The kept columns of the selection.
-    texts: Vec<StringArray>,
+    texts: Vec<Texts>,
     times: Int64Array,
-    topics: StringArray,
+    topics: Texts,
     partitions: Int64Array,
     offsets: Int64Array,
     /// What a row's event led to or came from, hashed: rows of one face are one thing to whoever counts.
@@ -50,8 +48,7 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     /// The value of a kept column.
     pub(crate) fn text(&self, column: usize) -> Option<&'a str> {
-        let values = &self.segment.texts[column];
-        values.is_valid(self.row).then(|| values.value(self.row))
+        self.segment.texts[column].get(self.row)
     }
 
     pub(crate) fn time(&self) -> Time {
@@ -66,12 +63,12 @@ impl<'a> Row<'a> {
     pub(crate) fn order(&self) -> (i64, &'a str, i64, i64) {
         let Segment { times, topics, partitions, offsets, .. } = self.segment;
         let row = self.row;
-        (times.value(row), topics.value(row), partitions.value(row), offsets.value(row))
+        (times.value(row), topics.get(row).unwrap_or_default(), partitions.value(row), offsets.value(row))
     }
 
     pub(crate) fn record(&self) -> RecordRef {
         RecordRef {
-            topic: self.segment.topics.value(self.row).into(),
+            topic: self.segment.topics.get(self.row).unwrap_or_default().into(),
             partition: self.segment.partitions.value(self.row) as i32,
             offset: self.segment.offsets.value(self.row),
         }
@@ -171,18 +168,18 @@ impl Segment {
             let value = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
             rows.iter().map(value).collect::<Vec<_>>().into()
         };
-        let texts: Vec<StringArray> =
-            selection.kept.iter().map(|column| copied(batch.columns.column(*column), rows)).collect();
+        let texts: Vec<Texts> =
+            selection.kept.iter().map(|column| Texts::copied(batch.columns.column(*column), rows)).collect();
         let topics =
-            batch.column("topic").map_or_else(|| StringArray::new_null(rows.len()), |c| copied(c, rows));
+            batch.column("topic").map_or_else(|| Texts::none(rows.len()), |c| Texts::copied(c, rows));
         let (partitions, offsets) = (numbers("partition"), numbers("offset"));
         let column = times(batch);
         let time = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
         let times: Int64Array = rows.iter().map(time).collect::<Vec<_>>().into();
         let face = |row: usize| {
-            let mut anchors = selection.anchors.iter().map(|(_, column)| &texts[*column]);
-            match anchors.find(|texts| texts.is_valid(row)) {
-                Some(texts) => hash_form(texts.value(row)),
+            let mut anchors = selection.anchors.iter().filter_map(|(_, column)| texts[*column].get(row));
+            match anchors.next() {
+                Some(text) => hash_form(text),
                 None => mix(offsets.value(row) as u64 ^ mix(partitions.value(row) as u64)),
             }
         };
@@ -191,9 +188,9 @@ impl Segment {
     }
 
     fn assembled(
-        texts: Vec<StringArray>,
+        texts: Vec<Texts>,
         times: Int64Array,
-        topics: StringArray,
+        topics: Texts,
         partitions: Int64Array,
         offsets: Int64Array,
         faces: Vec<u64>,
@@ -240,15 +237,11 @@ impl Segment {
 
     /// One segment of several of one selection.
     pub(crate) fn merged(segments: &[Segment]) -> Self {
-        let text = |of: &dyn Fn(&Segment) -> &StringArray| -> StringArray {
-            segments.iter().flat_map(|segment| of(segment).iter()).collect()
-        };
-        let number = |of: &dyn Fn(&Segment) -> &Int64Array| -> Int64Array {
-            segments
-                .iter()
-                .flat_map(|segment| of(segment).values().iter().copied())
-                .collect::<Vec<_>>()
-                .into()
+        let rows = segments.iter().map(Segment::len).sum();
+        let number = |of: fn(&Segment) -> &Int64Array| -> Int64Array {
+            let mut all = Vec::with_capacity(rows);
+            segments.iter().for_each(|segment| all.extend_from_slice(of(segment).values()));
+            all.into()
         };
         let mut keys = Vec::with_capacity(segments.iter().map(|s| s.hashes.len()).sum());
         let mut before = 0;
@@ -257,28 +250,17 @@ impl Segment {
             before += segment.len() as u32;
         }
         Self::assembled(
-            (0..segments.first().map_or(0, |s| s.texts.len())).map(|i| text(&move |s| &s.texts[i])).collect(),
-            number(&|s| &s.times),
-            text(&|s| &s.topics),
-            number(&|s| &s.partitions),
-            number(&|s| &s.offsets),
+            (0..segments.first().map_or(0, |s| s.texts.len()))
+                .map(|i| Texts::merged(segments.iter().map(|s| &s.texts[i])))
+                .collect(),
+            number(|s| &s.times),
+            Texts::merged(segments.iter().map(|s| &s.topics)),
+            number(|s| &s.partitions),
+            number(|s| &s.offsets),
             segments.iter().flat_map(|s| s.faces.iter().copied()).collect(),
             keys,
         )
     }
-}
-
-/// Some rows of a text column, in buffers of their own size.
-fn copied(column: &ArrayRef, rows: &[u32]) -> StringArray {
-    let Some(values) = column.as_string_view_opt().filter(|values| values.null_count() < values.len()) else {
-        return StringArray::new_null(rows.len());
-    };
-    let mut builder = StringBuilder::with_capacity(rows.len(), rows.len() * 24);
-    for row in rows {
-        let row = *row as usize;
-        builder.append_option(values.is_valid(row).then(|| values.value(row)));
-    }
-    builder.finish()
 }
 
 /// A segment in a snapshot. Everything else follows from it.
@@ -292,39 +274,6 @@ struct Written {
     faces: Vec<u64>,
     hashes: Vec<u64>,
     rows: Vec<u32>,
-}
-
-/// Texts behind each other, with the length of each.
-#[derive(Serialize, Deserialize)]
-struct WrittenTexts {
-    text: String,
-    lengths: Vec<Option<u32>>,
-}
-
-impl WrittenTexts {
-    fn of(values: &StringArray) -> Self {
-        let mut written = Self { text: String::new(), lengths: Vec::with_capacity(values.len()) };
-        for value in values {
-            written.text.push_str(value.unwrap_or_default());
-            written.lengths.push(value.map(|value| value.len() as u32));
-        }
-        written
-    }
-
-    fn read(&self) -> Option<StringArray> {
-        let mut rest = self.text.as_str();
-        let mut builder = StringBuilder::with_capacity(self.lengths.len(), self.text.len());
-        for length in &self.lengths {
-            let Some(length) = length else {
-                builder.append_null();
-                continue;
-            };
-            let (value, after) = rest.split_at_checked(*length as usize)?;
-            builder.append_value(value);
-            rest = after;
-        }
-        Some(builder.finish())
-    }
 }
 
 impl Serialize for Segment {
@@ -354,7 +303,7 @@ impl<'de> Deserialize<'de> for Segment {
 impl Segment {
     fn read(written: Written) -> Option<Segment> {
         let len = written.times.len();
-        let texts: Vec<StringArray> = written.texts.iter().map(WrittenTexts::read).collect::<Option<_>>()?;
+        let texts: Vec<Texts> = written.texts.iter().map(WrittenTexts::read).collect::<Option<_>>()?;
         let topics = written.topics.read()?;
         let all_fit = texts.iter().chain([&topics]).all(|column| column.len() == len)
             && [written.partitions.len(), written.offsets.len(), written.faces.len()]

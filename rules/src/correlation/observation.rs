@@ -151,11 +151,13 @@ pub(crate) struct Observer<'a> {
     set: &'a RuleSet,
     batch: &'a EventBatch,
     cells: RowReader<'a>,
+    /// The topic of the last witness: mostly that of the next one.
+    topic: Arc<str>,
 }
 
 impl<'a> Observer<'a> {
     pub(crate) fn new(set: &'a RuleSet, batch: &'a EventBatch) -> Self {
-        Self { set, batch, cells: RowReader::new(&set.atoms, batch) }
+        Self { set, batch, cells: RowReader::new(&set.atoms, batch), topic: "".into() }
     }
 
     /// What every correlation over `rule` is told of a row.
@@ -172,7 +174,8 @@ impl<'a> Observer<'a> {
                 known.len() - 1
             });
             for keys in &known[place].1 {
-                let witness = witness.get_or_insert_with(|| Arc::new(Witness::of(self.batch, row)));
+                let witness =
+                    witness.get_or_insert_with(|| Arc::new(Witness::of(self.batch, row, &mut self.topic)));
                 out.push(Observation {
                     tenant: self.batch.meta.tenant.clone(),
                     correlation: *correlation,
@@ -235,12 +238,18 @@ impl<'a> Observer<'a> {
 }
 
 impl Witness {
-    fn of(batch: &EventBatch, row: usize) -> Self {
+    fn of(batch: &EventBatch, row: usize, topic: &mut Arc<str>) -> Self {
+        let mut record = batch.record(row);
+        if record.topic == *topic {
+            record.topic = Arc::clone(topic);
+        } else {
+            *topic = Arc::clone(&record.topic);
+        }
         let uid = batch.text("event_uid", row).unwrap_or_default();
         Self {
             uid: uid.into(),
             hash: hash_of(&[uid]),
-            records: SmallVec::from_iter([batch.record(row)]),
+            records: SmallVec::from_iter([record]),
             entities: PackedEntities::of(&crate::alert::entities(batch, row)),
             domain: batch.meta.domain,
             product: Arc::clone(&batch.meta.product),

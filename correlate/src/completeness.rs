@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use event::snapshot::Pieces;
 use event::{TenantId, Time, Watermark};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -209,7 +210,7 @@ impl Completeness {
     }
 
     /// The whole ledger as bytes; equal ledgers have equal bytes.
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Pieces {
         event::snapshot::write(MAGIC, self)
     }
 
@@ -217,7 +218,7 @@ impl Completeness {
     ///
     /// # Errors
     /// [`CorrelateError::Snapshot`] for bytes that are none.
-    pub fn restore(bytes: &[u8]) -> Result<Self, CorrelateError> {
+    pub fn restore(bytes: &Pieces) -> Result<Self, CorrelateError> {
         event::snapshot::read(MAGIC, bytes).map_err(CorrelateError::Snapshot)
     }
 }
@@ -291,6 +292,6 @@ mod tests {
         assert_eq!(restored.snapshot(), bytes);
         observe(&mut restored, FIRST, evaluated(1));
         assert_eq!(told(&mut restored), [(400_000, evaluated(3), false)]);
-        assert!(Completeness::restore(b"asterl01").is_err());
+        assert!(Completeness::restore(&b"asterl01".to_vec().into()).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use event::snapshot::Pieces;
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph,
     IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Suggestion, TenantId, Watermark,
@@ -254,7 +255,7 @@ impl Correlator {
     }
 
     /// The whole state as bytes; equal states have equal bytes.
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Pieces {
         snapshot::write(self.parameters.hash(), &self.shards.values().collect::<Vec<_>>())
     }
 
@@ -263,7 +264,7 @@ impl Correlator {
     /// # Errors
     /// [`CorrelateError::Snapshot`] for bytes that are none, [`CorrelateError::ParametersChanged`] for a snapshot
     /// made with other parameters.
-    pub fn restore(parameters: Parameters, bytes: &[u8]) -> Result<Self, CorrelateError> {
+    pub fn restore(parameters: Parameters, bytes: &Pieces) -> Result<Self, CorrelateError> {
         let shards: Vec<Shard> = snapshot::read(parameters.hash(), bytes)?;
         let shards = shards.into_iter().map(|shard| (shard.tenant().clone(), shard)).collect();
         Ok(Self { parameters, shards })

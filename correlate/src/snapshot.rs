@@ -1,5 +1,6 @@
 //! Snapshots: the whole state of a correlator as bytes, tied to the parameters it was made with.
 
+use event::snapshot::Pieces;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CorrelateError;
@@ -18,14 +19,14 @@ struct Envelope<T> {
 }
 
 /// Writes a state.
-pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Vec<u8> {
+pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Pieces {
     event::snapshot::write(MAGIC, &Envelope { version: VERSION, parameters: parameters.to_owned(), state })
 }
 
 /// Reads a state back.
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(
     parameters: &str,
-    bytes: &[u8],
+    bytes: &Pieces,
 ) -> Result<T, CorrelateError> {
     let envelope: Envelope<T> = event::snapshot::read(MAGIC, bytes).map_err(CorrelateError::Snapshot)?;
     if envelope.version != VERSION {

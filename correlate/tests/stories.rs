@@ -639,7 +639,9 @@ fn a_snapshot_of_other_parameters_is_refused() {
     let other = correlate::Parameters::parse(&text).unwrap();
     let error = Correlator::restore(other, &correlator.snapshot()).unwrap_err();
     assert!(error.to_string().contains("made with parameters"), "{error}");
-    for bytes in [&b""[..], b"asterc03", b"asterc03\xff\xff\xff", &correlator.snapshot()[..200]] {
+    let whole: Vec<u8> = correlator.snapshot().iter().flatten().copied().collect();
+    for bytes in [&b""[..], b"asterc03", b"asterc03\xff\xff\xff", &whole[..200]] {
+        let bytes = &bytes.to_vec().into();
         let error = Correlator::restore(correlate::Parameters::builtin().unwrap(), bytes).unwrap_err();
         assert!(matches!(error, correlate::CorrelateError::Snapshot(_)), "{error}");
     }

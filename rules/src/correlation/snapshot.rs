@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::TenantId;
+use event::snapshot::Pieces;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -67,7 +68,7 @@ where
     }
 }
 
-pub(super) fn write(windows: &Windows) -> Vec<u8> {
+pub(super) fn write(windows: &Windows) -> Pieces {
     let states: Vec<(&Arc<str>, Sorted<'_>)> =
         windows.states.iter().map(|(key, tenants)| (key, sorted(tenants))).collect();
     let groups = states.iter().flat_map(|(_, tenants)| tenants).flat_map(|(_, groups)| groups);
@@ -131,7 +132,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Windows, SnapshotError> {
+pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
     let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
     let Written { witnesses, states, sealed, counts, limits } =
         event::snapshot::read::<Written<Vec<Arc<Witness>>, States>>(MAGIC, bytes).map_err(refuse)?;

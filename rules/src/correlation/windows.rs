@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use event::snapshot::Pieces;
 use event::{Alert, AlertId, TenantId, Time, Watermark};
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,7 @@ impl Windows {
     }
 
     /// The whole state as bytes; equal states have equal bytes.
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Pieces {
         snapshot::write(self)
     }
 
@@ -137,7 +138,7 @@ impl Windows {
     ///
     /// # Errors
     /// Where the bytes are no such snapshot.
-    pub fn restore(set: &RuleSet, bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn restore(set: &RuleSet, bytes: &Pieces) -> Result<Self, SnapshotError> {
         let mut windows = snapshot::read(bytes)?;
         windows.retain(set);
         Ok(windows)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use event::snapshot::Pieces;
 use event::{EventBatch, TenantId, Time};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +85,7 @@ impl ExceptionTallies {
     }
 
     /// All counts as bytes; equal counts have equal bytes.
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Pieces {
         event::snapshot::write(MAGIC, self)
     }
 
@@ -92,7 +93,7 @@ impl ExceptionTallies {
     ///
     /// # Errors
     /// Where the bytes are no such snapshot.
-    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn restore(bytes: &Pieces) -> Result<Self, SnapshotError> {
         let refuse = |problem: String| SnapshotError::new("exceptions", problem);
         event::snapshot::read(MAGIC, bytes).map_err(refuse)
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use event::snapshot::Pieces;
 use event::{Alert, AlertId, TenantId, Time, Watermark};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -189,7 +190,7 @@ impl Suppressions {
     }
 
     /// The whole state as bytes; equal states have equal bytes.
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self) -> Pieces {
         event::snapshot::write(MAGIC, self)
     }
 
@@ -197,7 +198,7 @@ impl Suppressions {
     ///
     /// # Errors
     /// Where the bytes are no such snapshot.
-    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn restore(bytes: &Pieces) -> Result<Self, SnapshotError> {
         let refuse = |problem: String| SnapshotError::new("suppression", problem);
         event::snapshot::read(MAGIC, bytes).map_err(refuse)
     }

@@ -405,7 +405,7 @@ fn sealed_state_is_the_open_window_alone() {
 #[test]
 fn bytes_that_are_no_snapshot_are_refused() {
     for bytes in [&b""[..], b"astersu1", b"asterw01\xa0"] {
-        let error = Suppressions::restore(bytes).unwrap_err().to_string();
+        let error = Suppressions::restore(&bytes.to_vec().into()).unwrap_err().to_string();
         assert!(error.starts_with("state of suppression: "), "{error}");
     }
 }

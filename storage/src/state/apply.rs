@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use event::snapshot::Pieces;
 use event::{Action, Alert, Effect, RelationChange, RiskChange, RiskLevel, TenantId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
 use super::change::{
     AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
@@ -442,14 +443,39 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
 }
 
 fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
+    // Room first, then the bytes piece by piece: the whole of a large state would be in memory once more.
     let sql = "INSERT INTO snapshots
            (inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+         VALUES (?1, ?2, zeroblob(?3), zeroblob(?4), zeroblob(?5), zeroblob(?6), zeroblob(?7))";
     let positions = positions::to_json(&snapshot.positions)?;
     let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, completeness, .. } = snapshot;
-    let values = params![inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness];
+    let len = |pieces: &Pieces| pieces.len() as i64;
+    let values = params![
+        inputs_seq,
+        positions,
+        len(correlator),
+        len(windows),
+        len(suppressions),
+        len(exceptions),
+        len(completeness)
+    ];
     connection.prepare_cached(sql)?.execute(values)?;
     let last = connection.last_insert_rowid();
+    let columns = [
+        ("correlator", correlator),
+        ("windows", windows),
+        ("suppressions", suppressions),
+        ("exceptions", exceptions),
+        ("completeness", completeness),
+    ];
+    for (column, pieces) in columns {
+        let mut blob = connection.blob_open(MAIN_DB, "snapshots", column, last, false)?;
+        let mut at = 0;
+        for piece in pieces.iter() {
+            blob.write_at(piece, at)?;
+            at += piece.len();
+        }
+    }
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event::snapshot::Pieces;
 use event::{
     Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, RiskChange,
     TenantId, Time,
@@ -68,15 +69,15 @@ pub struct StateChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The correlator's own bytes.
-    pub correlator: Vec<u8>,
+    pub correlator: Pieces,
     /// The bytes of the state of correlation rules.
-    pub windows: Vec<u8>,
+    pub windows: Pieces,
     /// The bytes of the state of alert suppression.
-    pub suppressions: Vec<u8>,
+    pub suppressions: Pieces,
     /// The bytes of what exceptions hid so far.
-    pub exceptions: Vec<u8>,
+    pub exceptions: Pieces,
     /// The bytes of the completeness ledger.
-    pub completeness: Vec<u8>,
+    pub completeness: Pieces,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event::snapshot::Pieces;
 use event::{Action, Effect, TenantId, Time};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -95,11 +96,11 @@ impl StateDb {
                  ORDER BY id DESC LIMIT 1";
             let row = |r: &Row<'_>| {
                 let snapshot = Snapshot {
-                    correlator: r.get(0)?,
-                    windows: r.get(1)?,
-                    suppressions: r.get(2)?,
-                    exceptions: r.get(3)?,
-                    completeness: r.get(4)?,
+                    correlator: pieces(r, 0)?,
+                    windows: pieces(r, 1)?,
+                    suppressions: pieces(r, 2)?,
+                    exceptions: pieces(r, 3)?,
+                    completeness: pieces(r, 4)?,
                     inputs_seq: r.get(5)?,
                     positions: Positions::new(),
                 };
@@ -240,4 +241,8 @@ fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
         subject: row.get(4)?,
         body: row.get(5)?,
     })
+}
+
+fn pieces(row: &Row<'_>, column: usize) -> rusqlite::Result<Pieces> {
+    row.get::<_, Vec<u8>>(column).map(Pieces::from)
 }

@@ -213,7 +213,7 @@ fn judge(
             windows.push(Candidate::of(definition, &entries[first..last]).outcome);
         }
         if let CorrelationChange::Fired(alert) = alert::change(definition, tenant, keys, &verdict) {
-            fired.push(Fired { tenant: tenant.clone(), keys: Arc::clone(keys), alert });
+            fired.push(Fired { tenant: tenant.clone(), keys: keys.clone(), alert });
         }
     }
     let nearest = if windows.is_empty() { nearest(definition, &entries) } else { None };

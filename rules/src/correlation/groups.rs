@@ -1,9 +1,8 @@
 //! The groups of one correlation and tenant: found by their values, woken when event time has passed their windows.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::definition::Definition;
@@ -17,7 +16,6 @@ type GroupId = u32;
 /// The groups of one correlation and tenant.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Groups {
-    hasher: DefaultHashBuilder,
     /// Places of groups, by the hash of their keys.
     places: HashTable<GroupId>,
     /// Groups; those whose place is free hold nothing.
@@ -32,7 +30,8 @@ pub(super) struct Groups {
 /// One group.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    hash: u64,
+    /// Of its keys.
+    hash: u128,
     pub(super) keys: Keys,
     pub(super) timeline: Timeline,
     /// When to look at it again; [`NEVER`] where it is new, or gone.
@@ -82,16 +81,12 @@ impl Groups {
 
     /// The place of the group with these keys, which is made where there is none.
     fn place(&mut self, keys: &Keys) -> GroupId {
-        let hash = self.hasher.hash_one(keys);
+        let hash = keys.hash();
         let slab = &self.slab;
-        let is_meant = |id: &GroupId| {
-            let group = &slab[*id as usize];
-            group.hash == hash && group.keys == *keys
-        };
-        if let Some(id) = self.places.find(hash, is_meant) {
+        if let Some(id) = self.places.find(hash as u64, |id| slab[*id as usize].hash == hash) {
             return *id;
         }
-        let group = Group { hash, keys: Keys::clone(keys), timeline: Timeline::default(), wake_at: NEVER };
+        let group = Group { hash, keys: keys.clone(), timeline: Timeline::default(), wake_at: NEVER };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slab[id as usize] = group;
@@ -107,7 +102,7 @@ impl Groups {
             }
         };
         let slab = &self.slab;
-        self.places.insert_unique(hash, id, |id| slab[*id as usize].hash);
+        self.places.insert_unique(hash as u64, id, |id| slab[*id as usize].hash as u64);
         id
     }
 
@@ -164,7 +159,7 @@ impl Groups {
         if !added.is_empty() || !removed.is_empty() {
             timeline.forget_before(oldest, definition.span_us);
             let verdicts = timeline.update(definition, added, removed, sealed, counts);
-            told.extend(verdicts.into_iter().map(|v| (Keys::clone(&group.keys), v)));
+            told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
             self.events = self.events + timeline.len() - len_before;
         }
         let first = timeline.first_time();
@@ -185,12 +180,10 @@ impl Groups {
 
     /// Gives a group up; the number of its events.
     fn remove(&mut self, id: GroupId) -> usize {
-        let slab = &mut self.slab;
-        let hash = slab[id as usize].hash;
-        if let Ok(place) = self.places.find_entry(hash, |other| *other == id) {
+        let group = &mut self.slab[id as usize];
+        if let Ok(place) = self.places.find_entry(group.hash as u64, |other| *other == id) {
             place.remove();
         }
-        let group = &mut slab[id as usize];
         (group.keys, group.wake_at) = (Keys::default(), NEVER);
         self.free.push(id);
         std::mem::take(&mut group.timeline).len()
@@ -215,7 +208,7 @@ impl Groups {
             }
             if definition.kind.has_absence() {
                 let verdicts = group.timeline.sweep(definition, since, until);
-                told.extend(verdicts.into_iter().map(|v| (Keys::clone(&group.keys), v)));
+                told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
             }
             let len_before = group.timeline.len();
             group.timeline.forget_before(ended, definition.span_us);
@@ -258,12 +251,12 @@ impl Groups {
         if self.free.len() < 1_024 || self.free.len() < self.slab.len() / 4 * 3 {
             return;
         }
-        let mut all = Self { hasher: self.hasher.clone(), ..Self::default() };
+        let mut all = Self::default();
         let mut ids: Vec<GroupId> = self.places.iter().copied().collect();
         ids.sort_unstable();
         for id in ids {
             let group = &mut self.slab[id as usize];
-            all.restore(Keys::clone(&group.keys), std::mem::take(&mut group.timeline), group.wake_at);
+            all.restore(group.keys.clone(), std::mem::take(&mut group.timeline), group.wake_at);
         }
         *self = all;
     }

@@ -1,7 +1,9 @@
 //! What a correlation is told of an event that matched one of its rules.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use event::{Class, Domain, Entity, EntityType, EventBatch, RecordRef, Role, TenantId, Time};
@@ -27,8 +29,60 @@ pub struct Observation {
     pub(crate) witness: Arc<Witness>,
 }
 
-/// The group-by values of a group, in lower case.
-pub(crate) type Keys = Arc<[Arc<str>]>;
+/// The group-by values of a group, in lower case. Correlations that group an event alike share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys(Arc<HashedTexts>);
+
+#[derive(Debug, Default)]
+struct HashedTexts {
+    /// 128 bits: no two groups have one.
+    hash: u128,
+    texts: Box<[Arc<str>]>,
+}
+
+impl Keys {
+    pub(crate) fn hash(&self) -> u128 {
+        self.0.hash
+    }
+}
+
+impl FromIterator<Arc<str>> for Keys {
+    fn from_iter<I: IntoIterator<Item = Arc<str>>>(texts: I) -> Self {
+        let texts: Box<[Arc<str>]> = texts.into_iter().collect();
+        let mut bytes = [0; 16];
+        hasher_of(texts.iter().map(AsRef::as_ref)).finalize_xof().fill(&mut bytes);
+        Self(Arc::new(HashedTexts { hash: u128::from_le_bytes(bytes), texts }))
+    }
+}
+
+impl Deref for Keys {
+    type Target = [Arc<str>];
+
+    fn deref(&self) -> &[Arc<str>] {
+        &self.0.texts
+    }
+}
+
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Keys {}
+
+impl PartialOrd for Keys {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order of their texts.
+impl Ord for Keys {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.texts.cmp(&other.0.texts)
+    }
+}
 
 impl Observation {
     /// The tenant of the event.
@@ -181,7 +235,7 @@ impl<'a> Observer<'a> {
                     correlation: *correlation,
                     member: *member,
                     time: self.batch.time(row),
-                    keys: Arc::clone(keys),
+                    keys: keys.clone(),
                     value: value.clone(),
                     witness: Arc::clone(witness),
                 });
@@ -205,7 +259,7 @@ impl<'a> Observer<'a> {
             groups.truncate(GROUPS_OF_EVENT_MAX);
         }
         groups.retain(|group| group.iter().all(|text| !text.is_empty()));
-        groups.into_iter().map(Keys::from).collect()
+        groups.into_iter().map(Keys::from_iter).collect()
     }
 
     /// The measured value; `None` where the event has none that can be measured.
@@ -272,14 +326,18 @@ fn number(text: &str) -> Option<i64> {
 
 /// 64 bits of the hash of several texts.
 pub(crate) fn hash_of(texts: &[&str]) -> u64 {
+    let mut bytes = [0; 8];
+    hasher_of(texts.iter().copied()).finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn hasher_of<'a>(texts: impl Iterator<Item = &'a str>) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     for text in texts {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     }
-    let mut bytes = [0; 8];
-    hasher.finalize_xof().fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+    hasher
 }
 
 #[cfg(test)]

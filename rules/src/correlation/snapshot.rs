@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::groups::{Group, Groups};
-use super::observation::{Keys, Value, Witness};
+use super::observation::{Value, Witness};
 use super::timeline::{Entry, Firing, Timeline, WindowCounts};
 use super::windows::{Limits, Windows};
 
@@ -105,7 +105,7 @@ fn written_group(group: &Group, numbers: &Numbers<'_>) -> impl Serialize {
     let (entries, firings) = group.timeline.parts();
     let event = |e: &Entry| (e.time, e.member, e.value.clone(), numbers.of_witness(&e.witness));
     let events: Vec<(i64, u16, Value, u32)> = entries.map(event).collect();
-    WrittenGroup { keys: &*group.keys, wake_at: group.wake_at, firings, events }
+    WrittenGroup { keys: &group.keys[..], wake_at: group.wake_at, firings, events }
 }
 
 /// The number of each witness. Equal ones are one.
@@ -148,7 +148,7 @@ pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
                     let witness = witness.ok_or_else(|| refuse(format!("no event has number {number}")))?;
                     entries.push(Entry { time, member, value, witness });
                 }
-                groups.restore(Keys::from(keys), Timeline::of_parts(entries, firings), wake_at);
+                groups.restore(keys.into_iter().collect(), Timeline::of_parts(entries, firings), wake_at);
             }
         }
     }

@@ -207,7 +207,7 @@ impl Timeline {
         let is_in_order = self.entries.back().is_none_or(|last| last.place() < first);
         let is_one = added.len() == 1;
         if self.entries.len() + added.len() <= FEW {
-            self.entries.reserve_exact(added.len());
+            self.entries.reserve_exact(added.len().max(self.entries.len()));
         }
         self.entries.extend(added.drain(..));
         if is_in_order && is_one {

@@ -126,7 +126,10 @@ impl Resolved {
             let party = Party { entity_type: entity.entity_type, key: canonical };
             if !parties.contains(&party) {
                 parties.push(party);
-                members.extend(is_counted(entity, alert).then_some(party));
+            }
+            // By whichever of its names counts.
+            if is_counted(entity, alert) && !members.contains(&party) {
+                members.push(party);
             }
             match entity.entity_type {
                 EntityType::Device => devices.push((entity.role, canonical)),

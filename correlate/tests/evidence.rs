@@ -57,6 +57,28 @@ fn an_alert_about_many_users_joins_none_of_them() {
     assert_eq!(count(vec![broad("a", 0, &users[3..4]), other()]), 1, "of one user it says all");
 }
 
+/// Scenario: the same, with each account by its id and its address, as sign-ins name them; which belong together is known.
+/// Guarantees: each counts as one account all the same, so that one of twenty joins nothing.
+#[test]
+fn an_alert_about_many_users_by_two_names_each_joins_none_of_them() {
+    let named: Vec<[String; 2]> = (0..20)
+        .map(|n| [format!("u{n}@contoso.com"), format!("00000000-0000-4000-8000-0000000000{n:02}")])
+        .collect();
+    let columns: Vec<[(&str, &str); 3]> = named
+        .iter()
+        .map(|[email, id]| [("user_email", email.as_str()), ("user_uid", id.as_str()), ("status_id", "2")])
+        .collect();
+    let rows: Vec<(i64, &[(&str, &str)])> =
+        columns.iter().enumerate().map(|(i, columns)| (i as i64, columns.as_slice())).collect();
+    let users: Vec<String> = named.iter().flatten().rev().map(|name| format!("user/target:{name}")).collect();
+    let mut correlator = correlator();
+    correlator.observe(&batch("authentication", &rows));
+    correlator
+        .push([broad("a", 60, &users), alert("b", "Inbox rule hides mail", 600, &["user:u3@contoso.com"])]);
+    correlator.flush();
+    assert_eq!(correlator.incidents(&TenantId::default()).len(), 2);
+}
+
 #[test]
 fn users_that_one_alert_names_are_not_one_user() {
     let users = ["user/target:a@contoso.com".to_owned(), "user/target:b@contoso.com".to_owned()];

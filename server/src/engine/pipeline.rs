@@ -632,7 +632,6 @@ impl Pipeline {
             return Ok(true);
         }
         self.settle().await?;
-        self.rows = 0;
         self.write(Then::Commit(None))?;
         Ok(false)
     }
@@ -660,7 +659,6 @@ impl Pipeline {
         };
         self.state_written = (Instant::now(), begun.elapsed());
         metrics::histogram!("asterism_state_write_seconds").record(begun.elapsed().as_secs_f64());
-        self.rows = 0;
         self.is_ahead = false;
         self.write(Then::Commit(Some(change)))
     }
@@ -670,6 +668,9 @@ impl Pipeline {
     fn write(&mut self, then: Then) -> anyhow::Result<()> {
         let portions = std::mem::take(&mut self.buffered);
         self.buffered_bytes = 0;
+        if matches!(then, Then::Commit(_)) {
+            (self.rows, self.encoded_bytes) = (0, 0);
+        }
         let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
         let db = self.stores.state.clone();
         self.in_flight = Some(tokio::spawn(async move {

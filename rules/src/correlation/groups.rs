@@ -30,7 +30,7 @@ pub(super) struct Groups {
 /// One group.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    /// Of its keys.
+    /// Of its keys: here as well, so that whoever looks for a group reads nothing else.
     hash: u128,
     pub(super) keys: Keys,
     pub(super) timeline: Timeline,
@@ -275,4 +275,14 @@ fn next_wake(definition: &Definition, timeline: &Timeline, sealed: i64) -> i64 {
 fn rounded_up(time: i64, step: i64) -> i64 {
     let step = step.max(1);
     time.div_euclid(step).saturating_add(1).saturating_mul(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_small() {
+        assert!(Groups::bytes_of_group() <= 128, "{}", Groups::bytes_of_group());
+    }
 }

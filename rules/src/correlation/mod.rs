@@ -47,7 +47,7 @@ pub(crate) use alert::group_of;
 pub(crate) use definition::{Definition, Source};
 pub use explain::{CorrelationExplainer, CorrelationExplanation, GroupOutcome, MemberOutcome, WindowOutcome};
 pub use observation::Observation;
-pub(crate) use observation::Observer;
+pub(crate) use observation::{Observer, key_of};
 pub(crate) use resolve::{Names, Pending, resolve};
 pub use snapshot::SnapshotError;
 pub use timeline::WindowCounts;

@@ -49,9 +49,7 @@ impl Keys {
 impl FromIterator<Arc<str>> for Keys {
     fn from_iter<I: IntoIterator<Item = Arc<str>>>(texts: I) -> Self {
         let texts: Box<[Arc<str>]> = texts.into_iter().collect();
-        let mut bytes = [0; 16];
-        hasher_of(texts.iter().map(AsRef::as_ref)).finalize_xof().fill(&mut bytes);
-        Self(Arc::new(HashedTexts { hash: u128::from_le_bytes(bytes), texts }))
+        Self(Arc::new(HashedTexts { hash: key_of(&texts), texts }))
     }
 }
 
@@ -155,8 +153,21 @@ impl Hash for Witness {
 
 /// Entities in one text: witnesses are many, and few of them come to be part of an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Box<str>")]
 pub(crate) struct PackedEntities(Box<str>);
+
+/// A text that is not all entities is refused: those behind the damage would be lost.
+impl TryFrom<Box<str>> for PackedEntities {
+    type Error = &'static str;
+
+    fn try_from(packed: Box<str>) -> Result<Self, Self::Error> {
+        let mut rest = &*packed;
+        while !rest.is_empty() {
+            (_, rest) = unpack(rest).ok_or("entities that cannot be read")?;
+        }
+        Ok(Self(packed))
+    }
+}
 
 impl PackedEntities {
     pub(crate) fn of(entities: &[Entity]) -> Self {
@@ -331,6 +342,13 @@ pub(crate) fn hash_of(texts: &[&str]) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// 128 bits of the hash of several texts.
+pub(crate) fn key_of(texts: &[Arc<str>]) -> u128 {
+    let mut bytes = [0; 16];
+    hasher_of(texts.iter().map(AsRef::as_ref)).finalize_xof().fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
 fn hasher_of<'a>(texts: impl Iterator<Item = &'a str>) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     for text in texts {
@@ -358,8 +376,9 @@ mod tests {
             .collect();
         let packed = PackedEntities::of(&entities);
         assert_eq!(packed.iter().collect::<Vec<_>>(), entities);
+        assert_eq!(PackedEntities::try_from(packed.0.clone()), Ok(packed));
         for damaged in ["A", "AA", "AA5:abc", "zA1:x", "AA1:ä", "A\u{e4}1:x"] {
-            assert_eq!(PackedEntities(damaged.into()).iter().count(), 0, "{damaged}");
+            assert!(PackedEntities::try_from(Box::from(damaged)).is_err(), "{damaged}");
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{SuppressionKey, SuppressionRule, Terms};
 use super::timeline::{Suppression, SuppressionCounts, Timeline, Touched};
-use crate::correlation::{CorrelationChange, SnapshotError};
+use crate::correlation::{CorrelationChange, SnapshotError, key_of};
 use crate::set::RuleSet;
 
 /// Keys of one rule and tenant, at most. Beyond it the one that would be forgotten first is given up: its window ends.
@@ -291,18 +291,6 @@ fn touched<'i, 'a>(
     let touched = keys.entry(key_of(&values)).or_default();
     touched.values = values;
     touched
-}
-
-/// 128 bits of the hash of several values.
-fn key_of(values: &[Arc<str>]) -> KeyHash {
-    let mut hasher = blake3::Hasher::new();
-    for value in values {
-        hasher.update(&(value.len() as u64).to_le_bytes());
-        hasher.update(value.as_bytes());
-    }
-    let mut bytes = [0; 16];
-    hasher.finalize_xof().fill(&mut bytes);
-    u128::from_le_bytes(bytes)
 }
 
 impl Keys {

@@ -49,7 +49,7 @@ const CANDIDATES_MAX: usize = 4_096;
 const SLICES: i64 = 8;
 
 /// Slices are no shorter: each costs a few lookups.
-const SLICE_MIN_US: i64 = 60_000_000;
+const SLICE_MIN_US: i64 = 600_000_000;
 
 /// A value in words is cut after this many characters.
 const TOLD_MAX: usize = 120;

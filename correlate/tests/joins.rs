@@ -501,16 +501,16 @@ fn tenants_share_no_event() {
 
 #[test]
 fn events_wait_no_longer_than_their_window_and_lateness() {
-    let Example { first, second, .. } = example("click_to_browser");
+    let Example { first, second, .. } = example("download_to_execution");
     let mut joins = EventJoins::new(Parameters::builtin().unwrap());
     joins.observe(&first.batch(1));
     joins.observe(&second.batch(2));
     assert_eq!(joins.rows(), 2);
-    // The connection waits for clicks that come up to ten seconds after it, the click for ten minutes.
-    joins.advance(watermark(second.s + 200));
+    // The start waits for downloads that come up to ten seconds after it, the download for a day; both by the slice.
+    joins.advance(watermark(second.s + 1_300));
     assert_eq!(joins.rows(), 1);
-    assert_eq!(joins.observe(&second.at(500).batch(3)).len(), 1);
-    joins.advance(watermark(first.s + 900));
+    assert_eq!(joins.observe(&second.at(5_000).batch(3)).len(), 1);
+    joins.advance(watermark(first.s + 28 * 3_600));
     assert_eq!(joins.rows(), 0);
 }
 

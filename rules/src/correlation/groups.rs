@@ -159,6 +159,7 @@ impl Groups {
         if !added.is_empty() || !removed.is_empty() {
             timeline.forget_before(oldest, definition.span_us);
             let verdicts = timeline.update(definition, added, removed, sealed, counts);
+            timeline.settle(definition, sealed);
             told.extend(verdicts.into_iter().map(|v| (group.keys.clone(), v)));
             self.events = self.events + timeline.len() - len_before;
         }

@@ -7,6 +7,7 @@ use event::{Alert, Time, Watermark};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::timeline::TOLD_OF_VALUE;
 use super::windows::Limits;
 use super::{CorrelationExplainer, CorrelationExplanation, GroupOutcome};
 use crate::tests::{batch, small};
@@ -109,6 +110,29 @@ fn what_is_over_the_bound_is_given_up_and_counted() {
     assert_eq!(fill(Limits { groups: 100, events: 100 }), (20, 40, 0));
     assert_eq!(fill(Limits { groups: 3, events: 100 }), (3, 6, 17));
     assert_eq!(fill(Limits { groups: 100, events: 10 }), (5, 10, 15));
+}
+
+#[test]
+fn a_flood_of_one_group_leaves_what_windows_to_come_may_need() {
+    let order = "type: temporal_ordered\nrules: [a, b, c]\ngroup-by: [user]\ntimespan: 1h";
+    let values =
+        "type: value_count\nrules: [a]\ngroup-by: [user]\ntimespan: 1h\ncondition: {field: v, gte: 3}";
+    for body in [order, values] {
+        let set = load(&[("f", body)]);
+        let mut windows = Windows::default();
+        let mut standing = Standing::default();
+        for t in 0..300 {
+            let kind = ["a", "b", "a"][t as usize % 3];
+            standing.apply(windows.observe(&set, observed(&set, &[event(t, kind, "u", t % 2)])));
+            standing.apply(windows.advance(&set, Watermark(Time::from_secs(1_700_000_000 + t))));
+            assert!(windows.events() <= 12, "{} at {t}", windows.events());
+        }
+        for last in [event(300, "a", "u", 2), event(301, "c", "u", 0)] {
+            standing.apply(windows.observe(&set, observed(&set, &[last])));
+        }
+        let told = if body == order { "f u at 301 from 297 of 3" } else { "f u at 300 from 294 of 5" };
+        assert_eq!(standing.told(), BTreeSet::from([told.to_owned()]));
+    }
 }
 
 fn tells(set: &RuleSet, events: &[Value], expected: &[&str]) {
@@ -366,6 +390,10 @@ fn brute_force(events: &[Value]) -> BTreeSet<String> {
                 let (at, from, count) = match title {
                     _ if is_absence => (t + 10, t, window.len()),
                     "order" => (t, chain_start(&window), 3),
+                    "distinct" => {
+                        let told = last_of_values(&window);
+                        (t, told[0], told.len())
+                    }
                     _ => (t, window[0].0, window.len()),
                 };
                 told.insert(format!("{title} {user} at {at} from {from} of {count}"));
@@ -430,6 +458,13 @@ fn chain_start(window: &Window) -> i64 {
         start = window[end].0;
     }
     start
+}
+
+/// The times of events after which their value comes less than [`TOLD_OF_VALUE`] times more.
+fn last_of_values(window: &Window) -> Vec<i64> {
+    let later = |i: usize| window[i + 1..].iter().filter(|e| e.3 == window[i].3).count();
+    let is_told = |i: &usize| later(*i) < TOLD_OF_VALUE as usize;
+    (0..window.len()).filter(is_told).map(|i| window[i].0).collect()
 }
 
 proptest! {

@@ -8,10 +8,14 @@
 //!
 //! A condition that asks for something *not* to happen is judged when the watermark has passed the end of the
 //! window that begins with an event.
+//!
+//! Sealed events that no window to come can need are forgotten: of an order of all members all but the latest chains,
+//! of distinct values all but the last events of each. A flood of one group is as small as its first events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, GROUP_EVENTS_MAX, Kind};
@@ -85,6 +89,8 @@ pub(crate) struct Timeline {
     firings: Firings,
     /// Kept where reading the window afresh would cost more than keeping it up to date.
     tip: Option<Box<Tip>>,
+    /// Events that were left when those that nothing needs were last forgotten.
+    settled: u32,
 }
 
 /// The alerts of a group that stand, in order: mostly none, which takes one word.
@@ -123,6 +129,12 @@ const FEW: usize = 4;
 
 /// Windows of more events have a tip. Tests have small windows, and must see both.
 const AFRESH_MAX: usize = if cfg!(test) { 3 } else { 16 };
+
+/// Events that a group may gain before it is looked through for those that nothing needs, beside as many as it had.
+const SETTLE_AFTER: usize = if cfg!(test) { 0 } else { 8 };
+
+/// An alert on distinct values tells so many events of each, the last ones.
+pub(crate) const TOLD_OF_VALUE: u32 = if cfg!(test) { 2 } else { 8 };
 
 /// Counts that no caller may lose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +180,7 @@ impl Timeline {
     /// Of [`Timeline::parts`], in their order.
     pub(crate) fn of_parts(entries: Vec<Entry>, firings: Vec<Firing>) -> Self {
         let firings = Firings((!firings.is_empty()).then(|| Box::new(firings)));
-        Self { entries: entries.into(), firings, tip: None }
+        Self { entries: entries.into(), firings, ..Self::default() }
     }
 
     /// Takes events in, and out, and judges what they touch. `added` is empty afterwards.
@@ -325,7 +337,17 @@ impl Timeline {
         let end = &self.entries[last];
         let in_window: Vec<&Entry> = match &definition.kind {
             Kind::Ordered(seen, _) if seen.is_all_of(definition.members.len()) => {
-                self.chain(definition, first, last)
+                let newest_first = self.entries.range(first..=last).rev();
+                let chain =
+                    chain_of(definition.members.len(), newest_first.map(|entry| (entry, entry.member)));
+                let mut chain: Vec<&Entry> = chain.collect();
+                chain.reverse();
+                chain
+            }
+            Kind::Distinct(_) => {
+                let window: Vec<&Entry> = self.entries.range(first..=last).collect();
+                let is_told = last_of_values(window.iter().copied());
+                window.into_iter().zip(is_told).filter_map(|(entry, told)| told.then_some(entry)).collect()
             }
             _ => self.entries.range(first..=last).collect(),
         };
@@ -335,20 +357,6 @@ impl Timeline {
             first_time: in_window.first().map_or(end.time, |e| e.time),
             witnesses: in_window.iter().map(|e| Arc::clone(&e.witness)).collect(),
         }
-    }
-
-    /// The latest chain of all members that ends with the last event.
-    fn chain(&self, definition: &Definition, first: usize, last: usize) -> Vec<&Entry> {
-        let mut wanted = definition.members.len();
-        let mut chain = Vec::with_capacity(wanted);
-        for entry in self.entries.range(first..=last).rev() {
-            if wanted > 0 && usize::from(entry.member) == wanted - 1 {
-                chain.push(entry);
-                wanted -= 1;
-            }
-        }
-        chain.reverse();
-        chain
     }
 
     /// Judges the windows that `until` completes: those that begin after `since` and end at or before it.
@@ -379,6 +387,29 @@ impl Timeline {
         fired
     }
 
+    /// Forgets sealed events that no window to come can need. The newest stays: it keeps the group, and what it said,
+    /// until its window is over.
+    pub(crate) fn settle(&mut self, definition: &Definition, sealed: i64) {
+        let before = self.entries.len();
+        if before == 0 || before < self.settled as usize * 2 + SETTLE_AFTER {
+            return;
+        }
+        let end = self.entries.partition_point(|e| e.time <= sealed);
+        if let Some(is_needed) = needed(definition, self.entries.range(..end)) {
+            let mut is_needed = is_needed.into_iter().chain(std::iter::repeat(true));
+            let mut left = before;
+            self.entries.retain(|_| {
+                left -= 1;
+                is_needed.next() != Some(false) || left == 0
+            });
+            if self.entries.len() < before {
+                self.tip = None;
+                self.entries.shrink_to(self.entries.len() * 2);
+            }
+        }
+        self.settled = self.entries.len() as u32;
+    }
+
     /// Forgets events before `time`, which no window holds that can still be judged, and firings a timespan older,
     /// which keep no such window from firing.
     pub(crate) fn forget_before(&mut self, time: i64, span_us: i64) {
@@ -395,6 +426,57 @@ impl Timeline {
             self.entries.shrink_to(self.entries.len() * 2);
         }
         self.firings.forget_before(time.saturating_sub(span_us));
+    }
+}
+
+/// The latest chain of the first `members` members, of events with their members, newest first.
+fn chain_of<T>(members: usize, newest_first: impl Iterator<Item = (T, u16)>) -> impl Iterator<Item = T> {
+    let mut wanted = members;
+    newest_first.filter_map(move |(event, member)| {
+        let is_next = wanted > 0 && usize::from(member) == wanted - 1;
+        wanted -= usize::from(is_next);
+        is_next.then_some(event)
+    })
+}
+
+/// Which events, in order, are among the last [`TOLD_OF_VALUE`] of any of their values.
+fn last_of_values<'a>(entries: impl DoubleEndedIterator<Item = &'a Entry>) -> Vec<bool> {
+    let mut later: HashMap<u64, u32, foldhash::fast::FixedState> = HashMap::default();
+    let mut is_last: Vec<bool> = entries
+        .rev()
+        .map(|entry| {
+            let mut any = false;
+            entry.value.each(|value| {
+                let later = later.entry(value).or_default();
+                any |= *later < TOLD_OF_VALUE;
+                *later += 1;
+            });
+            any
+        })
+        .collect();
+    is_last.reverse();
+    is_last
+}
+
+/// Which of a group's sealed events a window may need that ends later, in order; `None`: all of them.
+fn needed<'a>(
+    definition: &Definition,
+    sealed: impl DoubleEndedIterator<Item = &'a Entry> + ExactSizeIterator + Clone,
+) -> Option<Vec<bool>> {
+    let members = definition.members.len();
+    match &definition.kind {
+        Kind::Distinct(_) => Some(last_of_values(sealed)),
+        // A chain to come goes on from the latest chain up to one of its members.
+        Kind::Ordered(seen, _) if seen.is_all_of(members) => {
+            let mut is_needed = vec![false; sealed.len()];
+            for length in 1..members {
+                let newest_first = sealed.clone().enumerate().rev();
+                chain_of(length, newest_first.map(|(place, entry)| (place, entry.member)))
+                    .for_each(|place| is_needed[place] = true);
+            }
+            Some(is_needed)
+        }
+        _ => None,
     }
 }
 

@@ -11,6 +11,9 @@ use crate::names::Names;
 /// Assets listed; [`BlastRadius`] counts them all.
 const ASSETS_MAX: usize = 50;
 
+/// Names listed of an asset.
+const NAMES_MAX: usize = 16;
+
 /// The affected assets, and how many of each kind there are.
 pub(crate) fn assets(alerts: &[&Alert], names: &Names<'_>) -> (Vec<Asset>, BlastRadius) {
     let mut all: BTreeMap<(EntityType, Arc<str>), Asset> = BTreeMap::new();
@@ -24,12 +27,16 @@ pub(crate) fn assets(alerts: &[&Alert], names: &Names<'_>) -> (Vec<Asset>, Blast
             let asset = all.entry(key).or_insert_with(|| Asset {
                 entity_type: entity.entity_type,
                 name,
+                names: Vec::new(),
                 part,
                 alerts: 0,
                 severity: alert.severity,
                 first_time: alert.time,
                 last_time: alert.time,
             });
+            if let Err(place) = asset.names.binary_search(&entity.value) {
+                asset.names.insert(place, Arc::clone(&entity.value));
+            }
             asset.part = asset.part.min(part);
             asset.alerts += u32::from(counts);
             asset.severity = asset.severity.max(alert.severity);
@@ -44,6 +51,7 @@ pub(crate) fn assets(alerts: &[&Alert], names: &Names<'_>) -> (Vec<Asset>, Blast
     let radius = radius(all.keys().map(|(kind, _)| *kind));
     let mut assets: Vec<Asset> = all.into_values().collect();
     for asset in &mut assets {
+        asset.names.truncate(NAMES_MAX);
         asset.name = match asset.entity_type {
             EntityType::App | EntityType::CloudResource => names.said_of(asset.entity_type, &asset.name),
             _ => Arc::clone(&asset.name),

@@ -28,6 +28,8 @@ impl Class {
     pub const INCIDENT_FINDING: Class = Class(2005);
     /// A sign-in or logon.
     pub const AUTHENTICATION: Class = Class(3002);
+    /// Rights given to a user or an application, or taken away.
+    pub const USER_ACCESS_MANAGEMENT: Class = Class(3005);
     /// An action on the world.
     pub const REMEDIATION_ACTIVITY: Class = Class(7001);
 

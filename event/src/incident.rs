@@ -153,6 +153,9 @@ pub struct Asset {
     pub entity_type: EntityType,
     /// Its name.
     pub name: Arc<str>,
+    /// Every name that alerts call it by, as records spell it, sorted; at most 16.
+    #[serde(default)]
+    pub names: Vec<Arc<str>>,
     /// The part it plays.
     pub part: AssetPart,
     /// Alerts that name it.

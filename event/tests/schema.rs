@@ -111,6 +111,7 @@ fn incident() -> Incident {
         assets: vec![Asset {
             entity_type: EntityType::Device,
             name: "ws-1".into(),
+            names: vec!["ws-1".into(), "ws-1.corp.example".into()],
             part: AssetPart::Place,
             alerts: 2,
             severity: Severity::High,

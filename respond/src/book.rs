@@ -7,6 +7,7 @@ use event::{
     Action, ActionId, ActionState, Effect, EffectId, EffectState, Entity, IncidentId, Target, TenantId, Time,
 };
 
+use crate::command::in_doubt;
 use crate::effect::{effect_id, is_wanted};
 use crate::verb::Verb;
 
@@ -20,6 +21,7 @@ pub(crate) struct Book {
     effects: BTreeMap<EffectId, Effect>,
     open: BTreeSet<ActionId>,
     by_incident: BTreeMap<IncidentId, BTreeSet<ActionId>>,
+    by_effect: HashMap<EffectId, BTreeSet<ActionId>>,
     /// Every name of a known target, with its canonical entity.
     names: HashMap<(TenantId, Entity), Entity>,
     /// Commands started within the hour, oldest first.
@@ -31,17 +33,21 @@ pub(crate) fn verb_of(action: &Action) -> Option<Verb> {
     Verb::from_name(&action.verb)
 }
 
-/// The effect that an action is about.
+/// The effect that an action is about; where its verb leaves none, what is done, by the same means.
 pub(crate) fn effect_of(action: &Action) -> EffectId {
-    effect_id(&action.tenant, &action.target, effect_kind(action))
+    effect_id(&action.tenant, &action.target, &effect_kind(action))
 }
 
 /// The kind of that effect.
-pub(crate) fn effect_kind(action: &Action) -> &str {
-    match verb_of(action) {
-        Some(verb) => verb.effect(),
-        None => &action.verb,
-    }
+pub(crate) fn effect_kind(action: &Action) -> String {
+    let Some(verb) = verb_of(action) else { return action.verb.clone() };
+    verb.scope(&action.args).fold(verb.deed().to_owned(), |kind, part| kind + ":" + part)
+}
+
+/// The names of a target, without what stands beside them so that it is found: a message's mailbox names no message.
+fn own_names(target: &Target) -> impl Iterator<Item = &Entity> {
+    let of_type = |e: &&Entity| e.entity_type == target.entity.entity_type;
+    std::iter::once(&target.entity).chain(target.identifiers.iter().filter(of_type))
 }
 
 impl Book {
@@ -56,6 +62,7 @@ impl Book {
             self.by_incident.entry(before).or_default().remove(&action.id);
         }
         self.by_incident.entry(action.incident.clone()).or_default().insert(action.id.clone());
+        self.by_effect.entry(effect_of(&action)).or_default().insert(action.id.clone());
         self.actions.insert(action.id.clone(), action);
     }
 
@@ -91,20 +98,41 @@ impl Book {
         self.by_incident.get(incident).into_iter().flatten().filter_map(|id| self.actions.get(id))
     }
 
+    /// The actions about one effect.
+    pub(crate) fn of_effect(&self, effect: &EffectId) -> impl Iterator<Item = &Action> {
+        self.by_effect.get(effect).into_iter().flatten().filter_map(|id| self.actions.get(id))
+    }
+
     /// The open command, other than `but`, that brings this effect about, if there is one past approval.
     pub(crate) fn applying(&self, effect: &EffectId, but: Option<&ActionId>) -> Option<&Action> {
-        self.open().find(|a| {
+        self.of_effect(effect).find(|a| {
             Some(&a.id) != but
+                && !a.state.is_final()
                 && a.state != ActionState::AwaitingApproval
                 && verb_of(a).is_some_and(Verb::applies)
-                && effect_of(a) == *effect
         })
+    }
+
+    /// Whether an effect may hold because of commands other than `but`: the last one with a certain outcome decides,
+    /// and one that was to bring it about and may have.
+    pub(crate) fn may_hold(&self, effect: &EffectId, but: &ActionId) -> bool {
+        let mut sent: Vec<&Action> =
+            self.of_effect(effect).filter(|a| a.attempts > 0 && a.id != *but).collect();
+        sent.sort_by_key(|a| std::cmp::Reverse((a.history.last().map_or(a.created_at, |t| t.at), &a.id)));
+        let holds = |a: &&Action| {
+            let applies = verb_of(a).is_some_and(Verb::applies);
+            match a.state {
+                ActionState::Succeeded | ActionState::NoOp => Some(applies),
+                _ if applies && in_doubt(a) => Some(true),
+                _ => None,
+            }
+        };
+        sent.iter().find_map(holds).unwrap_or(false)
     }
 
     /// The target under the name by which it is already known, with all names together.
     pub(crate) fn known_target(&self, tenant: &TenantId, target: &Target) -> Target {
-        let names = std::iter::once(&target.entity).chain(&target.identifiers);
-        let known = names.filter_map(|n| self.names.get(&(tenant.clone(), n.clone()))).min();
+        let known = own_names(target).filter_map(|n| self.names.get(&(tenant.clone(), n.clone()))).min();
         let entity = known.unwrap_or(&target.entity).clone();
         let mut identifiers: BTreeSet<Entity> = target.identifiers.iter().cloned().collect();
         identifiers.insert(entity.clone());
@@ -112,7 +140,7 @@ impl Book {
     }
 
     fn learn_names(&mut self, tenant: &TenantId, target: &Target) {
-        for name in std::iter::once(&target.entity).chain(&target.identifiers) {
+        for name in own_names(target) {
             self.names.entry((tenant.clone(), name.clone())).or_insert_with(|| target.entity.clone());
         }
     }
@@ -150,13 +178,16 @@ impl Book {
         let gone: Vec<ActionId> =
             self.actions.values().filter(|a| old(a) && !held.contains(&a.id)).map(|a| a.id.clone()).collect();
         for id in gone {
-            if let Some(action) = self.actions.remove(&id)
-                && let Some(others) = self.by_incident.get_mut(&action.incident)
-            {
+            let Some(action) = self.actions.remove(&id) else { continue };
+            if let Some(others) = self.by_incident.get_mut(&action.incident) {
+                others.remove(&id);
+            }
+            if let Some(others) = self.by_effect.get_mut(&effect_of(&action)) {
                 others.remove(&id);
             }
         }
         self.by_incident.retain(|_, ids| !ids.is_empty());
+        self.by_effect.retain(|_, ids| !ids.is_empty());
         self.forget_names();
     }
 

@@ -7,7 +7,7 @@ use cel::{Context, Env, Program, Value};
 use event::{EntityType, Incident};
 use serde::Serialize;
 
-use crate::select::AttackedDevice;
+use crate::select::Candidate;
 
 /// A longer condition is no condition a person can review; the bound also bounds the parser's stack.
 const CONDITION_BYTES_MAX: usize = 4_096;
@@ -32,14 +32,15 @@ struct IncidentFacts {
     sealed: bool,
 }
 
-/// `device` as the `where` of a rule sees it.
+/// A candidate as the `where` of a rule sees it, under the name of its type: `device`, `user`, `message`, `app`.
 #[derive(Debug, Clone, Serialize)]
-struct DeviceFacts {
+struct CandidateFacts {
     name: String,
     names: Vec<String>,
     severity: i64,
     tactics: Vec<&'static str>,
     techniques: Vec<String>,
+    domains: Vec<&'static str>,
     alerts: i64,
 }
 
@@ -90,15 +91,18 @@ impl IncidentFacts {
     }
 }
 
-impl DeviceFacts {
-    fn of(device: &AttackedDevice) -> Self {
-        DeviceFacts {
-            name: device.target.entity.value.to_string(),
-            names: device.target.identifiers.iter().map(|e| e.value.to_string()).collect(),
-            severity: device.severity as i64,
-            tactics: device.tactics.iter().map(|t| t.as_str()).collect(),
-            techniques: device.techniques.iter().map(|t| t.to_string()).collect(),
-            alerts: i64::from(device.alerts),
+impl CandidateFacts {
+    fn of(candidate: &Candidate) -> Self {
+        let entity = &candidate.target.entity;
+        let own = candidate.target.identifiers.iter().filter(|e| e.entity_type == entity.entity_type);
+        CandidateFacts {
+            name: entity.value.to_string(),
+            names: own.map(|e| e.value.to_string()).collect(),
+            severity: candidate.severity as i64,
+            tactics: candidate.tactics.iter().map(|t| t.as_str()).collect(),
+            techniques: candidate.techniques.iter().map(|t| t.to_string()).collect(),
+            domains: candidate.domains.iter().map(|d| d.as_str()).collect(),
+            alerts: i64::from(candidate.alerts),
         }
     }
 }
@@ -109,24 +113,25 @@ impl Condition {
     pub(crate) fn compile(
         source: &str,
         facts: &Facts,
-        device: Option<&AttackedDevice>,
+        candidate: Option<&Candidate>,
     ) -> Result<Self, String> {
         if source.len() > CONDITION_BYTES_MAX {
             return Err(format!("condition has {} bytes, at most {CONDITION_BYTES_MAX}", source.len()));
         }
         let program = Program::compile(source).map_err(|e| e.to_string())?;
         let condition = Condition { program: Arc::new(program) };
-        condition.evaluate(facts, device)?;
+        condition.evaluate(facts, candidate)?;
         Ok(condition)
     }
 
     /// Whether the condition holds.
-    pub(crate) fn evaluate(&self, facts: &Facts, device: Option<&AttackedDevice>) -> Result<bool, String> {
-        let outcome = match device {
+    pub(crate) fn evaluate(&self, facts: &Facts, candidate: Option<&Candidate>) -> Result<bool, String> {
+        let outcome = match candidate {
             None => self.program.execute(&facts.context),
-            Some(device) => {
+            Some(candidate) => {
                 let mut context = facts.context.new_inner_scope();
-                context.add_variable("device", DeviceFacts::of(device)).map_err(|e| e.to_string())?;
+                let name = candidate.target.entity.entity_type.as_str();
+                context.add_variable(name, CandidateFacts::of(candidate)).map_err(|e| e.to_string())?;
                 self.program.execute(&context)
             }
         };

@@ -13,8 +13,8 @@
 //!   [`Policy`] what may be done: automation level, protected devices, caps, cool-down, kill switch.
 //! - `command.rs` and `effect.rs` are the two state machines; an effect ends when its last holder lets go or
 //!   its time is over, whichever comes first.
-//! - [`Executor`] is the edge to a provider, [`HttpExecutor`] the one for Defender-shaped machine actions,
-//!   [`Worker`] carries steps from the one to the other.
+//! - [`Executor`] is the edge to a provider: [`DefenderExecutor`] for Defender-shaped machine actions,
+//!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes. [`Worker`] carries steps to them.
 //! - [`audit`] is the hash chain of all of it.
 //!
 //! ```
@@ -30,6 +30,7 @@ pub mod audit;
 mod book;
 mod command;
 mod condition;
+mod connector;
 mod effect;
 mod error;
 mod executor;
@@ -49,13 +50,14 @@ mod properties;
 mod testing;
 
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
+pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
-pub use executor::{Capability, Executor, HttpExecutor, HttpExecutorConfig};
-pub use pattern::Pattern;
-pub use policy::{Automation, Caps, DeviceGroup, Policy};
+pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
+pub use pattern::{Pattern, Patterns};
+pub use policy::{Automation, Caps, Group, Policy};
 pub use responder::{ActionChange, Counts, Leased, Responder};
 pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
 pub use span::Span;
-pub use verb::Verb;
+pub use verb::{Argument, Countermeasure, OpenC2, Part, Values, Verb, VerbSpec};
 pub use work::{ExecuteError, Probe, Progress, Reply, Report, Request, Step, UnderWay, Work};
 pub use worker::{Worker, drive};

@@ -1,7 +1,32 @@
 //! Names of entities with `*` and `?`: `dc*`, `*.lab.example`, `srv-??`.
 
-use event::Target;
+use std::collections::BTreeMap;
+
+use event::{Entity, EntityType, Target};
 use serde::{Deserialize, Serialize};
+
+/// Patterns by type of entity: `{device = ["dc*"], user = ["breakglass*"]}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Patterns(BTreeMap<EntityType, Vec<Pattern>>);
+
+impl Patterns {
+    /// Patterns of these texts.
+    pub fn new(patterns: &[(EntityType, &[&str])]) -> Self {
+        let of = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text)).collect();
+        Self(patterns.iter().map(|(entity_type, texts)| (*entity_type, of(texts))).collect())
+    }
+
+    /// The first pattern that names the target, of those for its type.
+    pub fn find(&self, target: &Target) -> Option<&Pattern> {
+        self.0.get(&target.entity.entity_type)?.iter().find(|pattern| pattern.names(target))
+    }
+
+    /// Every pattern.
+    pub fn iter(&self) -> impl Iterator<Item = &Pattern> {
+        self.0.values().flatten()
+    }
+}
 
 /// A pattern over entity values; case does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,18 +44,31 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether any identifier of the target has this name, in full or as its host part before the first dot.
+    /// Whether any identifier of the target, of its own type, has this name: in full or in short, a host without its
+    /// domain, an account without its own.
     pub fn names(&self, target: &Target) -> bool {
-        let values = std::iter::once(&target.entity).chain(&target.identifiers).map(|e| &*e.value);
-        values
-            .into_iter()
-            .any(|v| self.matches(v) || v.split('.').next().is_some_and(|host| self.matches(host)))
+        let of_type = |e: &&Entity| e.entity_type == target.entity.entity_type;
+        let mut all = std::iter::once(&target.entity).chain(target.identifiers.iter().filter(of_type));
+        all.any(|e| self.matches(&e.value) || short(e).is_some_and(|name| self.matches(name)))
     }
 
-    fn matches(&self, value: &str) -> bool {
+    /// Whether a text is such a name.
+    pub(crate) fn matches(&self, value: &str) -> bool {
         let pattern: Vec<char> = self.0.trim().to_lowercase().chars().collect();
         let value: Vec<char> = value.to_lowercase().chars().collect();
         glob(&pattern, &value)
+    }
+}
+
+/// A name without its domain.
+fn short(entity: &Entity) -> Option<&str> {
+    match entity.entity_type {
+        EntityType::Device => entity.value.split('.').next(),
+        EntityType::User | EntityType::Mailbox => {
+            let account = entity.value.rsplit('\\').next()?;
+            account.split('@').next()
+        }
+        _ => None,
     }
 }
 
@@ -79,6 +117,24 @@ mod tests {
             ("", "x", false),
         ] {
             assert_eq!(Pattern::new(pattern).matches(value), expected, "{pattern} {value}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_of_one_type_and_knows_names_without_their_domain() {
+        let named = |entity_type, value: &str| {
+            let entity = Entity { entity_type, role: event::Role::Target, value: value.into() };
+            Target { identifiers: Vec::new(), entity }
+        };
+        let patterns = Patterns::new(&[(EntityType::User, &["svc-*"]), (EntityType::Device, &["dc?"])]);
+        for (entity_type, value, expected) in [
+            (EntityType::User, "corp\\svc-backup", true),
+            (EntityType::User, "svc-backup@corp.example", true),
+            (EntityType::Device, "svc-1", false),
+            (EntityType::Device, "dc1.corp.example", true),
+            (EntityType::App, "dc1", false),
+        ] {
+            assert_eq!(patterns.find(&named(entity_type, value)).is_some(), expected, "{value}");
         }
     }
 

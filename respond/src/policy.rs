@@ -3,11 +3,13 @@
 //! [`Policy::decide`] is a pure function of the proposal, the policy and the usage so far; its reasons are in
 //! the order of the checks, and the first check that holds an action back decides.
 
-use event::{RiskClass, Target};
+use std::collections::BTreeMap;
+
+use event::{EntityType, RiskClass, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RespondError;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, Patterns};
 use crate::span::Span;
 
 /// How much may happen without a person; ordered from least to most.
@@ -50,14 +52,14 @@ impl Automation {
     }
 }
 
-/// Devices with an automation level of their own.
+/// Entities with an automation level of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DeviceGroup {
+pub struct Group {
     /// Name, shown in decisions.
     pub name: String,
-    /// Device names, with `*` and `?`.
-    pub devices: Vec<Pattern>,
+    /// Their names, with `*` and `?`, by type.
+    pub names: Patterns,
     /// Their level.
     pub automation: Automation,
 }
@@ -81,6 +83,9 @@ impl Default for Caps {
     }
 }
 
+/// More people than this are never asked to approve one action.
+const APPROVERS_MAX: u32 = 5;
+
 /// The policy, as configured under `[respond.policy]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -88,11 +93,11 @@ pub struct Policy {
     /// Level of whatever is in no group.
     pub automation: Automation,
     /// Groups; the first that names the target decides.
-    pub groups: Vec<DeviceGroup>,
-    /// Devices that are never acted on, by names with `*` and `?`.
-    pub protected: Vec<Pattern>,
-    /// Devices whose actions count one risk class higher.
-    pub critical: Vec<Pattern>,
+    pub groups: Vec<Group>,
+    /// What is never acted on: names with `*` and `?`, by type of entity.
+    pub protected: Patterns,
+    /// What is so critical, or privileged, that actions on it count one risk class higher.
+    pub critical: Patterns,
     /// Caps.
     pub caps: Caps,
     /// After an effect has ended on a target, for how long only a person may bring it back.
@@ -101,6 +106,10 @@ pub struct Policy {
     pub kill_switch: bool,
     /// How long an approval may wait.
     pub approval_within: Span,
+    /// How long the approval of an action of a class may wait, where that differs.
+    pub approval_within_of: BTreeMap<RiskClass, Span>,
+    /// How many people must approve an action of a class, where that is not one.
+    pub approvers: BTreeMap<RiskClass, u32>,
     /// How long a command may take, offline devices included.
     pub execute_within: Span,
     /// How long an effect holds where the rule does not say.
@@ -115,18 +124,26 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        let patterns = |names: &[&str]| names.iter().map(|n| Pattern::new(n)).collect();
         Policy {
             automation: Automation::default(),
             groups: Vec::new(),
-            protected: patterns(&[
-                "dc", "dc?", "dc??", "dc-*", "*-dc", "*-dc?", "*-dc??", "*-dc-*", "adfs*", "*-pki*",
+            protected: Patterns::new(&[
+                (
+                    EntityType::Device,
+                    &["dc", "dc?", "dc??", "dc-*", "*-dc", "*-dc?", "*-dc??", "*-dc-*", "adfs*", "*-pki*"],
+                ),
+                (EntityType::User, &["breakglass*", "break-glass*", "emergency*", "krbtgt", "msol_*"]),
             ]),
-            critical: patterns(&["srv*", "*-srv*", "sql*", "*-sql*"]),
+            critical: Patterns::new(&[
+                (EntityType::Device, &["srv*", "*-srv*", "sql*", "*-sql*"]),
+                (EntityType::User, &["admin*", "adm-*", "*-adm", "*admin", "svc-*", "svc_*"]),
+            ]),
             caps: Caps::default(),
             cool_down: Span::from_secs(1_800),
             kill_switch: false,
             approval_within: Span::from_hours(7 * 24),
+            approval_within_of: BTreeMap::new(),
+            approvers: BTreeMap::from([(RiskClass::R4, 2)]),
             execute_within: Span::from_hours(24),
             ttl: Span::from_hours(24),
             ttl_max: Span::from_hours(7 * 24),
@@ -207,22 +224,35 @@ impl Policy {
         if self.auto_confidence_min > 100 {
             return bad("respond.policy.auto_confidence_min is over 100: confidence goes from 0 to 100");
         }
-        let mut patterns =
-            self.protected.iter().chain(&self.critical).chain(self.groups.iter().flat_map(|g| &g.devices));
+        let groups = self.groups.iter().flat_map(|group| group.names.iter());
+        let mut patterns = self.protected.iter().chain(self.critical.iter()).chain(groups);
         if patterns.any(|p| p.as_str().trim().is_empty()) {
-            return bad("respond.policy has an empty device pattern: it would name nothing; remove it");
+            return bad("respond.policy has an empty pattern of names: it would name nothing; remove it");
+        }
+        if self.approvers.values().any(|n| !(1..=APPROVERS_MAX).contains(n)) {
+            return bad("respond.policy.approvers must be from 1 to 5 people for each risk class");
         }
         Ok(())
     }
 
     /// Whether the target must never be acted on, and by which pattern.
     pub(crate) fn protects(&self, target: &Target) -> Option<&Pattern> {
-        self.protected.iter().find(|p| p.names(target))
+        self.protected.find(target)
     }
 
     /// The risk class of an action on this target.
     pub(crate) fn risk(&self, base: RiskClass, target: &Target) -> RiskClass {
-        if self.critical.iter().any(|p| p.names(target)) { base.raised() } else { base }
+        if self.critical.find(target).is_some() { base.raised() } else { base }
+    }
+
+    /// How long an action of that class may wait for approval.
+    pub(crate) fn approval_within(&self, risk: RiskClass) -> Span {
+        self.approval_within_of.get(&risk).copied().unwrap_or(self.approval_within)
+    }
+
+    /// How many people must approve an action of that class.
+    pub(crate) fn approvers(&self, risk: RiskClass) -> usize {
+        self.approvers.get(&risk).map_or(1, |n| *n as usize)
     }
 
     /// The time to live of an effect: what the rule says, within the bounds of the policy.
@@ -231,7 +261,7 @@ impl Policy {
     }
 
     fn level(&self, proposal: &Proposal<'_>, reasons: &mut Vec<String>) -> Automation {
-        let group = self.groups.iter().find(|g| g.devices.iter().any(|p| p.names(proposal.target)));
+        let group = self.groups.iter().find(|group| group.names.find(proposal.target).is_some());
         let (level, of) = match group {
             Some(group) => (group.automation, format!("group {}", group.name)),
             None => (self.automation, "default".to_owned()),
@@ -438,9 +468,9 @@ mod tests {
 
     #[test]
     fn the_first_group_that_names_the_device_decides() {
-        let group = |name: &str, pattern: &str, automation| DeviceGroup {
+        let group = |name: &str, pattern: &str, automation| Group {
             name: name.into(),
-            devices: vec![Pattern::new(pattern)],
+            names: Patterns::new(&[(EntityType::Device, &[pattern])]),
             automation,
         };
         let groups =
@@ -455,7 +485,10 @@ mod tests {
     fn settings_that_contradict_are_refused() {
         let policy = Policy { ttl_max: Span::from_hours(1), ..Policy::default() };
         assert!(policy.check().unwrap_err().to_string().contains("respond.policy.ttl_max"));
-        assert!(Policy { protected: vec![Pattern::new(" ")], ..Policy::default() }.check().is_err());
+        let empty = Patterns::new(&[(EntityType::Device, &[" "])]);
+        assert!(Policy { protected: empty, ..Policy::default() }.check().is_err());
+        let nobody = BTreeMap::from([(RiskClass::R3, 0)]);
+        assert!(Policy { approvers: nobody, ..Policy::default() }.check().is_err());
         assert!(Policy::default().check().is_ok());
         assert_ne!(policy.version(), Policy::default().version());
     }

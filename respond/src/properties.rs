@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use event::{
-    Action, ActionId, Effect, EffectId, EffectState, Incident, IncidentId, IncidentStatus, Role, Time,
+    Action, ActionId, Effect, EffectId, EffectState, EntityType, Incident, IncidentId, IncidentStatus, Role,
+    Time,
 };
 use proptest::prelude::*;
 
 use crate::audit::{AuditEntry, AuditHead, verify};
 use crate::testing::{alert, incident};
 use crate::{
-    ActionChange, Automation, Caps, ExecuteError, Pattern, Policy, Probe, Progress, Reply, Report, Responder,
-    ResponseRules, Span, Step, UnderWay, Verb, Work,
+    ActionChange, Automation, Caps, ExecuteError, Patterns, Policy, Probe, Progress, Reply, Report,
+    Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
 };
 
 const HOSTS: [&str; 4] = ["ws-01", "ws-02", "ws-03", "dc01"];
@@ -98,7 +99,7 @@ impl Provider {
                 self.isolated.entry(host.to_owned()).or_insert(action);
             }
             Some((Verb::HostRelease, _)) => drop(self.isolated.remove(host)),
-            None => {}
+            Some(_) | None => {}
         }
     }
 
@@ -133,7 +134,7 @@ impl Provider {
         }
         let under_way = open.filter(|_| ours).map(|(_, a)| UnderWay { provider_ref: a.to_string(), ours });
         let holds = self.isolated.contains_key(host);
-        Probe { holds, by_us: holds, under_way, evidence: format!("{host} {holds}") }
+        Probe { holds, by_us: Some(holds), under_way, evidence: format!("{host} {holds}"), pre_image: None }
     }
 }
 
@@ -157,7 +158,7 @@ struct World {
 fn policy() -> Policy {
     Policy {
         automation: Automation::Full,
-        protected: vec![Pattern::new("dc*")],
+        protected: Patterns::new(&[(EntityType::Device, &["dc*"])]),
         caps: Caps { rule_per_hour_max: 3, tenant_per_hour_max: 3, concurrent_max: 2 },
         ttl: Span::from_hours(2),
         execute_within: Span::from_hours(3),
@@ -416,5 +417,78 @@ proptest! {
         }
         world.settle();
         prop_assert_eq!(before, (world.store.actions, world.provider.done));
+    }
+}
+
+/// Histories that went wrong once.
+#[test]
+fn what_went_wrong_once_goes_right() {
+    use Fault as F;
+    use Happening::{Approve, Cancel, Close, Crash, Incident, Merge, Pass, Undo, Work};
+    let cancelled_then_sent_again = vec![
+        Incident { number: 0, hosts: 1 },
+        Work(F::None),
+        Work(F::None),
+        Pass { s: 100_000 },
+        Work(F::CrashAfter),
+        Work(F::None),
+        Work(F::Refused),
+        Work(F::None),
+    ];
+    let held_twice_by_one_incident = vec![
+        Incident { number: 2, hosts: 5 },
+        Work(F::None),
+        Work(F::None),
+        Work(F::CrashAfter),
+        Undo { nth: 71 },
+        Work(F::None),
+        Work(F::Unreachable),
+        Incident { number: 0, hosts: 5 },
+        Work(F::None),
+        Incident { number: 2, hosts: 10 },
+        Work(F::LostReply),
+        Pass { s: 100_000 },
+        Work(F::Unreachable),
+        Cancel { nth: 79 },
+        Work(F::Refused),
+        Incident { number: 1, hosts: 5 },
+        Incident { number: 3, hosts: 7 },
+        Pass { s: 4_000 },
+        Merge { from: 2, to: 3 },
+        Incident { number: 2, hosts: 1 },
+        Approve { nth: 248 },
+    ];
+    let release_in_doubt_forgotten = vec![
+        Incident { number: 0, hosts: 11 },
+        Work(F::Unreachable),
+        Incident { number: 0, hosts: 1 },
+        Incident { number: 2, hosts: 12 },
+        Work(F::None),
+        Work(F::None),
+        Crash,
+        Work(F::None),
+        Incident { number: 1, hosts: 14 },
+        Work(F::None),
+        Close { number: 0 },
+        Incident { number: 3, hosts: 5 },
+        Crash,
+        Incident { number: 2, hosts: 3 },
+        Incident { number: 1, hosts: 6 },
+        Pass { s: 100_000 },
+        Pass { s: 4_000 },
+        Pass { s: 1 },
+        Close { number: 0 },
+        Work(F::None),
+        Approve { nth: 52 },
+        Crash,
+        Pass { s: 100_000 },
+    ];
+    for history in [cancelled_then_sent_again, held_twice_by_one_incident, release_in_doubt_forgotten] {
+        let mut world = World::new();
+        for happening in history {
+            world.happen(happening);
+            world.check();
+        }
+        world.run_out();
     }
 }

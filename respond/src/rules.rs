@@ -8,20 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Facts};
 use crate::policy::Automation;
-use crate::select::{AttackedDevice, attacked_devices};
+use crate::select::{Candidate, Selector, candidates};
 use crate::span::Span;
 use crate::verb::Verb;
 
 /// More than this in one file is no rule file.
 const FILE_BYTES_MAX: usize = 1 << 20;
-
-/// The entities that a rule acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Selector {
-    /// Devices with evidence of execution, credential access or lateral movement on them.
-    AttackedDevices,
-}
 
 /// A rule as written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +55,7 @@ pub struct ResponseRule {
     pub ttl: Option<Span>,
     /// The most automation that its author allows, if it says.
     pub automation: Option<Automation>,
+    target: Selector,
     when: Condition,
     target_where: Option<Condition>,
 }
@@ -198,8 +191,15 @@ impl ResponseRules {
             }
         }
         if !applying.is_empty() {
-            let devices = attacked_devices(incident, &alerts()?);
-            applying.iter().for_each(|rule| rule.select(&facts, &devices, &mut wanted, &mut faults));
+            let alerts = alerts()?;
+            for selector in Selector::ALL {
+                let rules: Vec<&ResponseRule> =
+                    applying.iter().copied().filter(|rule| rule.target == selector).collect();
+                if !rules.is_empty() {
+                    let candidates = candidates(selector, incident, &alerts);
+                    rules.iter().for_each(|rule| rule.select(&facts, &candidates, &mut wanted, &mut faults));
+                }
+            }
         }
         Ok((wanted, faults))
     }
@@ -209,13 +209,13 @@ impl ResponseRule {
     fn select<'a>(
         &'a self,
         facts: &Facts,
-        devices: &[AttackedDevice],
+        candidates: &[Candidate],
         wanted: &mut Vec<Wanted<'a>>,
         faults: &mut Vec<RuleFault>,
     ) {
-        for device in devices {
-            match self.target_where.as_ref().map_or(Ok(true), |c| c.evaluate(facts, Some(device))) {
-                Ok(true) => wanted.push(Wanted { rule: self, target: device.target.clone() }),
+        for candidate in candidates {
+            match self.target_where.as_ref().map_or(Ok(true), |c| c.evaluate(facts, Some(candidate))) {
+                Ok(true) => wanted.push(Wanted { rule: self, target: candidate.target.clone() }),
                 Ok(false) => {}
                 Err(reason) => faults.push(RuleFault { rule: self.id.clone(), reason }),
             }
@@ -228,17 +228,22 @@ impl RuleDocument {
         if self.id.trim().is_empty() || self.title.trim().is_empty() {
             return Err("id and title must not be empty".to_owned());
         }
-        let verb = Verb::from_name(&self.action).filter(|v| v.applies()).ok_or_else(|| {
-            let names: Vec<_> = Verb::ALL.iter().filter(|v| v.applies()).map(|v| v.as_str()).collect();
-            format!("action {:?} is unknown, a rule may ask for: {}", self.action, names.join(", "))
+        let can = |v: &Verb| v.applies() && v.takes(self.target.entity_type());
+        let verb = Verb::from_name(&self.action).filter(can).ok_or_else(|| {
+            let names: Vec<_> = Verb::ALL.iter().filter(|v| can(v)).map(|v| v.as_str()).collect();
+            let (action, target) = (&self.action, self.target.as_str());
+            format!("action {action:?} cannot be done to {target}, a rule may ask for: {}", names.join(", "))
         })?;
+        if self.ttl.is_some() && !verb.holds() {
+            return Err(format!("ttl: {verb} is done once and leaves no effect that could end"));
+        }
         let args = verb.complete_args(&self.args)?;
         let version = self.version();
-        let (facts, device) = sample()?;
+        let (facts, candidate) = sample(self.target)?;
         let in_field = |field: &'static str| move |e: String| format!("{field}: {e}");
         let when = Condition::compile(&self.when, &facts, None).map_err(in_field("when"))?;
         let target_where = self.target_where.as_deref();
-        let target_where = target_where.map(|source| Condition::compile(source, &facts, Some(&device)));
+        let target_where = target_where.map(|source| Condition::compile(source, &facts, Some(&candidate)));
         Ok(ResponseRule {
             id: self.id.into(),
             title: self.title.into(),
@@ -247,6 +252,7 @@ impl RuleDocument {
             args,
             ttl: self.ttl,
             automation: self.automation,
+            target: self.target,
             when,
             target_where: target_where.transpose().map_err(in_field("where"))?,
         })
@@ -273,9 +279,9 @@ fn line_of(text: &str, id: &str) -> Option<usize> {
     text.lines().enumerate().filter(|(_, line)| names_it(line)).last().map(|(i, _)| i + 1)
 }
 
-/// An incident and a device to try conditions on: every name exists, the values are unremarkable.
-fn sample() -> Result<(Facts, AttackedDevice), String> {
-    use event::{Entity, EntityType, IncidentId, IncidentStatus, Role, TenantId, Time};
+/// An incident and a candidate to try conditions on: every name exists, the values are unremarkable.
+fn sample(selector: Selector) -> Result<(Facts, Candidate), String> {
+    use event::{Entity, IncidentId, IncidentStatus, Role, TenantId, Time};
     let incident = Incident {
         id: IncidentId::new("i-sample"),
         tenant: TenantId::default(),
@@ -304,10 +310,10 @@ fn sample() -> Result<(Facts, AttackedDevice), String> {
         timeline: Vec::new(),
         links: Vec::new(),
     };
-    let entity = Entity { entity_type: EntityType::Device, role: Role::Device, value: "sample".into() };
+    let entity = Entity { entity_type: selector.entity_type(), role: Role::Target, value: "sample".into() };
     let target = Target { identifiers: vec![entity.clone()], entity };
-    let (severity, tactics, techniques) = (Severity::Medium, [].into(), [].into());
-    Ok((Facts::of(&incident)?, AttackedDevice { target, severity, tactics, techniques, alerts: 1 }))
+    let candidate = Candidate { severity: Severity::Medium, alerts: 1, ..Candidate::new(target) };
+    Ok((Facts::of(&incident)?, candidate))
 }
 
 #[cfg(test)]

@@ -1,125 +1,211 @@
 //! Which entities of an incident a rule acts on.
 //!
-//! `attacked_devices`: the devices that the incident's alerts happened *on* (entities in the role `device`)
-//! where at least one of these alerts shows execution, credential access or lateral movement. A device that
-//! is only named (as a source address, in a list of related entities) is never selected: telemetry that an
-//! attacker writes must not choose whom we cut off.
+//! A selector takes entities of one type that its alerts name *in a part that the record's own source gives them*, and
+//! only where at least one of these alerts shows an attacker at work on them. What is only named (as a source address,
+//! in a list of related entities) is never selected: telemetry that an attacker writes must not choose whom we cut off.
+//! An alert that gives a part to several entities selects none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Alert, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
+use event::{Alert, Class, Domain, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
+use serde::{Deserialize, Serialize};
 
-/// Tactics that show an attacker at work on the device itself.
-const HANDS_ON: [Tactic; 3] = [Tactic::Execution, Tactic::CredentialAccess, Tactic::LateralMovement];
+/// The entities that a rule acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Selector {
+    /// Devices that alerts happened on, with evidence of execution, credential access or lateral movement on them.
+    AttackedDevices,
+    /// Accounts in whose name something was done, with evidence that it was the attacker's doing: more than signing in.
+    CompromisedUsers,
+    /// Messages that alerts of the mail system are about.
+    DeliveredMessages,
+    /// Applications that were given rights.
+    ConsentedApps,
+}
 
-/// A device that the attack works on.
+/// What a selector takes.
+struct Selection {
+    entity_type: EntityType,
+    /// In which parts, the first that an alert has.
+    roles: &'static [Role],
+    /// Which alerts name candidates.
+    names: fn(&Alert) -> bool,
+    /// Which of them show an attacker at work; one is enough.
+    shows: fn(&Alert) -> bool,
+    /// What else of an alert is needed to find the entity at its provider.
+    beside: &'static [EntityType],
+}
+
+impl Selector {
+    pub(crate) const ALL: [Selector; 4] = [
+        Selector::AttackedDevices,
+        Selector::CompromisedUsers,
+        Selector::DeliveredMessages,
+        Selector::ConsentedApps,
+    ];
+
+    /// The name used in rules.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Selector::AttackedDevices => "attacked_devices",
+            Selector::CompromisedUsers => "compromised_users",
+            Selector::DeliveredMessages => "delivered_messages",
+            Selector::ConsentedApps => "consented_apps",
+        }
+    }
+
+    /// Of what type its entities are, which is also their name in conditions.
+    pub(crate) const fn entity_type(self) -> EntityType {
+        self.selection().entity_type
+    }
+
+    const fn selection(self) -> Selection {
+        match self {
+            Selector::AttackedDevices => Selection {
+                entity_type: EntityType::Device,
+                roles: &[Role::Device],
+                names: |_| true,
+                shows: |alert| {
+                    has(alert, &[Tactic::Execution, Tactic::CredentialAccess, Tactic::LateralMovement])
+                },
+                beside: &[],
+            },
+            Selector::CompromisedUsers => Selection {
+                entity_type: EntityType::User,
+                roles: &[Role::Actor, Role::ProcessUser],
+                names: |_| true,
+                shows: |alert| {
+                    has(
+                        alert,
+                        &[
+                            Tactic::Execution,
+                            Tactic::Persistence,
+                            Tactic::PrivilegeEscalation,
+                            Tactic::CredentialAccess,
+                            Tactic::LateralMovement,
+                            Tactic::Collection,
+                            Tactic::Exfiltration,
+                            Tactic::Impact,
+                        ],
+                    )
+                },
+                beside: &[],
+            },
+            Selector::DeliveredMessages => Selection {
+                entity_type: EntityType::Message,
+                roles: &[Role::Target],
+                names: |alert| alert.domain == Domain::Email,
+                shows: |_| true,
+                beside: &[EntityType::Mailbox],
+            },
+            Selector::ConsentedApps => Selection {
+                entity_type: EntityType::App,
+                roles: &[Role::Target],
+                names: |alert| alert.class == Class::USER_ACCESS_MANAGEMENT,
+                shows: |_| true,
+                beside: &[EntityType::User],
+            },
+        }
+    }
+}
+
+fn has(alert: &Alert, tactics: &[Tactic]) -> bool {
+    alert.tactics().iter().any(|tactic| tactics.contains(tactic))
+}
+
+/// An entity that may be acted on, and what the incident's alerts say of it.
 #[derive(Debug, Clone)]
-pub(crate) struct AttackedDevice {
+pub(crate) struct Candidate {
     pub(crate) target: Target,
     pub(crate) severity: Severity,
     pub(crate) tactics: BTreeSet<Tactic>,
     pub(crate) techniques: BTreeSet<Arc<str>>,
+    pub(crate) domains: BTreeSet<Domain>,
     pub(crate) alerts: u32,
 }
 
-/// The devices that the attack works on, by name.
-pub(crate) fn attacked_devices(incident: &Incident, alerts: &[Alert]) -> Vec<AttackedDevice> {
-    let alerts: Vec<&Alert> = alerts.iter().filter(|a| a.tenant == incident.tenant).collect();
-    let names = DeviceNames::learn(incident, &alerts);
-    let mut devices: BTreeMap<Arc<str>, AttackedDevice> = BTreeMap::new();
-    for alert in alerts {
-        let Some(name) = own_devices(alert).next() else { continue };
-        let target = names.target(&name.value);
-        devices.entry(target.entity.value.clone()).or_insert_with(|| AttackedDevice::new(target)).add(alert);
+/// The candidates of a selector, by name.
+pub(crate) fn candidates(selector: Selector, incident: &Incident, alerts: &[Alert]) -> Vec<Candidate> {
+    let selection = selector.selection();
+    let names = Names::of(incident, selection.entity_type);
+    let mut found: BTreeMap<Arc<str>, (Candidate, bool)> = BTreeMap::new();
+    for alert in alerts.iter().filter(|a| a.tenant == incident.tenant && (selection.names)(a)) {
+        let Some(target) = the_one(&selection, alert, &names) else { continue };
+        let known = found.entry(Arc::clone(&target.entity.value));
+        let (candidate, is_shown) = known.or_insert_with(|| (Candidate::new(target), false));
+        candidate.add(alert, selection.beside);
+        *is_shown |= (selection.shows)(alert);
     }
-    devices.into_values().filter(|d| HANDS_ON.iter().any(|t| d.tactics.contains(t))).collect()
+    found.into_values().filter_map(|(candidate, is_shown)| is_shown.then_some(candidate)).collect()
 }
 
-/// The names of the one device that an alert happened on.
-fn own_devices(alert: &Alert) -> impl Iterator<Item = &Entity> {
-    alert.entities.iter().filter(|e| e.entity_type == EntityType::Device && e.role == Role::Device)
+/// The one entity that has the part in an alert, under all its names.
+fn the_one(selection: &Selection, alert: &Alert, names: &Names) -> Option<Target> {
+    let of_type = || alert.entities.iter().filter(|e| e.entity_type == selection.entity_type);
+    let role = selection.roles.iter().find(|role| of_type().any(|e| e.role == **role))?;
+    let mut targets = of_type().filter(|e| e.role == *role).map(|e| names.target(selection, &e.value));
+    let target = targets.next()?;
+    targets.all(|other| other.entity == target.entity).then_some(target)
 }
 
-impl AttackedDevice {
-    fn new(target: Target) -> Self {
-        AttackedDevice {
+impl Candidate {
+    pub(crate) fn new(target: Target) -> Self {
+        Candidate {
             target,
             severity: Severity::Informational,
             tactics: BTreeSet::new(),
             techniques: BTreeSet::new(),
+            domains: BTreeSet::new(),
             alerts: 0,
         }
     }
 
-    fn add(&mut self, alert: &Alert) {
+    fn add(&mut self, alert: &Alert, beside: &[EntityType]) {
         self.severity = self.severity.max(alert.severity);
         self.tactics.extend(alert.tactics());
         self.techniques.extend(alert.techniques().cloned());
+        self.domains.insert(alert.domain);
         self.alerts += 1;
+        let needed = alert.entities.iter().filter(|e| beside.contains(&e.entity_type));
+        let mut identifiers: BTreeSet<Entity> = self.target.identifiers.iter().cloned().collect();
+        identifiers.extend(needed.cloned());
+        self.target.identifiers = identifiers.into_iter().collect();
     }
 }
 
-/// Names that mean one device: those that stand together on an alert, and a host name with its one FQDN.
-struct DeviceNames {
-    /// Names in the incident after alias resolution, most named first: these are preferred as canonical.
-    preferred: Vec<Arc<str>>,
-    /// Disjoint sets of names.
-    groups: Vec<BTreeSet<Arc<str>>>,
-}
+/// Which names mean one entity: what correlation found out, as the incident's assets tell it.
+struct Names(BTreeMap<Arc<str>, Arc<[Arc<str>]>>);
 
-impl DeviceNames {
-    fn learn(incident: &Incident, alerts: &[&Alert]) -> Self {
-        let preferred: Vec<Arc<str>> =
-            incident.entities_of(EntityType::Device).map(|e| e.value.clone()).collect();
-        let mut names = DeviceNames { preferred, groups: Vec::new() };
-        for alert in alerts {
-            names.join(own_devices(alert).map(|e| e.value.clone()).collect());
-        }
-        for name in names.preferred.clone() {
-            names.join(BTreeSet::from([name]));
-        }
-        names.join_short_names();
-        names
-    }
-
-    fn join(&mut self, mut set: BTreeSet<Arc<str>>) {
-        if set.is_empty() {
-            return;
-        }
-        self.groups.retain(|group| {
-            let apart = group.is_disjoint(&set);
-            if !apart {
-                set.extend(group.iter().cloned());
+impl Names {
+    fn of(incident: &Incident, entity_type: EntityType) -> Self {
+        let mut names = BTreeMap::new();
+        for asset in incident.assets.iter().filter(|asset| asset.entity_type == entity_type) {
+            let mut all = asset.names.clone();
+            // What people call a device or user is one of its names; what they call an app is not.
+            if matches!(entity_type, EntityType::Device | EntityType::User) {
+                all.retain(|name| *name != asset.name);
+                all.insert(0, Arc::clone(&asset.name));
             }
-            apart
-        });
-        self.groups.push(set);
-    }
-
-    /// `ws-01` is `ws-01.corp.example` where no other FQDN begins so; else they stay apart.
-    fn join_short_names(&mut self) {
-        let all: BTreeSet<Arc<str>> = self.groups.iter().flatten().cloned().collect();
-        for short in all.iter().filter(|name| !name.contains('.')) {
-            let full: Vec<_> =
-                all.iter().filter(|n| n.split_once('.').is_some_and(|(h, _)| h == &**short)).collect();
-            if let [only] = full[..] {
-                self.join(BTreeSet::from([short.clone(), only.clone()]));
-            }
+            let all: Arc<[Arc<str>]> = all.into();
+            all.iter().for_each(|name| drop(names.insert(Arc::clone(name), Arc::clone(&all))));
         }
+        Names(names)
     }
 
-    fn target(&self, name: &Arc<str>) -> Target {
-        let alone = BTreeSet::from([name.clone()]);
-        let group = self.groups.iter().find(|g| g.contains(name)).unwrap_or(&alone);
-        let known = self.preferred.iter().find(|p| group.contains(*p));
-        let canonical = known.or_else(|| group.iter().find(|n| n.contains('.'))).unwrap_or(name);
-        Target { entity: device(canonical.clone()), identifiers: group.iter().cloned().map(device).collect() }
+    fn target(&self, selection: &Selection, name: &Arc<str>) -> Target {
+        let entity =
+            |value: Arc<str>| Entity { entity_type: selection.entity_type, role: selection.roles[0], value };
+        let Some(names) = self.0.get(name) else {
+            let entity = entity(Arc::clone(name));
+            return Target { identifiers: vec![entity.clone()], entity };
+        };
+        let mut identifiers: Vec<Entity> = names.iter().cloned().map(entity).collect();
+        let canonical = identifiers[0].clone();
+        identifiers.sort_unstable();
+        Target { entity: canonical, identifiers }
     }
-}
-
-fn device(value: Arc<str>) -> Entity {
-    Entity { entity_type: EntityType::Device, role: Role::Device, value }
 }
 
 #[cfg(test)]
@@ -129,7 +215,7 @@ mod tests {
 
     fn selected(alerts: &[Alert]) -> Vec<(String, Vec<String>)> {
         let text = |e: &Entity| e.value.to_string();
-        attacked_devices(&incident(alerts), alerts)
+        candidates(Selector::AttackedDevices, &incident(alerts), alerts)
             .iter()
             .map(|d| (text(&d.target.entity), d.target.identifiers.iter().map(text).collect()))
             .collect()
@@ -146,29 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_device_are_one_target() {
-        let alerts = [
-            alert(
-                "a1",
-                "attack.execution",
-                &[(Role::Device, "ws-01.corp.example"), (Role::Device, "0a1b2c")],
-            ),
-            alert("a2", "attack.credential-access", &[(Role::Device, "ws-01")]),
-        ];
+    fn names_of_one_device_are_one_target_and_an_alert_on_two_selects_none() {
         let names = ["0a1b2c", "ws-01", "ws-01.corp.example"];
-        let targets = selected(&alerts);
-        assert_eq!(targets.len(), 1);
-        assert_eq!(targets[0].1, names);
-    }
-
-    #[test]
-    fn a_short_name_of_two_hosts_joins_neither() {
         let alerts = [
-            alert("a1", "attack.execution", &[(Role::Device, "web.a.example")]),
-            alert("a2", "attack.execution", &[(Role::Device, "web.b.example")]),
-            alert("a3", "attack.execution", &[(Role::Device, "web")]),
+            alert("a1", "attack.execution", &[(Role::Device, names[2]), (Role::Device, names[0])]),
+            alert("a2", "attack.credential-access", &[(Role::Device, names[1])]),
         ];
-        assert_eq!(selected(&alerts).len(), 3);
+        assert_eq!(selected(&alerts), [("ws-01".to_owned(), vec!["ws-01".to_owned()])]);
+        let mut resolved = incident(&alerts);
+        let asset = resolved.assets[0].clone();
+        resolved.assets =
+            vec![event::Asset { name: names[2].into(), names: names.map(Arc::from).to_vec(), ..asset }];
+        let found = candidates(Selector::AttackedDevices, &resolved, &alerts);
+        let [device] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((&*device.target.entity.value, device.alerts), (names[2], 2));
+        assert_eq!(device.target.identifiers.iter().map(|e| &*e.value).collect::<Vec<_>>(), names);
     }
 
     #[test]
@@ -176,6 +254,46 @@ mod tests {
         let mut foreign = alert("a1", "attack.execution", &[(Role::Device, "ws-01")]);
         let incident = incident(std::slice::from_ref(&foreign));
         foreign.tenant = event::TenantId::new("other");
-        assert!(attacked_devices(&incident, &[foreign]).is_empty());
+        assert!(candidates(Selector::AttackedDevices, &incident, &[foreign]).is_empty());
+    }
+
+    fn naming(id: &str, tag: &str, entities: &[(EntityType, Role, &str)]) -> Alert {
+        let entity = |(t, role, value): &(EntityType, Role, &str)| Entity::new(*t, *role, value).unwrap();
+        Alert { entities: entities.iter().map(entity).collect(), ..alert(id, tag, &[]) }
+    }
+
+    fn names_of(selector: Selector, alerts: &[Alert]) -> Vec<String> {
+        let found = candidates(selector, &incident(alerts), alerts);
+        let names = |c: &Candidate| {
+            c.target.identifiers.iter().map(|e| e.value.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        found.iter().map(names).collect()
+    }
+
+    #[test]
+    fn who_is_attacked_is_not_who_is_compromised() {
+        let alerts = [
+            naming("a1", "attack.credential-access", &[(EntityType::User, Role::Target, "bob@x.example")]),
+            naming("a2", "attack.initial-access", &[(EntityType::User, Role::Actor, "eve@x.example")]),
+            naming("a3", "attack.collection", &[(EntityType::User, Role::Actor, "ann@x.example")]),
+            naming("a4", "attack.execution", &[(EntityType::User, Role::ProcessUser, "x\\kim")]),
+        ];
+        assert_eq!(names_of(Selector::CompromisedUsers, &alerts), ["ann@x.example", "x\\kim"]);
+    }
+
+    #[test]
+    fn a_message_comes_with_its_mailbox_and_an_app_with_who_gave_it_rights() {
+        let message = (EntityType::Message, Role::Target, "m-1");
+        let mailbox = (EntityType::Mailbox, Role::Recipient, "ann@x.example");
+        let mut mail = naming("a1", "attack.initial-access", &[message, mailbox]);
+        assert_eq!(names_of(Selector::DeliveredMessages, std::slice::from_ref(&mail)), Vec::<String>::new());
+        mail.domain = Domain::Email;
+        assert_eq!(names_of(Selector::DeliveredMessages, &[mail]), ["ann@x.example m-1"]);
+        let app = (EntityType::App, Role::Target, "app-1");
+        let mut consent =
+            naming("a2", "attack.persistence", &[app, (EntityType::User, Role::Actor, "ann@x.example")]);
+        assert!(names_of(Selector::ConsentedApps, std::slice::from_ref(&consent)).is_empty());
+        consent.class = Class::USER_ACCESS_MANAGEMENT;
+        assert_eq!(names_of(Selector::ConsentedApps, &[consent]), ["ann@x.example app-1"]);
     }
 }

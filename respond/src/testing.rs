@@ -1,8 +1,8 @@
 //! Alerts, incidents and targets for the tests of this crate.
 
 use event::{
-    Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Incident, IncidentId, IncidentStatus,
-    RecordRef, Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
+    Alert, AlertId, Asset, AssetPart, AttackTag, Class, Domain, Entity, EntityType, Incident, IncidentId,
+    IncidentStatus, RecordRef, Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
 };
 
 pub(crate) fn device_target(host: &str) -> Target {
@@ -32,6 +32,25 @@ pub(crate) fn alert(id: &str, tag: &str, devices: &[(Role, &str)]) -> Alert {
     }
 }
 
+/// Devices, each under one name.
+fn assets(alerts: &[Alert]) -> Vec<Asset> {
+    let mut names: Vec<&Entity> = alerts.iter().flat_map(|a| &a.entities).collect();
+    names.retain(|e| e.entity_type == EntityType::Device && e.role == Role::Device);
+    names.sort_by_key(|e| &e.value);
+    names.dedup_by_key(|e| &e.value);
+    let asset = |e: &Entity| Asset {
+        entity_type: EntityType::Device,
+        name: e.value.clone(),
+        names: vec![e.value.clone()],
+        part: AssetPart::Place,
+        alerts: 1,
+        severity: Severity::High,
+        first_time: Time::from_secs(1_700_000_000),
+        last_time: Time::from_secs(1_700_000_100),
+    };
+    names.into_iter().map(asset).collect()
+}
+
 /// An incident of these alerts, with confidence 90 in two domains.
 pub(crate) fn incident(alerts: &[Alert]) -> Incident {
     let mut devices: Vec<Entity> = alerts.iter().flat_map(|a| a.entities.clone()).collect();
@@ -59,7 +78,7 @@ pub(crate) fn incident(alerts: &[Alert]) -> Incident {
         alerts: alerts.iter().map(|a| a.id.clone()).collect(),
         entities: devices.into_iter().map(|e| (e, 1)).collect(),
         priority: Vec::new(),
-        assets: Vec::new(),
+        assets: assets(alerts),
         blast_radius: Default::default(),
         timeline: Vec::new(),
         joins: Vec::new(),

@@ -40,6 +40,10 @@ pub struct Request {
     pub comment: String,
     /// The provider's own id of the request, once there is one.
     pub provider_ref: Option<String>,
+    /// Whether an earlier request of the command may have been carried out.
+    pub in_doubt: bool,
+    /// Of a command that takes an effect back: the state before the act, as [`Probe::pre_image`] gave it.
+    pub kept: Option<String>,
 }
 
 /// The text by which a request of this engine is found at the provider.
@@ -62,6 +66,7 @@ impl Request {
         part(self.verb.as_str());
         part(&self.target.entity.to_string());
         part(&self.comment);
+        part(self.kept.as_deref().unwrap_or_default());
         self.args.iter().for_each(|(k, v)| {
             part(k);
             part(v);
@@ -118,12 +123,15 @@ pub enum Reply {
 pub struct Probe {
     /// Whether the effect holds now.
     pub holds: bool,
-    /// Whether a request of this engine brought that about. What another party did is not ours to undo.
-    pub by_us: bool,
+    /// Whether a request of this engine brought that about, as far as the provider can tell; else the engine's own
+    /// record decides. What another party did is not ours to undo.
+    pub by_us: Option<bool>,
     /// A request that is under way.
     pub under_way: Option<UnderWay>,
-    /// What was seen, for people; becomes the undo plan's pre-image.
+    /// What was seen, for people.
     pub evidence: String,
+    /// What must be put back when the act is undone, as JSON; without it the evidence is kept.
+    pub pre_image: Option<String>,
 }
 
 /// A request that the provider is working on.

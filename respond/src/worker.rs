@@ -14,16 +14,16 @@ use crate::work::{ExecuteError, Reply, Report, Step, Work};
 /// Ends a step before its lease does, so that a slow provider never meets a second worker.
 const STEP_WITHIN: Duration = Duration::from_micros(LEASE.micros() as u64 * 3 / 4);
 
-/// Does steps with an executor. Holds no state of its own: it may be dropped and made again at any time.
+/// Does steps with executors. Holds no state of its own: it may be dropped and made again at any time.
 #[derive(Clone)]
 pub struct Worker {
-    executor: Arc<dyn Executor>,
+    executors: Arc<[Arc<dyn Executor>]>,
 }
 
 impl Worker {
-    /// A worker for one executor.
-    pub fn new(executor: Arc<dyn Executor>) -> Self {
-        Worker { executor }
+    /// A worker for these executors: of several that can do a verb, the first does it.
+    pub fn new(executors: impl IntoIterator<Item = Arc<dyn Executor>>) -> Self {
+        Worker { executors: executors.into_iter().collect() }
     }
 
     /// Does one step. The changes that came with it must be stored by now.
@@ -39,19 +39,22 @@ impl Worker {
 
     async fn step(&self, work: &Work) -> Result<Reply, ExecuteError> {
         let request = &work.request;
-        if !self.executor.capability().verbs.contains(&request.verb) {
-            return Err(ExecuteError::Terminal(format!("the executor cannot {}", request.verb)));
-        }
+        let can = |executor: &&Arc<dyn Executor>| executor.capability().verbs.contains(&request.verb);
+        let executor =
+            self.executors.iter().find(can).ok_or_else(|| {
+                ExecuteError::Terminal(format!("no configured provider can {}", request.verb))
+            })?;
         let provider_ref = || {
             let missing = || ExecuteError::Terminal("the action has no provider reference".to_owned());
             request.provider_ref.as_deref().ok_or_else(missing)
         };
         match work.step {
-            Step::Probe | Step::Verify => Ok(Reply::Probed(self.executor.probe(request).await?)),
-            Step::Dispatch => Ok(Reply::Accepted { provider_ref: self.executor.execute(request).await? }),
-            Step::Poll => Ok(Reply::Progress(self.executor.poll(request, provider_ref()?).await?)),
+            Step::Probe => Ok(Reply::Probed(executor.probe(request).await?)),
+            Step::Verify => Ok(Reply::Probed(executor.verify(request).await?)),
+            Step::Dispatch => Ok(Reply::Accepted { provider_ref: executor.execute(request).await? }),
+            Step::Poll => Ok(Reply::Progress(executor.poll(request, provider_ref()?).await?)),
             Step::Cancel => {
-                Ok(Reply::Cancelled { in_time: self.executor.cancel(request, provider_ref()?).await? })
+                Ok(Reply::Cancelled { in_time: executor.cancel(request, provider_ref()?).await? })
             }
         }
     }

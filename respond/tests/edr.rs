@@ -11,8 +11,8 @@ use event::{
     Incident, IncidentId, IncidentStatus, RecordRef, Role, RuleRef, Severity, Tactic, TenantId, Time,
 };
 use respond::{
-    ActionChange, AuditEntry, AuditHead, Automation, ExecuteError, Executor, HttpExecutor,
-    HttpExecutorConfig, Policy, Reply, RespondError, Responder, ResponseRules, Step, Work, Worker, drive,
+    ActionChange, ApiConfig, AuditEntry, AuditHead, Automation, DefenderExecutor, ExecuteError, Executor,
+    Policy, Reply, RespondError, Responder, ResponseRules, Step, Work, Worker, drive,
 };
 use simulate::{EdrConfig, EdrFaults, EdrMachine, EdrSimulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,10 +89,10 @@ fn new_responder() -> Responder {
     Responder::new(rules, Policy { automation: Automation::Full, ..Policy::default() }).unwrap()
 }
 
-fn executor(url: &str) -> HttpExecutor {
-    let mut config = HttpExecutorConfig::new(url, TOKEN);
+fn executor(url: &str) -> DefenderExecutor {
+    let mut config = ApiConfig::new(url, TOKEN);
     config.request_timeout = Duration::from_secs(5);
-    HttpExecutor::new(config).unwrap()
+    DefenderExecutor::new(config).unwrap()
 }
 
 impl Bench {
@@ -105,7 +105,7 @@ impl Bench {
             ..EdrConfig::default()
         });
         let edr = edr.await.unwrap();
-        let worker = Worker::new(Arc::new(executor(&edr.url())));
+        let worker = Worker::new([Arc::new(executor(&edr.url())) as Arc<dyn Executor>]);
         Bench {
             responder: new_responder(),
             worker,
@@ -380,20 +380,20 @@ async fn hostile_answers_are_bounded_and_the_token_is_never_shown() {
         matches!(nobody.execute(&request).await, Err(ExecuteError::Retryable { .. })),
         "certainly not sent"
     );
-    assert!(!format!("{nobody:?} {:?}", HttpExecutorConfig::new("x", TOKEN)).contains(TOKEN));
+    assert!(!format!("{nobody:?} {:?}", ApiConfig::new("x", TOKEN)).contains(TOKEN));
 }
 
 #[tokio::test]
 async fn a_wrong_token_is_terminal_and_bad_settings_are_refused() {
     let mut bench = Bench::new().await;
     let request = work(&mut bench).request;
-    let wrong = HttpExecutor::new(HttpExecutorConfig::new(bench.edr.url(), "other")).unwrap();
+    let wrong = DefenderExecutor::new(ApiConfig::new(bench.edr.url(), "other")).unwrap();
     assert!(
         matches!(wrong.probe(&request).await, Err(ExecuteError::Terminal(text)) if text.starts_with("401 "))
     );
     for (url, token) in [("nonsense", "t"), ("ftp://host", "t"), ("http://host", ""), ("http://host", "a b")]
     {
-        assert!(HttpExecutor::new(HttpExecutorConfig::new(url, token)).is_err(), "{url} {token:?}");
+        assert!(DefenderExecutor::new(ApiConfig::new(url, token)).is_err(), "{url} {token:?}");
     }
 }
 

@@ -207,6 +207,14 @@ impl Kafka {
 /// Tables that name their own keys.
 const FREE_FORM: [&str; 2] = ["kafka.settings", "kafka.secret_files"];
 
+/// Tables with more keys than the defaults have: what they do not give stays.
+const OPEN: [&str; 4] = [
+    "respond.policy.protected",
+    "respond.policy.critical",
+    "respond.policy.approvers",
+    "respond.policy.approval_within_of",
+];
+
 /// A key that no setting has.
 struct UnknownKey {
     path: Vec<String>,
@@ -237,10 +245,12 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
 fn overlay(base: &mut toml::Table, user: toml::Table, at: &[String]) -> Result<(), UnknownKey> {
     for (key, value) in user {
         let path = [at, std::slice::from_ref(&key)].concat();
+        let is_one_of = |tables: &[&str]| tables.contains(&path.join(".").as_str());
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value))
-                if !FREE_FORM.contains(&path.join(".").as_str()) =>
-            {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if is_one_of(&OPEN) => {
+                inner.extend(value);
+            }
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if !is_one_of(&FREE_FORM) => {
                 overlay(inner, value, &path)?;
             }
             (Some(slot), value) => *slot = value,
@@ -316,13 +326,18 @@ mod tests {
 
     #[test]
     fn a_policy_keeps_the_defaults_of_what_it_does_not_say() {
-        let config = Config::parse("[respond.policy]\nttl = \"2h\"\ncaps = { concurrent_max = 3 }").unwrap();
+        let text = "[respond.policy]\nttl = \"2h\"\ncaps = { concurrent_max = 3 }\n\
+                    protected = { app = [\"mail-*\"] }\napprovers = { R3 = 2 }";
+        let config = Config::parse(text).unwrap();
         let (policy, default) = (config.respond.policy, respond::Policy::default());
         assert_eq!(
             (policy.caps.concurrent_max, policy.caps.rule_per_hour_max),
             (3, default.caps.rule_per_hour_max)
         );
-        assert_eq!(policy.protected, default.protected);
+        assert_eq!(policy.protected.iter().count(), default.protected.iter().count() + 1);
+        assert_eq!(policy.approvers.len(), 2);
+        let error = Config::parse("[respond.policy.protected]\nhost = [\"x\"]").unwrap_err();
+        assert!(format!("{error:#}").contains("host"), "{error:#}");
         let error = Config::parse("[respond.policy]\nttl = \"9d\"").unwrap_err().to_string();
         assert!(error.contains("respond.policy.ttl_max"), "{error}");
     }

@@ -3,14 +3,18 @@
 //! Taking an effect back is a command of its own with the inverse verb ([`Verb::inverse`]), so that it is
 //! probed, fenced, retried and audited like any other.
 
-mod http;
+mod client;
+mod connector;
+mod defender;
 
 use async_trait::async_trait;
 
 use crate::verb::Verb;
 use crate::work::{ExecuteError, Probe, Progress, Request};
 
-pub use http::{HttpExecutor, HttpExecutorConfig};
+pub use client::ApiConfig;
+pub use connector::ConnectorExecutor;
+pub use defender::DefenderExecutor;
 
 /// What an executor can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,11 @@ pub trait Executor: Send + Sync {
 
     /// Asks for the present state of the target and for requests under way. Changes nothing.
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError>;
+
+    /// Asks whether the target has the wanted state, after the provider said that the request is done.
+    async fn verify(&self, request: &Request) -> Result<Probe, ExecuteError> {
+        self.probe(request).await
+    }
 
     /// Sends the request once, and gives the provider's reference for it.
     async fn execute(&self, request: &Request) -> Result<String, ExecuteError>;

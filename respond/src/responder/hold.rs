@@ -1,12 +1,10 @@
 //! Holders of effects: taking hold, letting go, and what follows when the last one has let go.
 
-use std::collections::BTreeMap;
-
 use event::{
     Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time, Transition,
 };
 
-use super::propose::{action_id, undo_plan};
+use super::propose::action_id;
 use super::{ActionChange, ENGINE, Entry, Responder};
 use crate::book::{effect_of, verb_of};
 use crate::command::in_doubt;
@@ -73,7 +71,7 @@ impl Responder {
         let effect = self.book.effect(&effect_of(action));
         let serves =
             |e: &Effect| e.state == EffectState::Applying || e.holders.iter().any(|h| h.action == action.id);
-        verb_of(action).is_some_and(Verb::applies) && !effect.is_some_and(serves)
+        verb_of(action).is_some_and(Verb::holds) && !effect.is_some_and(serves)
     }
 
     /// Takes one action's hold off an effect; the last one out takes the effect back.
@@ -146,16 +144,11 @@ impl Responder {
 
     fn draft_release(&self, cause: &Action, rule: &str, why: &str, now: Time) -> Option<Action> {
         let verb = match verb_of(cause)? {
-            verb if verb.applies() => verb.inverse(),
+            verb if verb.applies() => verb.inverse()?,
             verb => verb,
         };
-        let id = action_id(
-            &cause.tenant,
-            verb,
-            &cause.target,
-            &BTreeMap::new(),
-            &["takes back", cause.id.as_str()],
-        );
+        let args = verb.shared_args(&cause.args);
+        let id = action_id(&cause.tenant, verb, &cause.target, &args, &["takes back", cause.id.as_str()]);
         let mut decision = self.decision(rule, "built-in");
         decision.reasons = vec![why.to_owned(), "taking an effect back needs no approval".to_owned()];
         Some(Action {
@@ -163,7 +156,7 @@ impl Responder {
             tenant: cause.tenant.clone(),
             verb: verb.to_string(),
             target: cause.target.clone(),
-            args: BTreeMap::new(),
+            args,
             risk: verb.risk(),
             incident: cause.incident.clone(),
             state: ActionState::Proposed,
@@ -171,7 +164,7 @@ impl Responder {
             approvals: Vec::new(),
             provider_ref: None,
             attempts: 0,
-            undo: Some(undo_plan(verb)),
+            undo: None,
             created_at: now,
             expires_at: now.plus_micros(self.policy.execute_within.micros()),
             history: vec![Transition { to: ActionState::Proposed, at: now, note: why.to_owned() }],
@@ -232,6 +225,10 @@ impl Responder {
                 effect.expires_at = now.plus_micros(self.ttl_of(action).micros());
                 self.effect_step(&mut effect, EffectState::Active, now);
             }
+            // It did nothing, but what was there before it may hold.
+            (EffectState::Applying, End::Absent) if self.book.may_hold(&effect.id, &action.id) => {
+                return (Some(effect), true);
+            }
             (EffectState::Applying, End::Absent) => {
                 effect.holders.clear();
                 self.effect_step(&mut effect, EffectState::Absent, now);
@@ -274,8 +271,7 @@ impl Responder {
     }
 
     fn last_release(&self, effect: &EffectId) -> Option<ActionId> {
-        let releases =
-            self.book.actions().filter(|a| !verb_of(a).is_some_and(Verb::applies) && effect_of(a) == *effect);
+        let releases = self.book.of_effect(effect).filter(|a| !verb_of(a).is_some_and(Verb::applies));
         releases.max_by_key(|a| (a.created_at, a.id.clone())).map(|a| a.id.clone())
     }
 }

@@ -5,26 +5,49 @@ use event::{Action, ActionId, ActionState, Approval, Time};
 use super::{ActionChange, Entry, Responder};
 use crate::book::{effect_of, verb_of};
 use crate::command::{bounded, in_doubt};
+use crate::effect::is_wanted;
 use crate::error::RespondError;
 use crate::verb::Verb;
 
 type Changes = Result<Vec<ActionChange>, RespondError>;
 
 impl Responder {
-    /// Lets a waiting action run. Caps, kill switch and protection bind people, too.
+    /// Approves a waiting action, which runs when as many people have as the policy asks for its risk class. Caps, kill
+    /// switch and protection bind people, too.
     ///
     /// # Errors
-    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more);
-    /// [`RespondError::Limit`] where the policy forbids it now.
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more), or this person
+    /// has approved it before; [`RespondError::Limit`] where the policy forbids it now.
     pub fn approve(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
         let mut action = self.waiting(id, now)?;
         if let Some(pattern) = self.policy.protects(&action.target) {
             let text = format!("{} is protected ({})", action.target.entity.value, pattern.as_str());
             return Err(RespondError::Limit(text));
         }
+        if action.approvals.iter().any(|a| a.approved && a.by == by) {
+            return Err(conflict(&action, &format!("{by} has approved it; another person must")));
+        }
         action.approvals.push(approval(by, comment, true, now));
         let text = said("approved", comment);
+        let (given, asked) = (action.approvals.len(), self.policy.approvers(action.risk));
+        if given < asked {
+            let text = format!("{text} ({given} of {asked})");
+            self.commit(action, None, Entry::engine("approval", &text).by(by), now);
+            return Ok(std::mem::take(&mut self.changes));
+        }
+        let known = self.book.effect(&effect_of(&action)).filter(|effect| is_wanted(effect));
+        let is_held =
+            known.is_some_and(|effect| effect.holders.iter().any(|h| h.by == action.incident.as_str()));
         let effect = match self.join_effect(&action, now) {
+            None if is_held => {
+                self.step(
+                    &mut action,
+                    ActionState::NoOp,
+                    "approved; its incident holds the effect already",
+                    now,
+                );
+                None
+            }
             Some(effect) => {
                 self.step(
                     &mut action,
@@ -37,7 +60,7 @@ impl Responder {
             None => {
                 let usage = self.usage(&action, &effect_of(&action), now);
                 self.policy.within_limits(&usage).map_err(RespondError::Limit)?;
-                Some(self.enqueue(&mut action, &format!("approved by {by}"), now))
+                self.enqueue(&mut action, &format!("approved by {by}"), now)
             }
         };
         self.commit(action, effect, Entry::engine("approval", &text).by(by), now);

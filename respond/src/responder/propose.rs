@@ -10,7 +10,7 @@ use event::{
 
 use super::{ACTIONS_MAX, Entry, Responder};
 use crate::book::{effect_kind, effect_of, verb_of};
-use crate::effect::{is_wanted, take_hold};
+use crate::effect::{effect_id, is_wanted, take_hold};
 use crate::policy::{Outcome, Proposal, Usage, Verdict};
 use crate::rules::{RuleFault, Wanted};
 use crate::span::Span;
@@ -95,14 +95,17 @@ impl Responder {
         let rule = wanted.rule;
         let target = self.book.known_target(&incident.tenant, &wanted.target);
         let mut args = rule.args.clone();
-        args.insert("ttl".into(), self.policy.ttl(rule.ttl).to_string());
+        if rule.verb.holds() {
+            args.insert("ttl".into(), self.policy.ttl(rule.ttl).to_string());
+        }
         let cause = [incident.id.as_str(), &rule.id];
+        let risk = self.policy.risk(rule.verb.risk(), &target);
         Action {
             id: action_id(&incident.tenant, rule.verb, &target, &args, &cause),
             tenant: incident.tenant.clone(),
             verb: rule.verb.to_string(),
-            risk: self.policy.risk(rule.verb.risk(), &target),
-            undo: Some(undo_plan(rule.verb)),
+            risk,
+            undo: undo_plan(rule.verb, &args),
             target,
             args,
             incident: incident.id.clone(),
@@ -112,7 +115,7 @@ impl Responder {
             provider_ref: None,
             attempts: 0,
             created_at: now,
-            expires_at: now.plus_micros(self.policy.approval_within.micros()),
+            expires_at: now.plus_micros(self.policy.approval_within(risk).micros()),
             history: vec![Transition { to: ActionState::Proposed, at: now, note: rule.title.to_string() }],
         }
     }
@@ -136,6 +139,7 @@ impl Responder {
             EffectState::Reverted => now.micros() - e.updated_at.micros() < self.policy.cool_down.micros(),
             _ => false,
         });
+        let cooling = cooling || self.was_done_lately(action, effect, now);
         let held = known.filter(|e| is_wanted(e)).map(|e| {
             let holders: Vec<&str> = e.holders.iter().map(|h| h.by.as_str()).collect();
             format!("effect {} is {}, held by {}", e.id, e.state.as_str(), holders.join(", "))
@@ -147,7 +151,32 @@ impl Responder {
             });
             asked.map(|a| format!("action {} of this incident asks for it", a.id))
         });
+        let held = held.or_else(|| self.done_otherwise(action, effect));
         Usage { rule_hour, tenant_hour, concurrent: self.book.concurrent(&action.tenant), held, cooling }
+    }
+
+    /// Who does the same already, or has done something stronger that holds.
+    fn done_otherwise(&self, action: &Action, effect: &EffectId) -> Option<String> {
+        let verb = verb_of(action)?;
+        if !verb.holds() {
+            let doing = self.book.applying(effect, Some(&action.id));
+            return doing.map(|a| format!("action {} does it already", a.id));
+        }
+        verb.contained_in().find_map(|stronger| {
+            let id = effect_id(&action.tenant, &action.target, stronger.deed());
+            let holds = self.book.effect(&id).filter(|e| is_wanted(e))?;
+            Some(format!("effect {} ({}) leaves nothing to do", holds.id, holds.kind))
+        })
+    }
+
+    /// Whether what is done once was done to this target within the cool-down.
+    fn was_done_lately(&self, action: &Action, effect: &EffectId, now: Time) -> bool {
+        let is_once = verb_of(action).is_some_and(|verb| verb.applies() && !verb.holds());
+        let lately = |t: Time| now.micros() - t.micros() < self.policy.cool_down.micros();
+        let done = |a: &Action| {
+            a.state == ActionState::Succeeded && a.history.last().is_some_and(|step| lately(step.at))
+        };
+        is_once && self.book.of_effect(effect).any(done)
     }
 
     fn settle_proposal(
@@ -166,7 +195,7 @@ impl Responder {
         let effect = match verdict.outcome {
             Outcome::Execute => {
                 self.counts.executed += 1;
-                Some(self.enqueue(&mut action, &why, now))
+                self.enqueue(&mut action, &why, now)
             }
             Outcome::Approve => {
                 self.counts.held += 1;
@@ -198,12 +227,17 @@ impl Responder {
         self.commit(action, effect, entry, now);
     }
 
-    /// Puts a command in the queue; its incident takes hold of the effect.
-    pub(super) fn enqueue(&mut self, action: &mut Action, why: &str, now: Time) -> Effect {
+    /// Puts a command in the queue; its incident takes hold of the effect, if there is one.
+    pub(super) fn enqueue(&mut self, action: &mut Action, why: &str, now: Time) -> Option<Effect> {
+        let holds = verb_of(action).is_some_and(Verb::holds);
         let ttl = self.ttl_of(action);
+        let within = if holds { self.policy.execute_within.min(ttl) } else { self.policy.execute_within };
         self.step(action, ActionState::Queued, why, now);
-        action.expires_at = now.plus_micros(self.policy.execute_within.min(ttl).micros());
+        action.expires_at = now.plus_micros(within.micros());
         self.book.note_start(now, &action.tenant, &action.decision.rule);
+        if !holds {
+            return None;
+        }
         let mut effect = self.effect_for(action, now);
         let until = now.plus_micros(ttl.micros());
         if !is_wanted(&effect) {
@@ -216,7 +250,7 @@ impl Responder {
         if effect.state != EffectState::Reverting {
             self.effect_step(&mut effect, EffectState::Applying, now);
         }
-        effect
+        Some(effect)
     }
 
     /// Where the effect is already wanted by others, the incident of this action takes hold as well.
@@ -239,7 +273,7 @@ impl Responder {
     pub(super) fn effect_for(&self, action: &Action, now: Time) -> Effect {
         let known = self.book.effect(&effect_of(action)).cloned();
         known.unwrap_or_else(|| {
-            crate::effect::absent(&action.tenant, &action.target, effect_kind(action), now)
+            crate::effect::absent(&action.tenant, &action.target, &effect_kind(action), now)
         })
     }
 
@@ -249,9 +283,10 @@ impl Responder {
     }
 }
 
-/// How a verb is taken back; the probe completes it with the state before the act.
-pub(super) fn undo_plan(verb: Verb) -> UndoPlan {
-    UndoPlan { verb: verb.inverse().to_string(), args: BTreeMap::new(), pre_image: String::new() }
+/// How a verb is taken back, if it leaves anything to be taken back; the probe completes it with the state before the act.
+pub(super) fn undo_plan(verb: Verb, args: &BTreeMap<String, String>) -> Option<UndoPlan> {
+    let inverse = verb.inverse().filter(|_| verb.holds())?;
+    Some(UndoPlan { verb: inverse.to_string(), args: inverse.shared_args(args), pre_image: String::new() })
 }
 
 /// The identity of an action: the same cause gives the same id on every run.

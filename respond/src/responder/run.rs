@@ -63,8 +63,29 @@ impl Responder {
         self.fence += 1;
         let until = now.plus_micros(LEASE.micros());
         self.leases.insert(action.id.clone(), Lease { fence: self.fence, until });
-        let work = Work { fence: self.fence, lease_until: until, step, request: request_of(&action)? };
+        let work = Work { fence: self.fence, lease_until: until, step, request: self.request_of(&action)? };
         Some(Leased { changes: std::mem::take(&mut self.changes), work })
+    }
+
+    /// What an action asks of its provider; nothing for a verb of a newer version.
+    fn request_of(&self, action: &Action) -> Option<Request> {
+        let verb = verb_of(action)?;
+        let rule = &action.decision.rule;
+        let done = |a: &&Action| a.attempts > 0 && verb_of(a).is_some_and(Verb::holds);
+        let effect = effect_of(action);
+        let taken_back = self.book.of_effect(&effect).filter(|_| !verb.applies());
+        let taken_back = taken_back.filter(done).max_by_key(|a| (waiting_since(a), a.id.clone()));
+        Some(Request {
+            action: action.id.clone(),
+            tenant: action.tenant.clone(),
+            verb,
+            target: action.target.clone(),
+            args: action.args.clone(),
+            comment: format!("{} incident {} rule {rule}", marker(&action.id), action.incident),
+            provider_ref: action.provider_ref.clone(),
+            in_doubt: in_doubt(action),
+            kept: taken_back.and_then(|a| a.undo.as_ref()).map(|undo| undo.pre_image.clone()),
+        })
     }
 
     fn is_ready(&self, action: &Action, now: Time) -> bool {
@@ -90,7 +111,7 @@ impl Responder {
         let reverting = self.book.effect(&effect).is_some_and(|e| e.state == EffectState::Reverting);
         verb.applies() != reverting
             && !self.is_stopped(action)
-            && !self.book.open().any(|a| in_flight(a.state) && effect_of(a) == effect)
+            && !self.book.of_effect(&effect).any(|a| in_flight(a.state))
     }
 
     fn is_stopped(&self, action: &Action) -> bool {
@@ -149,21 +170,29 @@ impl Responder {
         if probe.holds == verb.applies() {
             return self.already(action, probe, now);
         }
-        if !verb.applies() && !probe.by_us {
+        if !verb.applies() && !self.is_ours(&action, probe) {
             let why = format!("another party brought it about, it is not ours to end: {}", probe.evidence);
             return self.finish(action, ActionState::NoOp, &why, End::Absent, now);
         }
         if let Some(undo) = &mut action.undo {
-            undo.pre_image = crate::command::bounded(&probe.evidence);
+            undo.pre_image =
+                probe.pre_image.clone().unwrap_or_else(|| crate::command::bounded(&probe.evidence));
         }
         self.dispatch(action, verb, now);
+    }
+
+    /// Whether the effect that a probe found is this engine's doing, where the provider cannot tell by its own record.
+    fn is_ours(&self, action: &Action, probe: &Probe) -> bool {
+        let sent = verb_of(action).is_some_and(Verb::applies) && in_doubt(action);
+        probe.by_us.unwrap_or_else(|| sent || self.book.may_hold(&effect_of(action), &action.id))
     }
 
     /// The target has the wanted state already.
     fn already(&mut self, action: Action, probe: &Probe, now: Time) {
         let applies = verb_of(&action).is_some_and(Verb::applies);
-        let end = if applies && probe.by_us { End::Holds } else { End::Absent };
-        let done = in_doubt(&action) && (probe.by_us || !applies);
+        let is_ours = self.is_ours(&action, probe);
+        let end = if applies && is_ours { End::Holds } else { End::Absent };
+        let done = in_doubt(&action) && (is_ours || !applies);
         let to = if done { ActionState::Succeeded } else { ActionState::NoOp };
         self.finish(action, to, &format!("already so: {}", probe.evidence), end, now);
     }
@@ -176,6 +205,16 @@ impl Responder {
         }
         if self.is_unwanted(&action) {
             return self.end_unsent(action, "nobody wants it any more", now);
+        }
+        if action.history.iter().any(|step| step.to == ActionState::CancelRequested) {
+            let end = self.undone(&action);
+            return self.finish(
+                action,
+                ActionState::Failed,
+                "it was to be cancelled, and has not come about",
+                end,
+                now,
+            );
         }
         if verb.applies() && self.policy.kill_switch {
             return self.again(action, "the kill switch is on", None, now);
@@ -190,7 +229,7 @@ impl Responder {
         action.attempts += 1;
         let note = format!("attempt {}", action.attempts);
         self.step(&mut action, ActionState::Dispatching, &note, now);
-        let hash = request_of(&action).map(|r| r.hash()).unwrap_or_default();
+        let hash = self.request_of(&action).map(|r| r.hash()).unwrap_or_default();
         let entry =
             Entry::engine("dispatch", "intent stored before the request is sent").with("request_hash", hash);
         let entry = entry.with("attempt", action.attempts.to_string());
@@ -380,20 +419,6 @@ impl Responder {
 
 fn waiting_since(action: &Action) -> Time {
     action.history.last().map_or(action.created_at, |t| t.at)
-}
-
-/// What an action asks of its provider; nothing for a verb of a newer version.
-fn request_of(action: &Action) -> Option<Request> {
-    let rule = &action.decision.rule;
-    Some(Request {
-        action: action.id.clone(),
-        tenant: action.tenant.clone(),
-        verb: verb_of(action)?,
-        target: action.target.clone(),
-        args: action.args.clone(),
-        comment: format!("{} incident {} rule {rule}", marker(&action.id), action.incident),
-        provider_ref: action.provider_ref.clone(),
-    })
 }
 
 /// Exponential back-off, spread over its upper half by the action's id: no clock, no randomness.

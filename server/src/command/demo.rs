@@ -30,7 +30,7 @@ const EDR_TOKEN: &str = "edr.token";
 /// What the demo lets the engine do by itself: isolate workstations, never servers.
 const POLICY: &str = r#"
 automation = "approve_all"
-groups = [{ name = "workstations", devices = ["ws-*"], automation = "full" }]
+groups = [{ name = "workstations", names = { device = ["ws-*"] }, automation = "full" }]
 "#;
 
 pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use respond::{HttpExecutor, HttpExecutorConfig, Report, Work, Worker};
+use respond::{ApiConfig, DefenderExecutor, Report, Work, Worker};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -34,8 +34,8 @@ impl EdrConnection {
         let token = token.context(
             "respond.edr.url is set, but respond.edr.token_file is empty: name the file with its token",
         )?;
-        let executor = HttpExecutor::new(HttpExecutorConfig::new(&edr.url, token)).context("respond.edr")?;
-        Ok(Some(Self { worker: Worker::new(Arc::new(executor)) }))
+        let executor = DefenderExecutor::new(ApiConfig::new(&edr.url, token)).context("respond.edr")?;
+        Ok(Some(Self { worker: Worker::new([Arc::new(executor) as Arc<dyn respond::Executor>]) }))
     }
 
     /// Performs steps until no more come.

@@ -1,0 +1,340 @@
+//! Connector files: how verbs are done over one HTTP API. Format and examples: `respond/connectors/README.md`.
+//!
+//! A file is read and compiled once; [`Scope`] holds the values that its expressions see. Nothing here sends anything:
+//! that is [`ConnectorExecutor`](crate::ConnectorExecutor)'s part.
+
+mod scope;
+mod template;
+
+use std::collections::BTreeMap;
+
+use event::EntityType;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::pattern::Pattern;
+use crate::verb::{Part, Verb};
+use scope::Names;
+pub(crate) use scope::Scope;
+pub(crate) use template::{Body, Expression, Path};
+
+/// The format this program reads.
+const VERSION: u32 = 1;
+
+/// More than this is no connector file.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// A compiled connector file.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    /// Name of the provider.
+    pub provider: String,
+    /// What it is, for people.
+    pub title: String,
+    pub(crate) find: BTreeMap<EntityType, Vec<Lookup>>,
+    pub(crate) verbs: BTreeMap<Verb, Doing>,
+}
+
+/// What is wrong with a connector file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {place}{problem}")]
+pub struct ConnectorError {
+    /// The file.
+    pub file: String,
+    /// `verbs.user.disable.holds: `, or nothing.
+    pub place: String,
+    /// What.
+    pub problem: String,
+}
+
+/// One way to find the provider's own id of a target.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookup {
+    /// Names that may be asked for in this way; all where there are none.
+    pub(crate) names: Vec<Pattern>,
+    /// Names that may not.
+    pub(crate) not: Vec<Pattern>,
+    pub(crate) get: Path,
+    /// The id, or a list of ids of which there must be one.
+    pub(crate) id: Expression,
+}
+
+/// How a verb is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Doing {
+    /// Asks for the state of the target.
+    pub(crate) look: Option<Path>,
+    /// Whether the verb's effect holds, or, where it is done once, whether it was done.
+    pub(crate) holds: Option<Expression>,
+    /// What was seen, in words.
+    pub(crate) tells: Option<Expression>,
+    /// What must be kept so that it can be put back.
+    pub(crate) keep: Option<Expression>,
+    /// The requests are sent for each member of this list, as `item`.
+    pub(crate) each: Option<Expression>,
+    pub(crate) method: Method,
+    pub(crate) send: Path,
+    pub(crate) body: Option<Body>,
+    /// The provider's reference of the request.
+    pub(crate) reference: Option<Expression>,
+    /// How to ask after a request that is not done when it is answered.
+    pub(crate) poll: Option<Poll>,
+    /// Doing it twice is as good as doing it once.
+    pub(crate) repeatable: bool,
+}
+
+/// How to ask after a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Poll {
+    pub(crate) get: Path,
+    pub(crate) done: Expression,
+    pub(crate) failed: Option<Expression>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    provider: String,
+    title: String,
+    #[serde(default)]
+    find: BTreeMap<EntityType, Vec<LookupDocument>>,
+    verbs: BTreeMap<String, DoingDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LookupDocument {
+    #[serde(default)]
+    names: Vec<Pattern>,
+    #[serde(default)]
+    not: Vec<Pattern>,
+    get: String,
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DoingDocument {
+    #[serde(default)]
+    look: Option<String>,
+    #[serde(default)]
+    holds: Option<String>,
+    #[serde(default)]
+    tells: Option<String>,
+    #[serde(default)]
+    keep: Option<String>,
+    #[serde(default)]
+    each: Option<String>,
+    send: SendDocument,
+    #[serde(default)]
+    reference: Option<String>,
+    #[serde(default)]
+    poll: Option<PollDocument>,
+    #[serde(default)]
+    repeatable: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SendDocument {
+    method: String,
+    path: String,
+    #[serde(default)]
+    body: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PollDocument {
+    get: String,
+    done: String,
+    #[serde(default)]
+    failed: Option<String>,
+}
+
+impl Connector {
+    /// Reads and compiles a file.
+    ///
+    /// # Errors
+    /// The first thing wrong in it, with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConnectorError> {
+        let wrong = |place: String, problem: String| ConnectorError { file: file.to_owned(), place, problem };
+        if text.len() > FILE_BYTES_MAX {
+            return Err(wrong(String::new(), format!("has {} bytes, at most {FILE_BYTES_MAX}", text.len())));
+        }
+        let document: Document =
+            serde_yaml_ng::from_str(text).map_err(|e| wrong(String::new(), e.to_string()))?;
+        if document.version != VERSION {
+            let text = format!("version {} is not {VERSION}, the one this program reads", document.version);
+            return Err(wrong(String::new(), text));
+        }
+        let mut connector = Connector {
+            provider: document.provider,
+            title: document.title,
+            find: BTreeMap::new(),
+            verbs: BTreeMap::new(),
+        };
+        for (entity_type, lookups) in document.find {
+            let at =
+                |(place, problem): (String, String)| wrong(format!("find.{entity_type}.{place}: "), problem);
+            let lookups = lookups
+                .into_iter()
+                .enumerate()
+                .map(|(n, l)| l.compile().map_err(|(place, problem)| at((format!("{n}.{place}"), problem))));
+            connector.find.insert(entity_type, lookups.collect::<Result<_, _>>()?);
+        }
+        for (name, doing) in document.verbs {
+            let at = |(place, problem): (String, String)| wrong(format!("verbs.{name}.{place}: "), problem);
+            let unknown = || wrong(format!("verbs.{name}: "), "there is no such verb".to_owned());
+            let verb = Verb::from_name(&name).ok_or_else(unknown)?;
+            connector.verbs.insert(verb, doing.compile(verb).map_err(at)?);
+        }
+        connector.check().map_err(|(place, problem)| wrong(format!("verbs.{place}: "), problem))?;
+        Ok(connector)
+    }
+
+    /// The shipped connectors, as file names and texts.
+    pub fn builtin() -> [(&'static str, &'static str); 1] {
+        [("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml"))]
+    }
+
+    /// The verbs that it does.
+    pub fn verbs(&self) -> impl Iterator<Item = Verb> {
+        self.verbs.keys().copied()
+    }
+
+    /// An effect that it brings about, it must be able to end.
+    fn check(&self) -> Result<(), (String, String)> {
+        for verb in self.verbs.keys() {
+            let inverse = verb.inverse().filter(|_| verb.holds());
+            if let Some(missing) = inverse.filter(|inverse| !self.verbs.contains_key(inverse)) {
+                let problem = format!("its effect could not be taken back: {missing} is missing");
+                return Err((verb.to_string(), problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A place and a problem.
+type Problem = (String, String);
+
+fn in_place<T>(place: &str, outcome: Result<T, String>) -> Result<T, Problem> {
+    outcome.map_err(|problem| (place.to_owned(), problem))
+}
+
+impl LookupDocument {
+    fn compile(self) -> Result<Lookup, Problem> {
+        Ok(Lookup {
+            get: in_place("get", Path::compile(&self.get, Names::OF_LOOKUP))?,
+            id: in_place("id", Expression::compile(&self.id, Names::OF_FOUND))?,
+            names: self.names,
+            not: self.not,
+        })
+    }
+}
+
+impl DoingDocument {
+    fn compile(self, verb: Verb) -> Result<Doing, Problem> {
+        let seen = |place: &str, source: &Option<String>| {
+            let compiled = source.as_deref().map(|source| Expression::compile(source, Names::OF_LOOK));
+            in_place(place, compiled.transpose())
+        };
+        if self.look.is_some() != self.holds.is_some() {
+            return Err(("look".to_owned(), "look and holds need each other".to_owned()));
+        }
+        if self.look.is_none() && !matches!(verb.spec().part, Part::Once) {
+            let problem = "without look and holds nobody knows whether the effect holds";
+            return Err(("look".to_owned(), problem.to_owned()));
+        }
+        if self.each.is_some() && !self.repeatable {
+            let problem =
+                "several requests may be carried out in part: only what is repeatable may be sent so";
+            return Err(("each".to_owned(), problem.to_owned()));
+        }
+        let sent = match (&self.each, &self.look) {
+            (Some(_), _) => Names::OF_ITEM,
+            (None, Some(_)) => Names::OF_LOOK,
+            (None, None) => Names::OF_TARGET,
+        };
+        let method = match self.send.method.as_str() {
+            "POST" => Method::POST,
+            "PUT" => Method::PUT,
+            "PATCH" => Method::PATCH,
+            "DELETE" => Method::DELETE,
+            other => {
+                let problem = format!("{other:?} is none of POST, PUT, PATCH, DELETE");
+                return Err(("send.method".to_owned(), problem));
+            }
+        };
+        let look = self.look.as_deref().map(|path| Path::compile(path, Names::OF_TARGET)).transpose();
+        let body = self.send.body.map(|body| Body::compile(body, sent)).transpose();
+        let reference =
+            self.reference.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
+        Ok(Doing {
+            look: in_place("look", look)?,
+            holds: seen("holds", &self.holds)?,
+            tells: seen("tells", &self.tells)?,
+            keep: seen("keep", &self.keep)?,
+            each: seen("each", &self.each)?,
+            method,
+            send: in_place("send.path", Path::compile(&self.send.path, sent))?,
+            body: in_place("send.body", body)?,
+            reference: in_place("reference", reference)?,
+            poll: self.poll.map(PollDocument::compile).transpose()?,
+            repeatable: self.repeatable,
+        })
+    }
+}
+
+impl PollDocument {
+    fn compile(self) -> Result<Poll, Problem> {
+        let failed = self.failed.map(|source| Expression::compile(&source, Names::OF_LOOK)).transpose();
+        Ok(Poll {
+            get: in_place("poll.get", Path::compile(&self.get, Names::OF_POLL))?,
+            done: in_place("poll.done", Expression::compile(&self.done, Names::OF_LOOK))?,
+            failed: in_place("poll.failed", failed)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_connectors_compile() {
+        for (file, text) in Connector::builtin() {
+            let connector = Connector::parse(file, text).unwrap();
+            assert!(connector.verbs().count() > 0, "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let good = "version: 1\nprovider: p\ntitle: P\nverbs:\n  user.revoke_sessions:\n    \
+                    send: {method: POST, path: '/u/{id}/revoke'}\n";
+        assert!(Connector::parse("c.yml", good).is_ok());
+        let disable = "  user.disable:\n    look: '/u/{id}'\n    holds: answer.off\n    \
+                       send: {method: PATCH, path: '/u/{id}', body: {off: true}}\n";
+        let cases = [
+            good.replace("version: 1", "version: 2"),
+            good.replace("title", "titel"),
+            good.replace("user.revoke_sessions", "user.vanish"),
+            good.replace("{id}", "{idd}"),
+            good.replace("{id}", "{id"),
+            good.replace("{id}", "{answer.id}"),
+            good.replace("'/u", "'u"),
+            good.replace("POST", "GET"),
+            format!("{good}{disable}"),
+            format!("{good}{}", disable.replace("    holds: answer.off\n", "")),
+            format!("{good}    each: answer.list\n"),
+            format!("{good}    reference: 'answer.('\n"),
+        ];
+        let errors: Vec<String> =
+            cases.iter().map(|text| Connector::parse("c.yml", text).unwrap_err().to_string()).collect();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+}

@@ -1,0 +1,230 @@
+//! The executor for any HTTP API that a [`Connector`] file describes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::client::{ApiConfig, Client};
+use super::{Capability, Executor};
+use crate::command::bounded;
+use crate::connector::{Connector, Doing, Expression, Lookup, Scope};
+use crate::error::RespondError;
+use crate::work::{ExecuteError, Probe, Progress, Request};
+
+/// Names of a target that are asked for; a target of more has them from many records, and any will do.
+const NAMES_MAX: usize = 16;
+
+/// Members of a list for each of which a request is sent; a longer one is no list of one target's things.
+const EACH_MAX: usize = 100;
+
+/// A longer state cannot be kept so that it can be put back.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// Does verbs over the API that a connector file describes.
+pub struct ConnectorExecutor {
+    connector: Connector,
+    client: Client,
+}
+
+impl fmt::Debug for ConnectorExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let provider = &self.connector.provider;
+        f.debug_struct("ConnectorExecutor").field("provider", provider).field("client", &self.client).finish()
+    }
+}
+
+/// A request for a target that was found at the provider, and its state if it was asked for.
+struct Found {
+    scope: Scope,
+    looked: Option<Value>,
+}
+
+/// What is wrong with a connector or an answer, at a step that has changed nothing.
+fn unfit(at: &str) -> impl Fn(String) -> ExecuteError + '_ {
+    move |problem| ExecuteError::Terminal(bounded(&format!("{at}: {problem}")))
+}
+
+impl ConnectorExecutor {
+    /// An executor of this connector at one API.
+    ///
+    /// # Errors
+    /// [`RespondError::BadInput`] for an address that is none, or a token that cannot stand in a header.
+    pub fn new(connector: Connector, config: ApiConfig) -> Result<Self, RespondError> {
+        Ok(Self { connector, client: Client::new(config)? })
+    }
+
+    fn doing(&self, request: &Request) -> Result<&Doing, ExecuteError> {
+        let missing = || ExecuteError::Terminal(format!("the executor cannot {}", request.verb));
+        self.connector.verbs.get(&request.verb).ok_or_else(missing)
+    }
+
+    /// The scope of a request, its target found.
+    async fn scope(&self, request: &Request) -> Result<Scope, ExecuteError> {
+        let mut scope = Scope::of(request).map_err(unfit("request"))?;
+        let id = self.id_of(request, &mut scope).await?;
+        scope.put("id", id).map_err(unfit("request"))?;
+        Ok(scope)
+    }
+
+    /// The one thing at the provider that the target's names name.
+    async fn id_of(&self, request: &Request, scope: &mut Scope) -> Result<String, ExecuteError> {
+        let entity = &request.target.entity;
+        let Some(lookups) = self.connector.find.get(&entity.entity_type) else {
+            return Ok(entity.value.to_string());
+        };
+        let of_type = request.target.identifiers.iter().filter(|e| e.entity_type == entity.entity_type);
+        let names: BTreeSet<&str> = of_type.chain([entity]).map(|e| &*e.value).collect();
+        for lookup in lookups {
+            for name in names.iter().take(NAMES_MAX).filter(|name| lookup.takes(name)) {
+                scope.put("name", name).map_err(unfit("request"))?;
+                let path = lookup.get.render(scope).map_err(unfit("find.get"))?;
+                let Some(answer) = self.client.read::<Value>(self.client.at(&path)?).await? else { continue };
+                scope.put("answer", answer).map_err(unfit("find"))?;
+                match lookup.id.json(scope).map_err(unfit("find.id"))? {
+                    Value::String(id) => return Ok(id),
+                    Value::Array(ids) => match ids.as_slice() {
+                        [] => {}
+                        [Value::String(id)] => return Ok(id.clone()),
+                        [_] => return Err(unfit("find.id")("gives no text".to_owned())),
+                        several => {
+                            let text =
+                                format!("{} things are known as {name}: not acting on any", several.len());
+                            return Err(ExecuteError::Terminal(text));
+                        }
+                    },
+                    other => return Err(unfit("find.id")(format!("gives {other}, not a text or list"))),
+                }
+            }
+        }
+        Err(ExecuteError::Terminal(format!("{} knows nothing as {}", self.connector.provider, entity.value)))
+    }
+
+    async fn look(&self, doing: &Doing, request: &Request) -> Result<Found, ExecuteError> {
+        let mut scope = self.scope(request).await?;
+        let Some(look) = &doing.look else { return Ok(Found { scope, looked: None }) };
+        let path = look.render(&scope).map_err(unfit("look"))?;
+        let answer = self.client.read::<Value>(self.client.at(&path)?).await?;
+        let answer = answer.ok_or_else(|| ExecuteError::Terminal(format!("{path} is not there")))?;
+        scope.put("answer", &answer).map_err(unfit("look"))?;
+        Ok(Found { scope, looked: Some(answer) })
+    }
+
+    /// What was seen, with the effect as it is.
+    fn seen(&self, doing: &Doing, found: &Found) -> Result<Probe, ExecuteError> {
+        let Found { scope, looked } = found;
+        let tells =
+            doing.tells.as_ref().map(|tells| tells.text(scope)).transpose().map_err(unfit("tells"))?;
+        let holds =
+            doing.holds.as_ref().map(|holds| holds.holds(scope)).transpose().map_err(unfit("holds"))?;
+        let keep = doing.keep.as_ref().map(|keep| keep.json(scope)).transpose().map_err(unfit("keep"))?;
+        let pre_image = keep.map(|kept| kept.to_string());
+        if let Some(kept) = pre_image.as_ref().filter(|kept| kept.len() > KEPT_BYTES_MAX) {
+            let text = format!("its state has {} bytes, too many to be kept and put back", kept.len());
+            return Err(ExecuteError::Terminal(text));
+        }
+        let holds = holds.unwrap_or(false);
+        let evidence = match (tells, looked) {
+            (Some(tells), _) => format!("{}: {tells}", self.connector.provider),
+            (None, Some(_)) => {
+                format!("{}: {}", self.connector.provider, if holds { "it is so" } else { "it is not so" })
+            }
+            (None, None) => format!("{} has no state to look at", self.connector.provider),
+        };
+        Ok(Probe { holds, by_us: None, under_way: None, evidence: bounded(&evidence), pre_image })
+    }
+
+    /// Sends the request for one scope; what it is answered.
+    async fn send(&self, doing: &Doing, scope: &Scope) -> Result<Value, ExecuteError> {
+        let path = doing.send.render(scope).map_err(unfit("send.path"))?;
+        let body =
+            doing.body.as_ref().map(|body| body.render(scope)).transpose().map_err(unfit("send.body"))?;
+        self.client.change(doing.method.clone(), self.client.at(&path)?, body.as_ref()).await
+    }
+}
+
+impl Lookup {
+    fn takes(&self, name: &str) -> bool {
+        let is_asked_for = self.names.is_empty() || self.names.iter().any(|p| p.matches(name));
+        is_asked_for && !self.not.iter().any(|p| p.matches(name))
+    }
+}
+
+#[async_trait]
+impl Executor for ConnectorExecutor {
+    fn capability(&self) -> Capability {
+        Capability {
+            provider: self.connector.provider.clone(),
+            verbs: self.connector.verbs().collect(),
+            cancellable: false,
+        }
+    }
+
+    async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError> {
+        let doing = self.doing(request)?;
+        if request.in_doubt && doing.look.is_none() && !doing.repeatable {
+            let text = "it may have been done, the provider cannot be asked, and it must not be done twice";
+            return Err(ExecuteError::Terminal(text.to_owned()));
+        }
+        self.seen(doing, &self.look(doing, request).await?)
+    }
+
+    async fn verify(&self, request: &Request) -> Result<Probe, ExecuteError> {
+        let doing = self.doing(request)?;
+        let probe = self.seen(doing, &self.look(doing, request).await?)?;
+        let holds = if doing.look.is_some() { probe.holds } else { request.verb.applies() };
+        Ok(Probe { holds, ..probe })
+    }
+
+    async fn execute(&self, request: &Request) -> Result<String, ExecuteError> {
+        let doing = self.doing(request)?;
+        // Looked at again: between probe and dispatch a name may have come to mean two things.
+        let Found { mut scope, .. } = self.look(doing, request).await?;
+        let Some(each) = &doing.each else {
+            let answer = self.send(doing, &scope).await?;
+            let reference = doing.reference.as_ref().map(|reference| {
+                scope.put("answer", answer)?;
+                reference.text(&scope)
+            });
+            let unread = |problem| ExecuteError::OutcomeUnknown(bounded(&format!("reference: {problem}")));
+            return reference
+                .transpose()
+                .map_err(unread)
+                .map(|r| r.unwrap_or_else(|| request.action.to_string()));
+        };
+        let list = each.json(&scope).map_err(unfit("each"))?;
+        let members = list.as_array().filter(|members| members.len() <= EACH_MAX);
+        let members =
+            members.ok_or_else(|| unfit("each")(format!("gives no list of at most {EACH_MAX} members")))?;
+        for (sent, item) in members.iter().enumerate() {
+            scope.put("item", item).map_err(unfit("each"))?;
+            match self.send(doing, &scope).await {
+                Ok(_) => {}
+                // Part of it is done: what is left is found by looking again.
+                Err(error) if sent > 0 => return Err(ExecuteError::OutcomeUnknown(error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(request.action.to_string())
+    }
+
+    async fn poll(&self, request: &Request, provider_ref: &str) -> Result<Progress, ExecuteError> {
+        let Some(poll) = &self.doing(request)?.poll else { return Ok(Progress::Done) };
+        let mut scope = self.scope(request).await?;
+        scope.put("reference", provider_ref).map_err(unfit("poll"))?;
+        let path = poll.get.render(&scope).map_err(unfit("poll.get"))?;
+        let answer = self.client.read::<Value>(self.client.at(&path)?).await?;
+        let answer = answer.ok_or_else(|| ExecuteError::Terminal(format!("{path} is not there")))?;
+        scope.put("answer", answer).map_err(unfit("poll"))?;
+        let holds = |expression: &Expression| expression.holds(&scope).map_err(unfit("poll"));
+        if poll.failed.as_ref().map(holds).transpose()? == Some(true) {
+            return Ok(Progress::Failed(format!("{} says that it failed", self.connector.provider)));
+        }
+        Ok(if holds(&poll.done)? { Progress::Done } else { Progress::Running })
+    }
+
+    async fn cancel(&self, _request: &Request, _provider_ref: &str) -> Result<bool, ExecuteError> {
+        Ok(false)
+    }
+}

@@ -159,6 +159,8 @@ pub(crate) struct Proposal<'a> {
     pub(crate) risk: RiskClass,
     /// The most that the rule's author allows.
     pub(crate) automation_max: Option<Automation>,
+    /// Why nobody here can do it, if so.
+    pub(crate) lacks: Option<String>,
     pub(crate) confidence: u32,
     pub(crate) domains: usize,
 }
@@ -336,6 +338,9 @@ impl Policy {
     }
 
     fn needs_person(&self, p: &Proposal<'_>, usage: &Usage, level: Automation) -> Option<String> {
+        if let Some(lacks) = &p.lacks {
+            return Some(format!("{lacks}: a person must"));
+        }
         if usage.cooling {
             return Some(format!("the effect ended on this target less than {} ago", self.cool_down));
         }
@@ -382,7 +387,8 @@ mod tests {
     fn decide(policy: &Policy, host: &str, usage: &Usage) -> (Outcome, String) {
         let target = device_target(host);
         let risk = policy.risk(RiskClass::R2, &target);
-        let proposal = Proposal { target: &target, risk, automation_max: None, confidence: 90, domains: 3 };
+        let proposal =
+            Proposal { target: &target, risk, automation_max: None, lacks: None, confidence: 90, domains: 3 };
         let verdict = policy.decide(&proposal, usage);
         (verdict.outcome, verdict.reasons.last().unwrap().clone())
     }

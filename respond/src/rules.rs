@@ -118,8 +118,11 @@ impl ResponseRules {
 
     /// The rules that ship with the engine, as file names and texts.
     pub fn builtin_pack() -> Vec<(String, String)> {
-        const FILES: [(&str, &str); 1] =
-            [("host_isolation.yml", include_str!("../packs/host_isolation.yml"))];
+        const FILES: [(&str, &str); 3] = [
+            ("account_containment.yml", include_str!("../packs/account_containment.yml")),
+            ("host_isolation.yml", include_str!("../packs/host_isolation.yml")),
+            ("mail_and_apps.yml", include_str!("../packs/mail_and_apps.yml")),
+        ];
         FILES.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
     }
 

@@ -14,7 +14,7 @@ use respond::{
     ActionChange, ApiConfig, AuditEntry, AuditHead, Automation, DefenderExecutor, ExecuteError, Executor,
     Policy, Reply, RespondError, Responder, ResponseRules, Step, Work, Worker, drive,
 };
-use simulate::{EdrConfig, EdrFaults, EdrMachine, EdrSimulator};
+use simulate::{EdrConfig, EdrMachine, EdrSimulator, Faults};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -251,11 +251,11 @@ async fn an_effect_ends_when_its_time_is_over_and_by_undo() {
 #[tokio::test]
 async fn a_lost_reply_and_server_errors_isolate_once() {
     for faults in [
-        EdrFaults { lost_replies: 1, ..EdrFaults::default() },
-        EdrFaults { server_errors: 1, ..EdrFaults::default() },
-        EdrFaults { server_errors: 2, ..EdrFaults::default() },
-        EdrFaults { server_errors: 3, lost_replies: 1, ..EdrFaults::default() },
-        EdrFaults { too_many_requests: 3, retry_after_s: 7, ..EdrFaults::default() },
+        Faults { lost_replies: 1, ..Faults::default() },
+        Faults { server_errors: 1, ..Faults::default() },
+        Faults { server_errors: 2, ..Faults::default() },
+        Faults { server_errors: 3, lost_replies: 1, ..Faults::default() },
+        Faults { too_many_requests: 3, retry_after_s: 7, ..Faults::default() },
     ] {
         let mut bench = Bench::new().await;
         bench.edr.set_faults(faults.clone());
@@ -303,7 +303,7 @@ async fn an_offline_machine_waits_and_a_failing_one_is_reported() {
     assert_eq!(bench.action("host.isolate").state, ActionState::Succeeded);
 
     let mut bench = Bench::new().await;
-    bench.edr.set_faults(EdrFaults { failing_actions: 1, ..EdrFaults::default() });
+    bench.edr.set_faults(Faults { failing_actions: 1, ..Faults::default() });
     bench.see(HOST);
     bench.run().await;
     assert_eq!(bench.action("host.isolate").state, ActionState::Failed);

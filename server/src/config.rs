@@ -100,6 +100,17 @@ pub(crate) struct Respond {
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) policy: respond::Policy,
     pub(crate) edr: Edr,
+    pub(crate) connectors: Vec<ConnectorSettings>,
+}
+
+/// A provider that a connector file describes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConnectorSettings {
+    /// A file, or the name of a shipped connector.
+    pub(crate) file: PathBuf,
+    pub(crate) url: String,
+    pub(crate) token_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -11,7 +11,7 @@
 //! POST /api/machineactions/{id}/cancel {"Comment"}
 //! GET  /simulator/machines            the truth: is it isolated, how often was it asked for
 //! POST /simulator/machines            {"computerDnsName", "online"}    onboard, or set online
-//! POST /simulator/faults              see EdrFaults
+//! POST /simulator/faults              see Faults
 //! ```
 
 mod state;
@@ -21,22 +21,22 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use event::Time;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::provider::{self, Faults, bad_filter, literal, micros, now, refusal, too_many, unknown};
 use state::{Durations, MachineAction, State};
 
-pub use state::{EdrFaults, EdrMachine};
+pub use state::EdrMachine;
 
 /// How to run the simulated EDR.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl EdrSimulator {
     }
 
     /// Sets the faults to inject from now on.
-    pub fn set_faults(&self, faults: EdrFaults) {
+    pub fn set_faults(&self, faults: Faults) {
         self.edr.lock().faults = faults;
     }
 
@@ -163,16 +163,11 @@ impl Edr {
     /// Writes the state file before the answer goes out.
     fn save(&self, state: &State) -> Result<(), Response> {
         let saved = state.save(self.config.state_file.as_deref());
-        saved.map_err(|e| refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", &e.to_string()))
+        saved.map_err(|e| provider::failure(&e.to_string()))
     }
 
     fn authorised(&self, headers: &HeaderMap) -> Result<(), Response> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let expected = format!("Bearer {}", self.config.token);
-        if given == Some(&*expected) {
-            return Ok(());
-        }
-        Err(refusal(StatusCode::UNAUTHORIZED, "Unauthorized", "invalid or expired authorization header"))
+        provider::authorised(headers, &self.config.token)
     }
 
     async fn delay(&self) {
@@ -253,46 +248,18 @@ async fn change(
     edr.authorised(&headers)?;
     let (comment, scope) = change_body(&body, isolate)?;
     let mut state = edr.lock();
-    if state.faults.too_many_requests > 0 {
-        state.faults.too_many_requests -= 1;
-        return Err(too_many(state.faults.retry_after_s));
-    }
     let machine = state.machine(&id).ok_or_else(|| unknown("machine", &id))?.id.clone();
     if !state.within_rate(now()) {
         return Err(too_many(60));
     }
-    let fails = state.faults.server_errors > 0;
-    if fails {
-        state.faults.server_errors -= 1;
-        if state.faults.server_errors % 2 == 0 {
-            return Err(refusal(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalServerError",
-                "injected, not done",
-            ));
-        }
-    }
+    let fate = state.faults.next()?;
     if state.is_busy(&machine) {
         let text = "an action of this kind is already in progress on this machine";
         return Err(refusal(StatusCode::BAD_REQUEST, "ActiveRequestAlreadyExists", text));
     }
     let action = state.request(&machine, isolate, scope.as_deref(), &comment, now());
     edr.save(&state)?;
-    if fails {
-        return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected, but done"));
-    }
-    Ok(answer_or_lose(&mut state, &action))
-}
-
-/// The answer to a change, or a connection that breaks in the middle of it.
-fn answer_or_lose(state: &mut State, action: &MachineAction) -> Response {
-    if state.faults.lost_replies > 0 {
-        state.faults.lost_replies -= 1;
-        let broken =
-            futures::stream::once(async { Err::<Bytes, _>(io::Error::other("injected: reply lost")) });
-        return (StatusCode::CREATED, Body::from_stream(broken)).into_response();
-    }
-    (StatusCode::CREATED, Json(action)).into_response()
+    Ok(fate.answer((StatusCode::CREATED, Json(action)).into_response()))
 }
 
 /// Comment and isolation type; the names are case-sensitive, as the vendor's are.
@@ -370,16 +337,9 @@ async fn set_machine(Shared(edr): Shared<Arc<Edr>>, Json(body): Json<Value>) -> 
     Ok(Json(machine).into_response())
 }
 
-async fn set_faults(Shared(edr): Shared<Arc<Edr>>, Json(faults): Json<EdrFaults>) -> StatusCode {
+async fn set_faults(Shared(edr): Shared<Arc<Edr>>, Json(faults): Json<Faults>) -> StatusCode {
     edr.raw().faults = faults;
     StatusCode::NO_CONTENT
-}
-
-/// The quoted text between `prefix` and `suffix`, lower case; a doubled quote stands for one.
-fn literal(filter: &str, prefix: &str, suffix: &str) -> Option<String> {
-    let quoted = filter.trim().strip_prefix(prefix)?.strip_suffix(suffix)?.trim();
-    let text = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
-    Some(text.replace("''", "'").to_lowercase())
 }
 
 /// A machine as the vendor shows it: the resource has no isolation state.
@@ -394,34 +354,10 @@ fn machine_json(machine: &EdrMachine) -> Value {
     })
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": {"code": code, "message": message, "target": "simulated"}})))
-        .into_response()
-}
-
-fn unknown(what: &str, id: &str) -> Response {
-    refusal(StatusCode::NOT_FOUND, "ResourceNotFound", &format!("{what} {id} was not found"))
-}
-
-fn bad_filter(filter: &str) -> Response {
-    refusal(StatusCode::BAD_REQUEST, "ODataError", &format!("cannot read $filter {filter:?}"))
-}
-
-fn too_many(retry_after_s: u32) -> Response {
-    let body = refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "slow down");
-    ([(header::RETRY_AFTER, retry_after_s.to_string())], body).into_response()
-}
-
-fn now() -> Time {
-    Time(micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use event::Time;
+
     use super::*;
 
     const PENDING: Durations = Durations { pending_us: 10, running_us: 10 };
@@ -466,16 +402,6 @@ mod tests {
         let error = State::load(Some(&path)).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("asterism-edr-") && error.contains("begin anew"), "{error}");
-    }
-
-    #[test]
-    fn filters_are_read_as_the_vendor_writes_them() {
-        assert_eq!(literal("computerDnsName eq 'WS-01'", "computerDnsName eq ", ""), Some("ws-01".into()));
-        assert_eq!(
-            literal("startswith(computerDnsName,'ws')", "startswith(computerDnsName,", ")"),
-            Some("ws".into())
-        );
-        assert_eq!(literal("computerDnsName eq ws", "computerDnsName eq ", ""), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A simulated company under attack, and a simulated EDR: telemetry with known truth for the demo, tests and
+//! A simulated company under attack, and simulated providers that act on it: telemetry with known truth for the demo, tests and
 //! benchmarks. No clock, no IO: the start time is an argument, and the same seed and options give the same bytes.
 //!
 //! ```text
@@ -32,16 +32,20 @@ mod company;
 mod dice;
 mod edr;
 mod generator;
+mod graph;
 mod names;
 mod options;
+mod provider;
 mod record;
 mod score;
 mod story;
 mod truth;
 
 pub use company::{Company, CompanyOptions, Host, Person};
-pub use edr::{EdrConfig, EdrFaults, EdrMachine, EdrSimulator};
+pub use edr::{EdrConfig, EdrMachine, EdrSimulator};
 pub use generator::{GeneratedRecord, Generator};
+pub use graph::{GraphConfig, GraphSimulator, GraphTruth};
 pub use options::{GenerateOptions, Pace, Scenario, UnknownScenario};
+pub use provider::Faults;
 pub use score::{NOISE, Score};
 pub use truth::Truth;

@@ -12,7 +12,7 @@ mod run;
 pub(crate) use run::LEASE;
 pub use run::Leased;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{Action, ActionId, ActionState, Effect, EffectId, TenantId, Time};
@@ -73,6 +73,8 @@ pub struct Responder {
     rules: Arc<ResponseRules>,
     policy: Policy,
     policy_version: String,
+    /// What the configured providers can do; none where none is configured, and everything is only decided.
+    verbs: Option<BTreeSet<Verb>>,
     book: Book,
     leases: BTreeMap<ActionId, run::Lease>,
     paces: BTreeMap<ActionId, run::Pace>,
@@ -95,6 +97,7 @@ impl Responder {
             rules: Arc::new(rules),
             policy_version: policy.version(),
             policy,
+            verbs: None,
             book: Book::default(),
             leases: BTreeMap::new(),
             paces: BTreeMap::new(),
@@ -105,6 +108,18 @@ impl Responder {
             faults: BTreeMap::new(),
             forgot_at: Time(i64::MIN),
         })
+    }
+
+    /// Says what the configured providers can do: what none can is left to people.
+    pub fn set_verbs(&mut self, verbs: impl IntoIterator<Item = Verb>) {
+        self.verbs = Some(verbs.into_iter().collect());
+    }
+
+    /// Why a verb cannot be done here, if so.
+    fn lacks(&self, verb: &str) -> Option<String> {
+        let verbs = self.verbs.as_ref()?;
+        let can = Verb::from_name(verb).is_some_and(|verb| verbs.contains(&verb));
+        (!can).then(|| format!("no configured provider can {verb}"))
     }
 
     /// Takes up where a stored responder stopped. What was on the wire then has an unknown outcome now.

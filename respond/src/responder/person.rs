@@ -24,6 +24,10 @@ impl Responder {
             let text = format!("{} is protected ({})", action.target.entity.value, pattern.as_str());
             return Err(RespondError::Limit(text));
         }
+        if let Some(lacks) = self.lacks(&action.verb) {
+            let remedy = "add a connector that can, or do it by hand and reject this with a note";
+            return Err(RespondError::Limit(format!("{lacks}: {remedy}")));
+        }
         if action.approvals.iter().any(|a| a.approved && a.by == by) {
             return Err(conflict(&action, &format!("{by} has approved it; another person must")));
         }

@@ -75,6 +75,7 @@ impl Responder {
             target: &action.target,
             risk: action.risk,
             automation_max: wanted.rule.automation,
+            lacks: self.lacks(&action.verb),
             confidence: incident.confidence,
             domains: incident.domains.len(),
         };

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use respond::Policy;
-use simulate::{Company, CompanyOptions, EdrConfig, EdrSimulator};
+use simulate::{Company, CompanyOptions, EdrConfig, EdrSimulator, GraphConfig, GraphSimulator};
 use tokio_util::sync::CancellationToken;
 
 use super::run::{Content, Daemon};
 use crate::cli::DemoArgs;
-use crate::config::Config;
+use crate::config::{Config, ConnectorSettings};
 use crate::engine::stop_on_signals;
 use crate::output::note;
 use feed::Feed;
@@ -24,12 +24,14 @@ use story::Narrator;
 /// Marks a folder as the demo's own, so that `--fresh` never removes anything else.
 const MARK: &str = ".asterism-demo";
 
-/// Token of the simulated EDR, which guards nothing.
+/// Tokens of the simulated EDR and the simulated Graph, which guard nothing.
 const EDR_TOKEN: &str = "edr.token";
+const GRAPH_TOKEN: &str = "graph.token";
 
-/// What the demo lets the engine do by itself: isolate workstations, never servers.
+/// What the demo lets the engine do by itself: isolate workstations, never servers, and end sessions. To disable an
+/// account, delete a message or take rights back, it asks.
 const POLICY: &str = r#"
-automation = "approve_all"
+automation = "semi"
 groups = [{ name = "workstations", names = { device = ["ws-*"] }, automation = "full" }]
 "#;
 
@@ -38,10 +40,11 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let stopping = CancellationToken::new();
     stop_on_signals(stopping.clone())?;
     let edr = edr(&args).await?;
-    let config = config(&args, &edr)?;
+    let graph = graph(&args).await?;
+    let config = config(&args, &edr, &graph)?;
     let content = Content::load(&config)?;
     let daemon = Daemon::start(config, content, stopping.clone()).await?;
-    welcome(&daemon, &edr, &args);
+    welcome(&daemon, &edr, &graph, &args);
     let state = daemon.state().clone();
     let feed = Feed::open(&args, daemon.journal().clone())?;
     let feeding = tokio::spawn(feed.run(stopping.clone()));
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     daemon.wait().await?;
     let fed = feeding.await.context("bug: the feed panicked")??;
     narrating.await.context("bug: the narrator panicked")??;
-    drop(edr);
+    drop((edr, graph));
     story::summary(&state, &args.data_dir, fed)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -86,12 +89,27 @@ async fn edr(args: &DemoArgs) -> anyhow::Result<EdrSimulator> {
     EdrSimulator::start(config).await.context("the simulated EDR")
 }
 
-fn config(args: &DemoArgs, edr: &EdrSimulator) -> anyhow::Result<Config> {
+/// The simulated Graph, which holds every account of the company, and the mail and applications that it is asked for.
+async fn graph(args: &DemoArgs) -> anyhow::Result<GraphSimulator> {
+    let company = Company::new(CompanyOptions { seed: args.seed, ..CompanyOptions::default() });
+    let users = company.people().iter().map(|person| person.upn().to_owned()).collect();
+    let state_file = Some(args.data_dir.join("graph.json"));
+    let config = GraphConfig { users, state_file, onboard_unknown: true, ..GraphConfig::default() };
+    std::fs::write(args.data_dir.join(GRAPH_TOKEN), &config.token)?;
+    GraphSimulator::start(config).await.context("the simulated Graph")
+}
+
+fn config(args: &DemoArgs, edr: &EdrSimulator, graph: &GraphSimulator) -> anyhow::Result<Config> {
     let mut config = Config::load(None)?;
     config.data_dir = args.data_dir.clone();
     config.api.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     config.respond.edr.url = edr.url();
     config.respond.edr.token_file = args.data_dir.join(EDR_TOKEN);
+    config.respond.connectors = vec![ConnectorSettings {
+        file: "microsoft_graph".into(),
+        url: graph.url(),
+        token_file: args.data_dir.join(GRAPH_TOKEN),
+    }];
     config.respond.policy = toml::from_str::<Policy>(POLICY).context("bug: the demo's policy")?;
     // The demo squeezes an hour into half a minute: checkpoints and idle partitions keep that pace.
     config.store.checkpoint_s = 3;
@@ -99,7 +117,7 @@ fn config(args: &DemoArgs, edr: &EdrSimulator) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
+fn welcome(daemon: &Daemon, edr: &EdrSimulator, graph: &GraphSimulator, args: &DemoArgs) {
     let resumed = progress_path(&args.data_dir).exists();
     let server = format!("http://{}", daemon.address());
     note(&format!("asterism demo: a simulated company feeds the journal in {}", args.data_dir.display()));
@@ -113,6 +131,8 @@ fn welcome(daemon: &Daemon, edr: &EdrSimulator, args: &DemoArgs) {
         "  simulated EDR   curl -H 'Authorization: Bearer simulated-edr' {}/simulator/machines",
         edr.url()
     ));
+    note(&format!("  simulated Graph curl {}/simulator/graph", graph.url()));
+    note(&format!("  what waits      asterism actions list --state awaiting_approval --server {server}"));
     let how_long =
         args.duration.map_or("Ctrl-C stops it".to_owned(), |d| format!("It stops after {} s", d.as_secs()));
     let story = if resumed {

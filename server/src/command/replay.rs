@@ -13,7 +13,7 @@ use super::run::{Content, detector, pipeline_options};
 use super::{now, source_hint};
 use crate::cli::ReplayArgs;
 use crate::config::{self, Config};
-use crate::engine::{Detected, Detector, Pipeline, PipelineOptions, Stores, Topics};
+use crate::engine::{Detected, Detector, Pipeline, Stores, Topics};
 use crate::{output, rule_loading};
 
 /// What one poll reads of a file at most: three portions are under way at once.
@@ -30,11 +30,8 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let options = FileOptions { partition: FilePartition::Content, ..FileOptions::default() };
     let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
-    let options = PipelineOptions {
-        // Offline nothing is executed: what would be done is recorded, and waits.
-        executes: false,
-        ..pipeline_options(&config, content)
-    };
+    // Offline nothing is executed: what would be done is recorded, and waits.
+    let options = pipeline_options(&config, content, None);
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();

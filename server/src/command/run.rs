@@ -1,5 +1,6 @@
 //! `asterism run`: the daemon.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use ingest::{
     DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource,
     KafkaWriter, MappingSet, PollBudget,
 };
-use respond::{Policy, ResponseRules};
+use respond::{Policy, ResponseRules, Verb};
 use rules::RuleSet;
 use storage::Hunt;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::api::{self, ApiState, Auth, Intake};
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Topic};
 use crate::engine::{
-    CheckpointLimits, Detector, EdrConnection, Engine, EngineOptions, Pipeline, PipelineOptions,
+    CheckpointLimits, Detector, Engine, EngineOptions, Pipeline, PipelineOptions, Providers,
     SourceWithDetector, Stores, Topics, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
@@ -48,11 +49,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the settings name, read and found sound: content, secrets, and the EDR's address.
+/// What the settings name, read and found sound: content, secrets, and the addresses of providers.
 fn sound(config: &Config) -> anyhow::Result<Content> {
     let content = Content::load(config)?;
     api_token(config)?;
-    EdrConnection::configured(&config.respond.edr)?;
+    Providers::configured(&config.respond)?;
     Ok(content)
 }
 
@@ -146,7 +147,7 @@ impl Daemon {
         let journal = Journal::open(&config.data_dir.join("journal"), JournalOptions::default())?;
         let hunt = Arc::new(Hunt::new(stores.lake.clone(), stores.state.clone())?);
         let sources = sources(&config, &content, &journal).await?;
-        let edr = EdrConnection::configured(&config.respond.edr)?;
+        let providers = Providers::configured(&config.respond)?;
         let mappings = Arc::clone(&content.mappings);
         let kafka = config.kafka.clone();
         let forwards = kafka.forward && !kafka.bootstrap.is_empty();
@@ -156,8 +157,10 @@ impl Daemon {
             Duration::from_secs(config.rules.reload_s),
             stopping.clone(),
         )?;
-        let pipeline = Pipeline::open(stores.clone(), pipeline_options(&config, content), now()).await?;
-        let (engine, handle) = Engine::new(pipeline, sources, edr, engine_options(&config), rules);
+        let verbs = providers.as_ref().map(Providers::verbs);
+        let pipeline =
+            Pipeline::open(stores.clone(), pipeline_options(&config, content, verbs), now()).await?;
+        let (engine, handle) = Engine::new(pipeline, sources, providers, engine_options(&config), rules);
         let engine = tokio::spawn(engine.run(stopping.clone()));
         let state = stores.state.clone();
         if forwards {
@@ -267,7 +270,11 @@ fn refuse_shared_topic(kafka: &[Topic], journal: &Journal) -> anyhow::Result<()>
 }
 
 /// How the stateful half works under this configuration.
-pub(crate) fn pipeline_options(config: &Config, content: Content) -> PipelineOptions {
+pub(crate) fn pipeline_options(
+    config: &Config,
+    content: Content,
+    verbs: Option<BTreeSet<Verb>>,
+) -> PipelineOptions {
     PipelineOptions {
         rules: content.rules,
         parameters: content.parameters,
@@ -277,7 +284,7 @@ pub(crate) fn pipeline_options(config: &Config, content: Content) -> PipelineOpt
             rows_max: config.store.checkpoint_rows_max,
             bytes_max: config.store.checkpoint_bytes_max,
         },
-        executes: !config.respond.edr.url.is_empty(),
+        verbs,
     }
 }
 

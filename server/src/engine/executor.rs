@@ -1,41 +1,51 @@
-//! Lets decided steps out to the EDR and reports what came of them. A step is on disk before it gets here.
+//! Lets decided steps out to providers and reports what came of them. A step is on disk before it gets here.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use respond::{ApiConfig, DefenderExecutor, Report, Work, Worker};
+use respond::{
+    ApiConfig, Connector, ConnectorExecutor, DefenderExecutor, Executor, Report, Verb, Work, Worker,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{Edr, read_secret};
+use crate::config::{Respond, read_secret};
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
 const CONCURRENT: usize = 8;
 
-/// The EDR that commands go to.
-pub(crate) struct EdrConnection {
+/// The providers that commands go to.
+pub(crate) struct Providers {
     worker: Worker,
+    verbs: BTreeSet<Verb>,
 }
 
-impl EdrConnection {
-    /// The configured EDR, or `None` where none is.
-    pub(crate) fn configured(edr: &Edr) -> anyhow::Result<Option<Self>> {
-        if edr.url.is_empty() {
+impl Providers {
+    /// The configured EDR and connectors, or `None` where there are none.
+    pub(crate) fn configured(respond: &Respond) -> anyhow::Result<Option<Self>> {
+        let mut executors: Vec<Arc<dyn Executor>> = Vec::new();
+        if !respond.edr.url.is_empty() {
+            let config = api("respond.edr", &respond.edr.url, &respond.edr.token_file)?;
+            executors.push(Arc::new(DefenderExecutor::new(config).context("respond.edr")?));
+        }
+        for (n, connector) in respond.connectors.iter().enumerate() {
+            let place = format!("respond.connectors[{n}]");
+            let config = api(&place, &connector.url, &connector.token_file)?;
+            let described = described(&connector.file).with_context(|| format!("{place}.file"))?;
+            executors.push(Arc::new(ConnectorExecutor::new(described, config).context(place)?));
+        }
+        if executors.is_empty() {
             return Ok(None);
         }
-        let is_address = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-        if !reqwest::Url::parse(&edr.url).is_ok_and(|url| is_address(&url)) {
-            bail!(
-                "respond.edr.url is {:?}: write the address of the EDR's API, such as https://edr.example, or \"\" for none",
-                edr.url
-            );
-        }
-        let token = read_secret(&edr.token_file).context("respond.edr.token_file")?;
-        let token = token.context(
-            "respond.edr.url is set, but respond.edr.token_file is empty: name the file with its token",
-        )?;
-        let executor = DefenderExecutor::new(ApiConfig::new(&edr.url, token)).context("respond.edr")?;
-        Ok(Some(Self { worker: Worker::new([Arc::new(executor) as Arc<dyn respond::Executor>]) }))
+        let verbs = executors.iter().flat_map(|executor| executor.capability().verbs).collect();
+        Ok(Some(Self { worker: Worker::new(executors), verbs }))
+    }
+
+    /// What they can do.
+    pub(crate) fn verbs(&self) -> BTreeSet<Verb> {
+        self.verbs.clone()
     }
 
     /// Performs steps until no more come.
@@ -53,4 +63,35 @@ impl EdrConnection {
             });
         }
     }
+}
+
+/// A connector of ours by its name, or one that lies in a file.
+fn described(file: &Path) -> anyhow::Result<Connector> {
+    let shipped = Connector::builtin();
+    let named = shipped.iter().find(|(name, _)| Path::new(name).file_stem() == Some(file.as_os_str()));
+    let (name, text) = match named {
+        Some((name, text)) => ((*name).to_owned(), (*text).to_owned()),
+        None => {
+            let names: Vec<&str> = shipped.iter().map(|(name, _)| name.trim_end_matches(".yml")).collect();
+            let text = std::fs::read_to_string(file).with_context(|| {
+                format!("cannot read {}; shipped connectors are {}", file.display(), names.join(", "))
+            })?;
+            (file.display().to_string(), text)
+        }
+    };
+    Ok(Connector::parse(&name, &text)?)
+}
+
+fn api(place: &str, url: &str, token_file: &Path) -> anyhow::Result<ApiConfig> {
+    let is_address = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if !reqwest::Url::parse(url).is_ok_and(|url| is_address(&url)) {
+        bail!(
+            "{place}.url is {url:?}: write the address of the provider's API, such as https://edr.example, or \"\" for none"
+        );
+    }
+    let token = read_secret(token_file).with_context(|| format!("{place}.token_file"))?;
+    let token = token.with_context(|| {
+        format!("{place}.url is set, but {place}.token_file is empty: name the file with its token")
+    })?;
+    Ok(ApiConfig::new(url, token))
 }

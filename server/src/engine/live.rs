@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::detection::{Detected, Detector};
-use super::executor::EdrConnection;
+use super::executor::Providers;
 use super::pipeline::Pipeline;
 use crate::command::now;
 
@@ -158,7 +158,7 @@ pub(crate) struct EngineOptions {
 pub(crate) struct Engine {
     pipeline: Pipeline,
     sources: Vec<SourceWithDetector>,
-    edr: Option<EdrConnection>,
+    providers: Option<Providers>,
     options: EngineOptions,
     requests: mpsc::Receiver<Request>,
     rules: watch::Receiver<Arc<RuleSet>>,
@@ -169,12 +169,12 @@ impl Engine {
     pub(crate) fn new(
         pipeline: Pipeline,
         sources: Vec<SourceWithDetector>,
-        edr: Option<EdrConnection>,
+        providers: Option<Providers>,
         options: EngineOptions,
         rules: watch::Receiver<Arc<RuleSet>>,
     ) -> (Self, EngineHandle) {
         let (sender, requests) = mpsc::channel(INPUTS);
-        (Self { pipeline, sources, edr, options, requests, rules }, EngineHandle { requests: sender })
+        (Self { pipeline, sources, providers, options, requests, rules }, EngineHandle { requests: sender })
     }
 
     /// Runs until `stopping` is cancelled, then takes a last checkpoint.
@@ -182,7 +182,7 @@ impl Engine {
     /// # Errors
     /// Where a source or a store fails in a way that retrying cannot heal; what was acknowledged is on disk.
     pub(crate) async fn run(self, stopping: CancellationToken) -> anyhow::Result<()> {
-        let Engine { mut pipeline, sources, edr, options, requests, rules } = self;
+        let Engine { mut pipeline, sources, providers, options, requests, rules } = self;
         let (portions_in, portions) = mpsc::channel(PORTIONS);
         let (commits_in, commits) = watch::channel(Positions::new());
         let mut intakes = tokio::task::JoinSet::new();
@@ -201,7 +201,7 @@ impl Engine {
         drop(portions_in);
         let (work_in, work) = mpsc::channel(STEPS);
         let (reports_in, reports) = mpsc::channel(STEPS);
-        let executor = edr.map(|edr| tokio::spawn(edr.run(work, reports_in)));
+        let executor = providers.map(|providers| tokio::spawn(providers.run(work, reports_in)));
         let core = Core {
             pipeline: &mut pipeline,
             portions,

@@ -23,7 +23,7 @@ mod topics;
 pub(crate) use analyst::in_words;
 pub(crate) use delivery::deliver_to_kafka;
 pub(crate) use detection::{Detected, Detector};
-pub(crate) use executor::EdrConnection;
+pub(crate) use executor::Providers;
 pub(crate) use live::{
     Engine, EngineHandle, EngineOptions, Input, InputError, OnlyAt, SourceWithDetector, Verdict,
     stop_on_signals,

@@ -20,7 +20,7 @@ use event::{
     Time, Watermark,
 };
 use ingest::DeadLetter;
-use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Work};
+use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Verb, Work};
 use rules::{
     CorrelationChange, ExceptionTallies, ExceptionTally, RuleSet, Suppression, SuppressionChange,
     SuppressionCounts, Suppressions, WindowCounts, Windows,
@@ -68,8 +68,8 @@ pub(crate) struct PipelineOptions {
     pub(crate) response_rules: ResponseRules,
     pub(crate) policy: Policy,
     pub(crate) checkpoint: CheckpointLimits,
-    /// Whether there is an executor for commands.
-    pub(crate) executes: bool,
+    /// What the configured providers can do; none where commands are decided and not executed.
+    pub(crate) verbs: Option<BTreeSet<Verb>>,
 }
 
 /// When a checkpoint is taken, whichever comes first, if none was asked for sooner.
@@ -147,7 +147,8 @@ impl Pipeline {
                 Completeness::default(),
             ),
         };
-        let responder = Responder::new(options.response_rules, options.policy)?;
+        let mut responder = Responder::new(options.response_rules, options.policy)?;
+        options.verbs.iter().for_each(|verbs| responder.set_verbs(verbs.iter().copied()));
         let counts = stores.state.counters()?;
         let writer = LakeWriter::new(stores.lake.clone());
         let mut pipeline = Self {
@@ -173,7 +174,7 @@ impl Pipeline {
             in_flight: None,
             counts,
             work: Vec::new(),
-            executes: options.executes,
+            executes: options.verbs.is_some(),
         };
         pipeline.restore_responder(now).await?;
         pipeline.retell_running().await?;

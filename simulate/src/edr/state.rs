@@ -8,6 +8,8 @@ use std::path::Path;
 use event::Time;
 use serde::{Deserialize, Serialize};
 
+use crate::provider::Faults;
+
 /// Requests that change a machine, per minute, before the API answers 429: the vendor's limit.
 pub(super) const CHANGES_PER_MINUTE: usize = 100;
 
@@ -50,31 +52,13 @@ pub(super) struct MachineAction {
     pub(super) cancellation_comment: Option<String>,
 }
 
-/// Faults to inject. Counts are used up by requests that would change something.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EdrFaults {
-    /// Every answer waits this long.
-    pub latency_ms: u64,
-    /// The next so many changes are carried out, but their answer is lost on the way.
-    pub lost_replies: u32,
-    /// The next so many changes end in 500, half of them (every second) carried out nevertheless.
-    pub server_errors: u32,
-    /// The next so many changes end in 429.
-    pub too_many_requests: u32,
-    /// `Retry-After` of these, in seconds.
-    pub retry_after_s: u32,
-    /// The next so many actions end as `Failed`.
-    pub failing_actions: u32,
-}
-
 /// Everything that survives a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) machines: BTreeMap<String, EdrMachine>,
     pub(super) actions: Vec<MachineAction>,
     #[serde(skip)]
-    pub(super) faults: EdrFaults,
+    pub(super) faults: Faults,
     #[serde(skip)]
     changes: VecDeque<Time>,
 }

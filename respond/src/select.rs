@@ -34,8 +34,8 @@ struct Selection {
     names: fn(&Alert) -> bool,
     /// Which of them show an attacker at work; one is enough.
     shows: fn(&Alert) -> bool,
-    /// What else of an alert is needed to find the entity at its provider.
-    beside: &'static [EntityType],
+    /// What else of an alert belongs to the entity: where its provider looks, and what an approver wants to know.
+    beside: &'static [(EntityType, Role)],
 }
 
 impl Selector {
@@ -98,14 +98,14 @@ impl Selector {
                 roles: &[Role::Target],
                 names: |alert| alert.domain == Domain::Email,
                 shows: |_| true,
-                beside: &[EntityType::Mailbox],
+                beside: &[(EntityType::Mailbox, Role::Recipient)],
             },
             Selector::ConsentedApps => Selection {
                 entity_type: EntityType::App,
                 roles: &[Role::Target],
                 names: |alert| alert.class == Class::USER_ACCESS_MANAGEMENT,
                 shows: |_| true,
-                beside: &[EntityType::User],
+                beside: &[(EntityType::User, Role::Actor)],
             },
         }
     }
@@ -162,13 +162,13 @@ impl Candidate {
         }
     }
 
-    fn add(&mut self, alert: &Alert, beside: &[EntityType]) {
+    fn add(&mut self, alert: &Alert, beside: &[(EntityType, Role)]) {
         self.severity = self.severity.max(alert.severity);
         self.tactics.extend(alert.tactics());
         self.techniques.extend(alert.techniques().cloned());
         self.domains.insert(alert.domain);
         self.alerts += 1;
-        let needed = alert.entities.iter().filter(|e| beside.contains(&e.entity_type));
+        let needed = alert.entities.iter().filter(|e| beside.contains(&(e.entity_type, e.role)));
         let mut identifiers: BTreeSet<Entity> = self.target.identifiers.iter().cloned().collect();
         identifiers.extend(needed.cloned());
         self.target.identifiers = identifiers.into_iter().collect();

@@ -129,24 +129,27 @@ async fn every_grant_of_an_application_goes_is_kept_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_message_is_deleted_in_its_mailbox_alone_and_restored() {
+async fn a_message_is_deleted_in_every_mailbox_that_has_it_and_restored() {
     let bench = Bench::new().await;
     bench.graph.deliver(MESSAGE, "carl.diaz@halden.example");
+    bench.graph.deliver("another-message", "carl.diaz@halden.example");
     let in_mailbox = |verb| request(verb, &[(EntityType::Message, MESSAGE), (EntityType::Mailbox, USER)]);
     let places = |bench: &Bench| {
         let messages = bench.graph.truth().messages;
-        let of = |user: &str| messages.values().find(|m| m["recipientEmailAddress"] == user).unwrap().clone();
-        [USER, "carl.diaz@halden.example"]
-            .map(|user| of(user)["latestDelivery"]["location"].as_str().unwrap().to_owned())
+        let place = |m: &Value| m["latestDelivery"]["location"].as_str().unwrap().to_owned();
+        let of = |id: &str| {
+            messages.values().filter(|m| m["networkMessageId"] == id).map(place).collect::<Vec<_>>()
+        };
+        [of(MESSAGE), of("another-message")].concat()
     };
     for (act, undo, place) in [
         (Verb::EmailSoftDelete, Verb::EmailRestore, "recoverableItems"),
         (Verb::EmailMove, Verb::EmailMoveBack, "junkFolder"),
     ] {
         assert!(bench.run(&in_mailbox(act)).await.1);
-        assert_eq!(places(&bench), [place, "inbox"]);
+        assert_eq!(places(&bench), [place, place, "inbox"]);
         assert!(!bench.run(&in_mailbox(undo)).await.1);
-        assert_eq!(places(&bench), ["inbox", "inbox"]);
+        assert_eq!(places(&bench), ["inbox", "inbox", "inbox"]);
     }
 }
 

@@ -74,9 +74,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  asterism generate --seed 7 --events 100000 --scenario all --truth truth.ndjson --out telemetry/"
     )]
     Generate(GenerateArgs),
-    /// The simulated EDR of the demo as a process of its own (a test double)
+    /// A simulated provider of the demo as a process of its own (a test double)
     #[command(hide = true)]
-    EdrSimulator(EdrSimulatorArgs),
+    Simulator(SimulatorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -668,8 +668,19 @@ pub(crate) struct SinkArgs {
     pub(crate) kafka: Option<String>,
 }
 
+/// What is simulated.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SimulatedProvider {
+    /// Machine actions
+    Edr,
+    /// Accounts, mail and applications
+    Graph,
+}
+
 #[derive(Debug, Args)]
-pub(crate) struct EdrSimulatorArgs {
+pub(crate) struct SimulatorArgs {
+    /// Which provider
+    pub(crate) provider: SimulatedProvider,
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
     /// Keep state here, so that a restart remembers

@@ -61,7 +61,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => command::audit::run(args).await,
         Command::Rules(args) => command::rules::run(args).await,
         Command::Generate(args) => command::generate::run(args).await,
-        Command::EdrSimulator(args) => command::edr_simulator::run(args).await,
+        Command::Simulator(args) => command::simulator::run(args).await,
     }
 }
 

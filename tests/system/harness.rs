@@ -156,25 +156,29 @@ pub fn alerts_of(data_dir: &Path, incident: &Value) -> Vec<Value> {
     shown[0]["alerts"].as_array().expect("alerts").clone()
 }
 
-/// The simulated EDR as a process of its own, with its state and token in a folder.
-pub struct SimulatedEdr {
+/// A simulated provider as a process of its own, with its state and token in a folder.
+pub struct Simulated {
     dir: PathBuf,
+    name: &'static str,
     url: String,
     /// Runs as long as this.
     _process: Running,
 }
 
-impl SimulatedEdr {
-    pub fn start(dir: &Path) -> Self {
-        let address = dir.join("edr.address");
-        std::fs::write(dir.join("edr.token"), "simulated-edr\n").expect("the token is written");
+impl Simulated {
+    /// `edr` or `graph`.
+    pub fn start(name: &'static str, dir: &Path) -> Self {
+        let address = dir.join(format!("{name}.address"));
+        let token = format!("simulated-{name}\n");
+        std::fs::write(dir.join(format!("{name}.token")), token).expect("the token is written");
         let mut command = asterism();
-        command.args(["edr-simulator", "--address-file"]).arg(&address);
-        command.arg("--state").arg(dir.join("edr.json"));
-        let process = Running::start(&mut command, dir, "edr");
-        let url =
-            eventually("the EDR listens", Duration::from_secs(20), || std::fs::read_to_string(&address).ok());
-        Self { dir: dir.to_owned(), url: url.trim().to_owned(), _process: process }
+        command.args(["simulator", name, "--address-file"]).arg(&address);
+        command.arg("--state").arg(dir.join(format!("{name}.json")));
+        let process = Running::start(&mut command, dir, name);
+        let url = eventually("the provider listens", Duration::from_secs(20), || {
+            std::fs::read_to_string(&address).ok()
+        });
+        Self { dir: dir.to_owned(), name, url: url.trim().to_owned(), _process: process }
     }
 
     pub fn url(&self) -> &str {
@@ -182,14 +186,23 @@ impl SimulatedEdr {
     }
 
     pub fn token_file(&self) -> PathBuf {
-        self.dir.join("edr.token")
+        self.dir.join(format!("{}.token", self.name))
     }
 
-    /// The machines that it was asked to isolate, one entry a request it accepted, sorted.
+    fn state(&self) -> Value {
+        let state = std::fs::read_to_string(self.dir.join(format!("{}.json", self.name))).unwrap_or_default();
+        serde_json::from_str(&state).unwrap_or_default()
+    }
+
+    /// Of a Graph: how often a change of this kind was carried out.
+    pub fn changes(&self, kind: &str) -> usize {
+        self.state()["changes"][kind].as_u64().unwrap_or(0) as usize
+    }
+
+    /// Of an EDR: the machines that it was asked to isolate, one entry a request it accepted, sorted.
     pub fn isolations(&self) -> Vec<String> {
-        let state = std::fs::read_to_string(self.dir.join("edr.json")).unwrap_or_default();
         let mut machines = Vec::new();
-        isolated(&serde_json::from_str(&state).unwrap_or_default(), &mut machines);
+        isolated(&self.state(), &mut machines);
         machines.sort();
         machines
     }

@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use serde_json::Value;
 
 use crate::harness::{
-    Running, SimulatedEdr, asterism, eventually, free_port, hunt, incidents, lake_rows, ok, total_rows,
+    Running, Simulated, asterism, eventually, free_port, hunt, incidents, lake_rows, ok, total_rows,
 };
 
 /// The broker under test, or `None` with one line that says so.
@@ -79,14 +79,14 @@ async fn produce(config: &ClientConfig, prefix: &str, files: &[PathBuf]) -> Vec<
 struct Site {
     dir: PathBuf,
     api: u16,
-    edr: SimulatedEdr,
+    edr: Simulated,
 }
 
 impl Site {
     fn new(root: &Path, name: &str, bootstrap: &str, topics: &[String]) -> Self {
         let dir = root.join(name);
         std::fs::create_dir(&dir).unwrap();
-        let edr = SimulatedEdr::start(&dir);
+        let edr = Simulated::start("edr", &dir);
         let api = free_port();
         let topics: Vec<String> = topics.iter().map(|t| format!("{{ name = {t:?} }}")).collect();
         // A partition that waits for a loaded machine must not count as idle: what it then brings would be late.

@@ -1,11 +1,11 @@
 //! From an incident to proposals with a decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{
-    Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Incident, IncidentStatus,
-    Target, TenantId, Time, Transition, UndoPlan,
+    Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Entity, Incident,
+    IncidentStatus, Target, TenantId, Time, Transition, UndoPlan,
 };
 
 use super::{ACTIONS_MAX, Entry, Responder};
@@ -63,8 +63,8 @@ impl Responder {
     fn consider(&mut self, incident: &Incident, wanted: &Wanted<'_>, now: Time) {
         let action = self.draft(incident, wanted, now);
         let effect = effect_of(&action);
-        if self.book.action(&action.id).is_some() || self.asked_before(&action, &effect) {
-            return;
+        if let Some(asked) = self.asked_before(&action, &effect) {
+            return self.learn_names(asked, &action.target, now);
         }
         if self.book.len() >= ACTIONS_MAX {
             self.counts.refused += 1;
@@ -83,13 +83,33 @@ impl Responder {
         self.settle_proposal(action, &verdict, incident, &wanted.rule.version, now);
     }
 
-    /// Whether this rule has asked for this effect in this incident under other arguments or names.
-    fn asked_before(&self, action: &Action, effect: &EffectId) -> bool {
-        self.book.of_incident(&action.incident).any(|a| {
-            a.decision.rule == action.decision.rule
-                && verb_of(a).is_some_and(Verb::applies)
-                && effect_of(a) == *effect
-        })
+    /// The action in which this rule has asked for this effect in this incident, be it under other arguments or names.
+    fn asked_before(&self, action: &Action, effect: &EffectId) -> Option<ActionId> {
+        if self.book.action(&action.id).is_some() {
+            return Some(action.id.clone());
+        }
+        let mut of_effect = self.book.of_effect(effect).filter(|a| a.incident == action.incident);
+        let is_same =
+            |a: &&Action| a.decision.rule == action.decision.rule && verb_of(a).is_some_and(Verb::applies);
+        of_effect.find(is_same).map(|a| a.id.clone())
+    }
+
+    /// As long as nothing was sent, a target gains the names that its incident has learnt since: one of them may be the
+    /// only one by which its provider knows it.
+    fn learn_names(&mut self, id: ActionId, target: &Target, now: Time) {
+        let waits = |a: &&Action| {
+            matches!(a.state, ActionState::AwaitingApproval | ActionState::Queued) && a.attempts == 0
+        };
+        let Some(mut action) = self.book.action(&id).filter(waits).cloned() else { return };
+        let known: BTreeSet<&Entity> = action.target.identifiers.iter().collect();
+        let new: Vec<Entity> = target.identifiers.iter().filter(|e| !known.contains(e)).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        let text = format!("{} more names of the target are known", new.len());
+        action.target.identifiers.extend(new);
+        action.target.identifiers.sort_unstable();
+        self.commit(action, None, Entry::engine("target", &text), now);
     }
 
     fn draft(&self, incident: &Incident, wanted: &Wanted<'_>, now: Time) -> Action {

@@ -6,7 +6,6 @@ pub(crate) mod client;
 pub(crate) mod correlate;
 pub(crate) mod demo;
 pub(crate) mod detect;
-pub(crate) mod edr_simulator;
 pub(crate) mod generate;
 pub(crate) mod hunt;
 pub(crate) mod incidents;
@@ -15,6 +14,7 @@ pub(crate) mod replay;
 pub(crate) mod risk;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod simulator;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -56,9 +56,11 @@ impl Outcome {
         Outcome { incidents: read("incidents"), actions: read("actions") }
     }
 
-    /// How many actions the policy lets run by themselves.
-    pub fn executed(&self) -> usize {
-        self.actions.matches("\"outcome\": \"execute\"").count()
+    /// How many actions of a verb the policy lets run by themselves.
+    pub fn executed(&self, verb: &str) -> usize {
+        let actions: Vec<Value> = serde_json::from_str(&self.actions).unwrap();
+        let is_meant = |a: &&Value| a["verb"] == verb && a["decision"]["outcome"] == "execute";
+        actions.iter().filter(is_meant).count()
     }
 
     pub fn write(&self, case: &Case) {
@@ -116,6 +118,10 @@ fn decided(mut action: Value) -> Value {
         known_then(&mut transition["note"]);
     }
     fields["state"] = state.unwrap_or_default();
+    // What does not wait any more keeps the names that were known when it was decided.
+    if fields["state"] != "awaiting_approval" {
+        fields["target"].as_object_mut().unwrap().remove("identifiers");
+    }
     fields["decision"]["reasons"].as_array_mut().unwrap().iter_mut().for_each(known_then);
     if let Some(undo) = fields.get_mut("undo").and_then(Value::as_object_mut) {
         undo.remove("pre_image");

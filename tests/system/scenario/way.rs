@@ -8,9 +8,7 @@ use ingest::{Journal, JournalOptions};
 
 use super::case::{Case, Line, Topic};
 use super::golden::Outcome;
-use crate::harness::{
-    Running, SimulatedEdr, asterism, eventually, free_port, lake_rows_of, metric, ok, stderr,
-};
+use crate::harness::{Running, Simulated, asterism, eventually, free_port, lake_rows_of, metric, ok, stderr};
 
 /// A way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,12 +127,15 @@ fn replay(case: &Case, dir: &Path, topics: Vec<Partitions>, batch: (i64, i64)) -
 /// Three thirds of the records, a daemon for each: the first two are killed.
 fn killed(case: &Case, dir: &Path) -> Outcome {
     let (data, api) = (dir.join("data"), free_port());
-    let edr = SimulatedEdr::start(dir);
+    let (edr, graph) = (Simulated::start("edr", dir), Simulated::start("graph", dir));
     let settings = |checkpoint_s: i64, rows: i64| {
         let way = format!(
             "data_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[ingest]\npoll_records_max = 5\n\
              idle_partition_s = 600\n[store]\ncheckpoint_s = {checkpoint_s}\ncheckpoint_rows_max = {rows}\n\
+             [respond]\nconnectors = [{{ file = \"microsoft_graph\", url = {:?}, token_file = {:?} }}]\n\
              [respond.edr]\nurl = {:?}\ntoken_file = {:?}\n",
+            graph.url(),
+            graph.token_file(),
             edr.url(),
             edr.token_file()
         );
@@ -165,12 +166,13 @@ fn killed(case: &Case, dir: &Path) -> Outcome {
         (rows()? == case.rows as i64).then_some(())
     });
     let outcome = Outcome::of(case, &data);
-    let executed = outcome.executed();
+    let executed = [outcome.executed("host.isolate"), outcome.executed("user.revoke_sessions")];
+    let done = || [edr.isolations().len(), graph.changes("revokeSignInSessions")];
     eventually("what was decided is done", Duration::from_secs(30), || {
-        (edr.isolations().len() >= executed).then_some(())
+        done().iter().zip(&executed).all(|(done, decided)| done >= decided).then_some(())
     });
     daemon.stop();
-    assert_eq!(edr.isolations().len(), executed, "{}: nothing is done twice", case.name);
+    assert_eq!(done(), executed, "{}: nothing is done twice", case.name);
     end(case, dir, &data);
     Outcome::of(case, &data)
 }

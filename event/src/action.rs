@@ -43,6 +43,17 @@ pub struct Target {
     pub entity: Entity,
     /// Every identifier of it, sorted: agent id, FQDN, short name, ...
     pub identifiers: Vec<Entity>,
+    /// What people call it, where its entity is an id that tells them nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub label: Option<String>,
+}
+
+impl Target {
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.entity.value)
+    }
 }
 
 /// Command states. `Proposed` is first; see [`ActionState::is_final`] for the last ones.

@@ -137,7 +137,7 @@ fn incident() -> Incident {
 }
 
 fn target() -> Target {
-    Target { entity: entity(), identifiers: vec![entity()] }
+    Target { entity: entity(), identifiers: vec![entity()], label: Some("its name".into()) }
 }
 
 fn action() -> Action {

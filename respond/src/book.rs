@@ -14,6 +14,15 @@ use crate::verb::Verb;
 /// The window of the hourly caps.
 const HOUR_US: i64 = 3_600_000_000;
 
+/// A command that a rule started.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    pub(crate) at: Time,
+    pub(crate) tenant: TenantId,
+    pub(crate) rule: Arc<str>,
+    pub(crate) verb: Verb,
+}
+
 /// Actions and effects with their indices. Holds no policy: it answers questions.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -25,7 +34,7 @@ pub(crate) struct Book {
     /// Every name of a known target, with its canonical entity.
     names: HashMap<(TenantId, Entity), Entity>,
     /// Commands started within the hour, oldest first.
-    starts: VecDeque<(Time, TenantId, Arc<str>)>,
+    starts: VecDeque<Start>,
 }
 
 /// The verb of an action; an action read back from a newer version may have one we do not know.
@@ -136,7 +145,7 @@ impl Book {
         let entity = known.unwrap_or(&target.entity).clone();
         let mut identifiers: BTreeSet<Entity> = target.identifiers.iter().cloned().collect();
         identifiers.insert(entity.clone());
-        Target { entity, identifiers: identifiers.into_iter().collect() }
+        Target { entity, identifiers: identifiers.into_iter().collect(), label: target.label.clone() }
     }
 
     fn learn_names(&mut self, tenant: &TenantId, target: &Target) {
@@ -146,24 +155,33 @@ impl Book {
     }
 
     /// Notes that a rule started a command.
-    pub(crate) fn note_start(&mut self, at: Time, tenant: &TenantId, rule: &str) {
-        while self.starts.front().is_some_and(|(t, ..)| at.micros() - t.micros() >= HOUR_US) {
+    pub(crate) fn note_start(&mut self, start: Start) {
+        while self.starts.front().is_some_and(|first| start.at.micros() - first.at.micros() >= HOUR_US) {
             self.starts.pop_front();
         }
-        self.starts.push_back((at, tenant.clone(), rule.into()));
+        self.starts.push_back(start);
     }
 
-    /// Commands that were started within the hour: by this rule, and by all, in this tenant.
-    pub(crate) fn starts(&self, now: Time, tenant: &TenantId, rule: &str) -> (u32, u32) {
-        let recent =
-            self.starts.iter().filter(|(t, of, _)| now.micros() - t.micros() < HOUR_US && of == tenant);
-        recent.fold((0, 0), |(by_rule, all), (_, _, r)| (by_rule + u32::from(&**r == rule), all + 1))
+    /// Commands that were started within the hour with verbs that count: by this rule, and by all, in this tenant.
+    pub(crate) fn starts(
+        &self,
+        now: Time,
+        tenant: &TenantId,
+        rule: &str,
+        counts: impl Fn(Verb) -> bool,
+    ) -> (u32, u32) {
+        let is_recent = |s: &&Start| now.micros() - s.at.micros() < HOUR_US && s.tenant == *tenant;
+        let recent = self.starts.iter().filter(is_recent).filter(|s| counts(s.verb));
+        recent.fold((0, 0), |(by_rule, all), s| (by_rule + u32::from(&*s.rule == rule), all + 1))
     }
 
-    /// Effects that hold, or are about to, in this tenant.
-    pub(crate) fn concurrent(&self, tenant: &TenantId) -> u32 {
-        let count = self.effects.values().filter(|e| e.tenant == *tenant && is_wanted(e)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+    /// Effects of verbs that count which hold, or are about to, in this tenant.
+    pub(crate) fn concurrent(&self, tenant: &TenantId, counts: impl Fn(Verb) -> bool) -> u32 {
+        let deeds: BTreeSet<&str> =
+            Verb::ALL.iter().filter(|verb| verb.holds() && counts(**verb)).map(|verb| verb.deed()).collect();
+        let is_counted = |e: &&Effect| deeds.contains(e.kind.split(':').next().unwrap_or_default());
+        let held = self.effects.values().filter(|e| e.tenant == *tenant && is_wanted(e)).filter(is_counted);
+        u32::try_from(held.count()).unwrap_or(u32::MAX)
     }
 
     /// Forgets what ended before `time` and holds nothing: storage still has it.

@@ -124,7 +124,7 @@ mod tests {
     fn a_pattern_is_of_one_type_and_knows_names_without_their_domain() {
         let named = |entity_type, value: &str| {
             let entity = Entity { entity_type, role: event::Role::Target, value: value.into() };
-            Target { identifiers: Vec::new(), entity }
+            Target { identifiers: Vec::new(), entity, label: None }
         };
         let patterns = Patterns::new(&[(EntityType::User, &["svc-*"]), (EntityType::Device, &["dc?"])]);
         for (entity_type, value, expected) in [

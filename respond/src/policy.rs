@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::RespondError;
 use crate::pattern::{Pattern, Patterns};
 use crate::span::Span;
+use crate::verb::Verb;
 
 /// How much may happen without a person; ordered from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -76,6 +77,10 @@ pub struct Caps {
     pub concurrent_max: u32,
 }
 
+impl Caps {
+    const OF_MESSAGES: Caps = Caps { rule_per_hour_max: 50, tenant_per_hour_max: 100, concurrent_max: 500 };
+}
+
 impl Default for Caps {
     fn default() -> Self {
         // A rule that wants more than five hosts an hour has more likely gone wrong than seen a worm.
@@ -100,6 +105,8 @@ pub struct Policy {
     pub critical: Patterns,
     /// Caps.
     pub caps: Caps,
+    /// Caps of single verbs, which then count for themselves.
+    pub caps_of: BTreeMap<Verb, Caps>,
     /// After an effect has ended on a target, for how long only a person may bring it back.
     pub cool_down: Span,
     /// Stops every new effect; what holds can still be taken back.
@@ -139,6 +146,8 @@ impl Default for Policy {
                 (EntityType::User, &["admin*", "adm-*", "*-adm", "*admin", "svc-*", "svc_*"]),
             ]),
             caps: Caps::default(),
+            // One campaign is many messages.
+            caps_of: [Verb::EmailMove, Verb::EmailSoftDelete].map(|verb| (verb, Caps::OF_MESSAGES)).into(),
             cool_down: Span::from_secs(1_800),
             kill_switch: false,
             approval_within: Span::from_hours(7 * 24),
@@ -171,6 +180,8 @@ pub(crate) struct Usage {
     pub(crate) rule_hour: u32,
     pub(crate) tenant_hour: u32,
     pub(crate) concurrent: u32,
+    /// The caps that they are held against.
+    pub(crate) caps: Caps,
     /// Who or what already brings the effect about.
     pub(crate) held: Option<String>,
     /// Whether the effect ended on this target within the cool-down.
@@ -235,6 +246,17 @@ impl Policy {
             return bad("respond.policy.approvers must be from 1 to 5 people for each risk class");
         }
         Ok(())
+    }
+
+    /// The caps of a verb.
+    pub(crate) fn caps(&self, verb: Verb) -> &Caps {
+        self.caps_of.get(&verb).unwrap_or(&self.caps)
+    }
+
+    /// Whether what one verb does counts against the caps of another.
+    pub(crate) fn shares_caps(&self, verb: Verb, other: Verb) -> bool {
+        let own = |verb: Verb| self.caps_of.contains_key(&verb);
+        verb == other || (!own(verb) && !own(other))
     }
 
     /// Whether the target must never be acted on, and by which pattern.
@@ -362,7 +384,7 @@ impl Policy {
     /// Caps and kill switch: they bind people as well.
     pub(crate) fn within_limits(&self, usage: &Usage) -> Result<(), String> {
         let over = |name: &str, used: u32, max: u32| format!("cap {name} is reached ({used} of {max})");
-        let caps = &self.caps;
+        let caps = &usage.caps;
         if self.kill_switch {
             return Err("the kill switch is on".to_owned());
         }

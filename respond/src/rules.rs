@@ -314,7 +314,7 @@ fn sample(selector: Selector) -> Result<(Facts, Candidate), String> {
         links: Vec::new(),
     };
     let entity = Entity { entity_type: selector.entity_type(), role: Role::Target, value: "sample".into() };
-    let target = Target { identifiers: vec![entity.clone()], entity };
+    let target = Target { identifiers: vec![entity.clone()], entity, label: None };
     let candidate = Candidate { severity: Severity::Medium, alerts: 1, ..Candidate::new(target) };
     Ok((Facts::of(&incident)?, candidate))
 }

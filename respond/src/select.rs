@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Alert, Class, Domain, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
+use event::{Alert, Asset, Class, Domain, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
 use serde::{Deserialize, Serialize};
 
 /// The entities that a rule acts on.
@@ -135,10 +135,29 @@ pub(crate) fn candidates(selector: Selector, incident: &Incident, alerts: &[Aler
         let Some(target) = the_one(&selection, alert, &names) else { continue };
         let known = found.entry(Arc::clone(&target.entity.value));
         let (candidate, is_shown) = known.or_insert_with(|| (Candidate::new(target), false));
+        if candidate.target.label.is_none() {
+            candidate.target.label = label(&candidate.target.entity, incident, alert);
+        }
         candidate.add(alert, selection.beside);
         *is_shown |= (selection.shows)(alert);
     }
     found.into_values().filter_map(|(candidate, is_shown)| is_shown.then_some(candidate)).collect()
+}
+
+/// What people call an entity whose value is an id.
+fn label(entity: &Entity, incident: &Incident, alert: &Alert) -> Option<String> {
+    match entity.entity_type {
+        EntityType::App => {
+            let is_it =
+                |asset: &&Asset| asset.entity_type == EntityType::App && asset.names.contains(&entity.value);
+            incident.assets.iter().find(is_it).map(|asset| asset.name.to_string())
+        }
+        EntityType::Message => {
+            let subject = alert.evidence.iter().find(|(name, _)| &**name == "email_subject");
+            subject.map(|(_, subject)| format!("\"{subject}\""))
+        }
+        _ => None,
+    }
 }
 
 /// The one entity that has the part in an alert, under all its names.
@@ -199,12 +218,12 @@ impl Names {
             |value: Arc<str>| Entity { entity_type: selection.entity_type, role: selection.roles[0], value };
         let Some(names) = self.0.get(name) else {
             let entity = entity(Arc::clone(name));
-            return Target { identifiers: vec![entity.clone()], entity };
+            return Target { identifiers: vec![entity.clone()], entity, label: None };
         };
         let mut identifiers: Vec<Entity> = names.iter().cloned().map(entity).collect();
         let canonical = identifiers[0].clone();
         identifiers.sort_unstable();
-        Target { entity: canonical, identifiers }
+        Target { entity: canonical, identifiers, label: None }
     }
 }
 
@@ -242,7 +261,7 @@ mod tests {
         let mut resolved = incident(&alerts);
         let asset = resolved.assets[0].clone();
         resolved.assets =
-            vec![event::Asset { name: names[2].into(), names: names.map(Arc::from).to_vec(), ..asset }];
+            vec![Asset { name: names[2].into(), names: names.map(Arc::from).to_vec(), ..asset }];
         let found = candidates(Selector::AttackedDevices, &resolved, &alerts);
         let [device] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((&*device.target.entity.value, device.alerts), (names[2], 2));

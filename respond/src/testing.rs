@@ -7,7 +7,7 @@ use event::{
 
 pub(crate) fn device_target(host: &str) -> Target {
     let entity = Entity::new(EntityType::Device, Role::Device, host).unwrap();
-    Target { identifiers: vec![entity.clone()], entity }
+    Target { identifiers: vec![entity.clone()], entity, label: None }
 }
 
 pub(crate) fn alert(id: &str, tag: &str, devices: &[(Role, &str)]) -> Alert {

@@ -54,7 +54,7 @@ fn entity(entity_type: EntityType, value: &str) -> Entity {
 
 fn request(verb: Verb, names: &[(EntityType, &str)]) -> Request {
     let mut identifiers: Vec<Entity> = names.iter().map(|(t, value)| entity(*t, value)).collect();
-    let target = Target { entity: identifiers[0].clone(), identifiers: Vec::new() };
+    let target = Target { entity: identifiers[0].clone(), identifiers: Vec::new(), label: None };
     identifiers.sort();
     Request {
         action: ActionId::new("c-1"),

@@ -511,7 +511,7 @@ pub(crate) enum ActionsCommand {
         /// Action id
         id: String,
     },
-    /// Approve a waiting action
+    /// Approve waiting actions
     #[command(after_help = "Example:\n  asterism actions approve c-1234 --comment 'confirmed with owner'")]
     Approve(DecideArgs),
     /// Reject a waiting action
@@ -523,14 +523,22 @@ pub(crate) enum ActionsCommand {
     /// Take an action back
     #[command(after_help = "Example:\n  asterism actions undo c-1234 --comment 'host is clean'")]
     Undo(DecideArgs),
+    /// What can be done: verbs with their targets, risk, undo and arguments
+    #[command(after_help = "Example:\n  asterism actions verbs")]
+    Verbs {
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Action id
-    pub(crate) id: String,
+    /// Action ids; several must have one verb
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
     /// Why; goes into the audit chain
     #[arg(long, default_value = "")]
     pub(crate) comment: String,

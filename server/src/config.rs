@@ -219,7 +219,8 @@ impl Kafka {
 const FREE_FORM: [&str; 2] = ["kafka.settings", "kafka.secret_files"];
 
 /// Tables with more keys than the defaults have: what they do not give stays.
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 5] = [
+    "respond.policy.caps_of",
     "respond.policy.protected",
     "respond.policy.critical",
     "respond.policy.approvers",

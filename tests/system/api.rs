@@ -110,7 +110,7 @@ async fn demo(dir: &std::path::Path) -> (Running, Api) {
     command.args(["demo", "--fresh", "--port", &port.to_string(), "--data-dir"]).arg(dir.join("demo"));
     let running = Running::start(&mut command, dir, "demo");
     let begun = Instant::now();
-    let url = format!("http://127.0.0.1:{port}/api/v1/actions?state=succeeded,partial");
+    let url = format!("http://127.0.0.1:{port}/api/v1/actions?verb=host.isolate&state=succeeded,partial");
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     loop {
         if let Ok(response) = http.get(&url).send().await {
@@ -378,6 +378,16 @@ async fn decisions(api: &mut Api) {
         let (template, path) = (format!("/api/v1/actions/{{id}}/{verdict}"), format!("{action}/{verdict}"));
         let answer = api.call(Method::POST, &template, &path, said()).await;
         assert_eq!(answer.status, 409, "{verdict}: {}", answer.body);
+    }
+    let verbs = api.get("/api/v1/verbs", "/api/v1/verbs").await;
+    assert!(verbs["items"].as_array().unwrap().iter().any(|verb| verb["undo"] == "host.release"));
+    let bulk = |ids: Value| Some(json!({"ids": ids, "verdict": "approve", "by": "anna"}));
+    for (ids, status) in [(json!([first_id(&actions)]), 200), (json!([]), 422), (json!(["c-0"]), 404)] {
+        let answer = api.call(Method::POST, "/api/v1/actions/bulk", "/api/v1/actions/bulk", bulk(ids)).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+        if status == 200 {
+            assert!(answer.body["items"][0]["problem"].is_string(), "{}", answer.body);
+        }
     }
     // Of several isolations of one host one holds the effect.
     let mut undone = Vec::new();

@@ -189,7 +189,8 @@ impl Simulated {
         self.dir.join(format!("{}.token", self.name))
     }
 
-    fn state(&self) -> Value {
+    /// What it holds, as its state file has it.
+    pub fn state(&self) -> Value {
         let state = std::fs::read_to_string(self.dir.join(format!("{}.json", self.name))).unwrap_or_default();
         serde_json::from_str(&state).unwrap_or_default()
     }

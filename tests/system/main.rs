@@ -7,6 +7,7 @@ mod harness;
 mod house;
 mod kafka;
 mod real_data;
+mod response;
 mod rule_overlay;
 mod rule_reload;
 mod rule_report;

@@ -2,9 +2,9 @@
 //!
 //! A case is a folder of `tests/scenario/cases`; tests/scenario/README.md says what is in one, and how to add one.
 
-mod case;
+pub mod case;
 mod golden;
-mod way;
+pub mod way;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use event::{Action, ActionId, ActionState, Effect, EffectId, TenantId, Time};
 
 use crate::audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
-use crate::book::{Book, verb_of};
+use crate::book::{Book, Start, verb_of};
 use crate::command;
 use crate::error::RespondError;
 use crate::policy::Policy;
@@ -134,14 +134,19 @@ impl Responder {
         let mut starts = Vec::new();
         for action in actions {
             let queued = action.history.iter().find(|t| t.to == ActionState::Queued);
-            if verb_of(&action).is_some_and(Verb::applies) {
-                starts.extend(queued.map(|t| (t.at, action.tenant.clone(), action.decision.rule.clone())));
+            if let Some(verb) = verb_of(&action).filter(|verb| verb.applies()) {
+                starts.extend(queued.map(|t| Start {
+                    at: t.at,
+                    tenant: action.tenant.clone(),
+                    rule: action.decision.rule.as_str().into(),
+                    verb,
+                }));
             }
             self.book.put_action(action);
         }
         effects.into_iter().for_each(|e| self.book.put_effect(e));
-        starts.sort_by_key(|(at, ..)| *at);
-        starts.iter().for_each(|(at, tenant, rule)| self.book.note_start(*at, tenant, rule));
+        starts.sort_by_key(|start| start.at);
+        starts.into_iter().for_each(|start| self.book.note_start(start));
         self.recover(now);
         std::mem::take(&mut self.changes)
     }

@@ -9,7 +9,7 @@ use event::{
 };
 
 use super::{ACTIONS_MAX, Entry, Responder};
-use crate::book::{effect_kind, effect_of, verb_of};
+use crate::book::{Start, effect_kind, effect_of, verb_of};
 use crate::effect::{effect_id, is_wanted, take_hold};
 use crate::policy::{Outcome, Proposal, Usage, Verdict};
 use crate::rules::{RuleFault, Wanted};
@@ -103,10 +103,12 @@ impl Responder {
         let Some(mut action) = self.book.action(&id).filter(waits).cloned() else { return };
         let known: BTreeSet<&Entity> = action.target.identifiers.iter().collect();
         let new: Vec<Entity> = target.identifiers.iter().filter(|e| !known.contains(e)).cloned().collect();
-        if new.is_empty() {
+        let label = target.label.as_ref().filter(|label| action.target.label.as_ref() != Some(*label));
+        if new.is_empty() && label.is_none() {
             return;
         }
         let text = format!("{} more names of the target are known", new.len());
+        action.target.label = label.cloned().or(action.target.label);
         action.target.identifiers.extend(new);
         action.target.identifiers.sort_unstable();
         self.commit(action, None, Entry::engine("target", &text), now);
@@ -153,7 +155,9 @@ impl Responder {
     }
 
     pub(super) fn usage(&self, action: &Action, effect: &EffectId, now: Time) -> Usage {
-        let (rule_hour, tenant_hour) = self.book.starts(now, &action.tenant, &action.decision.rule);
+        let verb = verb_of(action);
+        let counts = |other: Verb| verb.is_none_or(|verb| self.policy.shares_caps(verb, other));
+        let (rule_hour, tenant_hour) = self.book.starts(now, &action.tenant, &action.decision.rule, counts);
         let known = self.book.effect(effect);
         let cooling = known.is_some_and(|e| match e.state {
             EffectState::Reverting | EffectState::RevertFailed => true,
@@ -173,7 +177,9 @@ impl Responder {
             asked.map(|a| format!("action {} of this incident asks for it", a.id))
         });
         let held = held.or_else(|| self.done_otherwise(action, effect));
-        Usage { rule_hour, tenant_hour, concurrent: self.book.concurrent(&action.tenant), held, cooling }
+        let caps = verb.map_or(&self.policy.caps, |verb| self.policy.caps(verb)).clone();
+        let concurrent = self.book.concurrent(&action.tenant, counts);
+        Usage { rule_hour, tenant_hour, concurrent, caps, held, cooling }
     }
 
     /// Who does the same already, or has done something stronger that holds.
@@ -255,7 +261,10 @@ impl Responder {
         let within = if holds { self.policy.execute_within.min(ttl) } else { self.policy.execute_within };
         self.step(action, ActionState::Queued, why, now);
         action.expires_at = now.plus_micros(within.micros());
-        self.book.note_start(now, &action.tenant, &action.decision.rule);
+        if let Some(verb) = verb_of(action) {
+            let (tenant, rule) = (action.tenant.clone(), action.decision.rule.as_str().into());
+            self.book.note_start(Start { at: now, tenant, rule, verb });
+        }
         if !holds {
             return None;
         }

@@ -1,9 +1,12 @@
 //! Actions and effects: list, decide, take back; the audit chain.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Path, State};
-use event::{Action, ActionId, ActionState, Effect, IncidentId, TenantId};
-use respond::AuditEntry;
+use axum::http::StatusCode;
+use event::{Action, ActionId, ActionState, Effect, IncidentId, RiskClass, TenantId};
+use respond::{AuditEntry, Verb};
 use serde::{Deserialize, Serialize};
 use storage::{ActionFilter, AuditRow};
 use utoipa::{IntoParams, ToSchema};
@@ -130,6 +133,130 @@ decision!(
     /// Take an action back
     undo, "/api/v1/actions/{id}/undo", "undo_action", Verdict::Undo
 );
+
+/// A person's decision on several actions of one verb.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BulkRequest {
+    /// Actions, 1 to 100, all of one verb
+    pub(crate) ids: Vec<String>,
+    /// What is decided
+    pub(crate) verdict: Verdict,
+    /// Who decides
+    pub(crate) by: String,
+    /// Why; goes into the audit chain
+    #[serde(default)]
+    pub(crate) comment: String,
+}
+
+/// What became of one of several actions.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct BulkOutcome {
+    /// The action
+    pub(crate) id: String,
+    /// The action after the decision
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) action: Option<Action>,
+    /// Why the decision was refused
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) problem: Option<String>,
+}
+
+/// Actions decided on at once.
+const BULK_MAX: usize = 100;
+
+/// Decide on several actions of one verb
+#[utoipa::path(post, path = "/api/v1/actions/bulk", operation_id = "decide_actions", tag = "actions",
+    params(TenantParam), request_body = BulkRequest,
+    responses((status = 200, description = "What became of each, in the order asked", body = Paged<BulkOutcome>),
+        (status = 404, description = "One is unknown; nothing was decided"),
+        (status = 422, description = "They have several verbs, or are too many; nothing was decided")))]
+pub(crate) async fn bulk(
+    State(api): State<ApiState>,
+    Params((tenant,)): Params<(TenantParam,)>,
+    Body(request): Body<BulkRequest>,
+) -> Result<Json<Paged<BulkOutcome>>, Problem> {
+    let BulkRequest { ids, verdict, by, comment } = request;
+    let wrong = |text: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+    if ids.is_empty() || ids.len() > BULK_MAX {
+        return wrong(format!("ids names {} actions; 1 to {BULK_MAX} may be decided on at once", ids.len()));
+    }
+    let mut verbs = BTreeSet::new();
+    for id in &ids {
+        verbs.insert(stored(&api, tenant.id(), id).await?.verb);
+    }
+    if verbs.len() > 1 {
+        let verbs: Vec<String> = verbs.into_iter().collect();
+        return wrong(format!(
+            "the actions have several verbs ({}); decide on one at a time",
+            verbs.join(", ")
+        ));
+    }
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        let request = DecisionRequest { by: by.clone(), comment: comment.clone() };
+        let outcome = decide(api.clone(), tenant.id(), id.clone(), verdict, request).await;
+        let (action, problem) = match outcome {
+            Ok(Json(action)) => (Some(action), None),
+            Err(problem) => (None, Some(problem.detail)),
+        };
+        items.push(BulkOutcome { id, action, problem });
+    }
+    Ok(Json(Paged { items, next: None }))
+}
+
+/// What can be done to a target.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VerbDocument {
+    /// Name
+    pub(crate) verb: String,
+    /// Types of entities that it can be done to
+    pub(crate) targets: Vec<&'static str>,
+    /// Risk class, before a critical target raises it
+    pub(crate) risk: RiskClass,
+    /// The verb that takes it back; none where nothing can or must
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) undo: Option<String>,
+    /// Kind of the effect that it brings about or ends
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) effect: Option<&'static str>,
+    /// Arguments, as a JSON Schema
+    pub(crate) arguments: serde_json::Value,
+    /// Action and target of its form in OpenC2
+    pub(crate) openc2: String,
+    /// Tactic of D3FEND
+    pub(crate) countermeasure: String,
+    /// OCSF class of its record
+    pub(crate) ocsf_class: u16,
+}
+
+impl VerbDocument {
+    pub(crate) fn of(verb: Verb) -> Self {
+        let spec = verb.spec();
+        Self {
+            verb: verb.to_string(),
+            targets: spec.targets.iter().map(|t| t.as_str()).collect(),
+            risk: spec.risk,
+            undo: verb.inverse().filter(|_| verb.holds()).map(|verb| verb.to_string()),
+            effect: spec.part.effect(),
+            arguments: verb.schema(),
+            openc2: format!("{} {}", spec.openc2.action, spec.openc2.target),
+            countermeasure: format!("{:?}", spec.countermeasure).to_lowercase(),
+            ocsf_class: spec.ocsf_class,
+        }
+    }
+}
+
+/// What can be done
+#[utoipa::path(get, path = "/api/v1/verbs", operation_id = "list_verbs", tag = "actions",
+    responses((status = 200, description = "Every verb", body = Paged<VerbDocument>)))]
+pub(crate) async fn verbs() -> Json<Paged<VerbDocument>> {
+    Json(Paged { items: Verb::ALL.iter().map(|verb| VerbDocument::of(*verb)).collect(), next: None })
+}
 
 /// The states that actions hold
 #[utoipa::path(get, path = "/api/v1/effects", operation_id = "list_effects", tag = "actions", params(TenantParam),

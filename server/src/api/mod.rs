@@ -40,7 +40,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use actions::DecisionRequest;
+pub(crate) use actions::{BulkOutcome, BulkRequest, VerbDocument};
 pub(crate) use auth::Auth;
 pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
 pub(crate) use incidents::{
@@ -99,6 +99,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(actions::reject))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::undo))
+        .routes(routes!(actions::bulk))
+        .routes(routes!(actions::verbs))
         .routes(routes!(actions::effects))
         .routes(routes!(actions::audit))
         .routes(routes!(hunt::hunt))

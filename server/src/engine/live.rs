@@ -31,11 +31,16 @@ const INPUTS: usize = 64;
 const TICK: Duration = Duration::from_millis(200);
 
 /// What a person decides about an action.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
+    /// Let it run
     Approve,
+    /// Refuse it for good
     Reject,
+    /// Stop it before it is done
     Cancel,
+    /// Take it back
     Undo,
 }
 

@@ -47,6 +47,11 @@ impl Case {
         cases
     }
 
+    /// One of them.
+    pub fn named(name: &str) -> Case {
+        Case::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenario/cases").join(name))
+    }
+
     fn read(dir: &Path) -> Case {
         let about = std::fs::read_to_string(dir.join("README.md")).unwrap_or_default();
         assert!(about.contains("Guarantees"), "{}: README.md says what it guarantees", dir.display());

@@ -78,7 +78,7 @@ fn shuffle(topic: &Topic) -> Vec<Line> {
 }
 
 /// The configuration of a run: the case's settings, and those of the way.
-fn config(case: &Case, dir: &Path, way: &str) -> PathBuf {
+pub fn config(case: &Case, dir: &Path, way: &str) -> PathBuf {
     let mut settings = case.settings();
     for (name, value) in way.parse::<toml::Table>().unwrap() {
         match (settings.get_mut(&name), value) {
@@ -178,7 +178,7 @@ fn killed(case: &Case, dir: &Path) -> Outcome {
 }
 
 /// Puts a third of every topic into the journal, over two partitions.
-fn append(case: &Case, data: &Path, third: usize) {
+pub fn append(case: &Case, data: &Path, third: usize) {
     let journal = Journal::open(&data.join("journal"), JournalOptions::default()).unwrap();
     for topic in &case.topics {
         let size = topic.lines.len().div_ceil(3).max(1);

@@ -1,0 +1,187 @@
+//! Response, end to end: what an attack leads to is done at providers (simulated ones), once, and taken back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Running, Simulated, asterism, eventually, free_port, http, ok};
+use crate::scenario::case::Case;
+use crate::scenario::way::{append, config};
+
+/// A daemon with both providers, on the records of a case.
+struct Site {
+    scratch: tempfile::TempDir,
+    api: u16,
+    config: PathBuf,
+    edr: Simulated,
+    graph: Simulated,
+}
+
+impl Site {
+    fn new(case: &Case) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, api) = (scratch.path(), free_port());
+        let (edr, graph) = (Simulated::start("edr", dir), Simulated::start("graph", dir));
+        let way = format!(
+            "data_dir = {:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[ingest]\nidle_partition_s = 600\n\
+             [store]\ncheckpoint_s = 1\ncheckpoint_rows_max = 1\n\
+             [respond]\nconnectors = [{{ file = \"microsoft_graph\", url = {:?}, token_file = {:?} }}]\n\
+             [respond.edr]\nurl = {:?}\ntoken_file = {:?}\n",
+            dir.join("data"),
+            graph.url(),
+            graph.token_file(),
+            edr.url(),
+            edr.token_file()
+        );
+        let config = config(case, dir, &way);
+        (0..3).for_each(|third| append(case, &dir.join("data"), third));
+        Self { api, config, edr, graph, scratch }
+    }
+
+    fn start(&self) -> Running {
+        Running::start(asterism().args(["run", "-c"]).arg(&self.config), self.scratch.path(), "daemon")
+    }
+
+    fn get(&self, path: &str) -> Option<Value> {
+        let (status, body) =
+            http(Method::GET, &format!("http://127.0.0.1:{}/api/v1/{path}", self.api), None)?;
+        (status == 200).then(|| serde_json::from_str(&body).unwrap())
+    }
+
+    fn decide(&self, id: &str, verdict: &str) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}/api/v1/actions/{id}/{verdict}", self.api);
+        let said = json!({"by": "anna", "comment": "spoke with the owner"}).to_string();
+        eventually("the daemon answers", Duration::from_secs(20), || {
+            http(Method::POST, &url, Some(said.clone()))
+        })
+    }
+
+    /// Waiting actions, by verb.
+    fn waiting(&self) -> Option<BTreeMap<String, String>> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let page = self.get("actions?state=awaiting_approval&limit=100")?;
+        let actions = page["items"].as_array().unwrap().iter();
+        Some(actions.map(|action| (text(&action["verb"]), text(&action["id"]))).collect())
+    }
+
+    fn comes_to(&self, id: &str, state: &str) {
+        eventually(&format!("{id} is {state}"), Duration::from_secs(60), || {
+            (self.get(&format!("actions/{id}"))?["state"] == state).then_some(())
+        });
+    }
+
+    /// The state of the one effect of a kind.
+    fn effect(&self, kind: &str) -> Option<String> {
+        let page = self.get("effects")?;
+        let effects = page["items"].as_array().unwrap();
+        let effect = effects.iter().find(|effect| effect["kind"] == kind)?;
+        Some(effect["state"].as_str().unwrap().to_owned())
+    }
+
+    fn ends(&self, kind: &str) {
+        eventually(&format!("{kind} is over"), Duration::from_secs(60), || {
+            (self.effect(kind)? == "reverted").then_some(())
+        });
+    }
+
+    /// The account's switch, the number of grants, where the message lies.
+    fn world(&self) -> (bool, usize, String) {
+        let state = self.graph.state();
+        let of = |kind: &str| state[kind].as_object().unwrap().clone();
+        let mia =
+            of("users").into_values().find(|user| user["userPrincipalName"] == "mia.lang@contoso.example");
+        let message = of("messages").into_values().next().unwrap();
+        let location = message["latestDelivery"]["location"].as_str().unwrap().to_owned();
+        (mia.unwrap()["accountEnabled"].as_bool().unwrap(), of("grants").len(), location)
+    }
+}
+
+/// Scenario: a phishing mail leads to a workstation and a mailbox. The policy lets the workstation be isolated; the account,
+/// the message and the application's rights wait for a person, who approves, while the engine gets SIGKILL each time.
+/// Guarantees: each is done exactly once and only when approved; undoing restores each as it was; closing the incident
+/// releases the workstation; the audit chain holds.
+#[test]
+fn what_is_approved_is_done_once_through_kills_and_is_taken_back() {
+    let verbs = ["user.disable", "app.revoke_grant", "email.soft_delete"];
+    let site = Site::new(&Case::named("phishing_to_cloud_mailbox"));
+    let mut daemon = site.start();
+    let waiting = eventually("all three wait", Duration::from_secs(60), || {
+        site.waiting().filter(|waiting| verbs.iter().all(|verb| waiting.contains_key(*verb)))
+    });
+    eventually("the workstation is isolated", Duration::from_secs(30), || {
+        (site.effect("host.isolated")? == "active").then_some(())
+    });
+    let changes = || ["user", "revokeGrant", "softDelete"].map(|kind| site.graph.changes(kind));
+    assert_eq!(changes(), [0, 0, 0], "nothing is done before it is approved");
+
+    for verb in verbs {
+        let (status, body) = site.decide(&waiting[verb], "approve");
+        assert_eq!(status, 200, "{body}");
+        daemon.kill_hard();
+        daemon = site.start();
+        site.comes_to(&waiting[verb], "succeeded");
+    }
+    assert_eq!(site.world(), (false, 0, "recoverableItems".to_owned()));
+    assert_eq!(changes(), [1, 1, 1]);
+    let (status, _) = site.decide(&waiting["user.disable"], "approve");
+    assert_eq!(status, 409, "it does not wait any more");
+
+    for (verb, kind) in verbs.into_iter().zip(["user.disabled", "app.grant_revoked", "email.deleted"]) {
+        let (status, body) = site.decide(&waiting[verb], "undo");
+        assert_eq!(status, 200, "{body}");
+        daemon.kill_hard();
+        daemon = site.start();
+        site.ends(kind);
+    }
+    assert_eq!(site.world(), (true, 1, "inbox".to_owned()));
+    assert_eq!(site.graph.changes("user"), 2);
+
+    let incident = site.get(&format!("actions/{}", waiting["user.disable"])).unwrap()["incident"].clone();
+    let server = format!("http://127.0.0.1:{}", site.api);
+    ok(asterism().args(["incidents", "close", "--server", &server]).arg(incident.as_str().unwrap()));
+    site.ends("host.isolated");
+    assert_eq!(site.edr.isolations().len(), 1);
+    daemon.stop();
+    ok(asterism().args(["audit", "verify", "--data-dir"]).arg(site.scratch.path().join("data")));
+}
+
+/// Guarantees: several actions of one verb are decided on at once, each with its own outcome; of two verbs none is.
+#[test]
+fn several_actions_of_one_verb_are_decided_on_at_once() {
+    let site = Site::new(&Case::named("business_email_compromise"));
+    let daemon = site.start();
+    let of = |verb: &str| -> Option<Vec<String>> {
+        let page = site.get(&format!("actions?state=awaiting_approval&verb={verb}&limit=100"))?;
+        let ids = page["items"].as_array().unwrap().iter();
+        Some(ids.map(|action| action["id"].as_str().unwrap().to_owned()).collect())
+    };
+    let mails = eventually("four messages wait", Duration::from_secs(60), || {
+        of("email.soft_delete").filter(|ids| ids.len() == 4)
+    });
+    let accounts = eventually("an account waits", Duration::from_secs(30), || {
+        of("user.disable").filter(|ids| ids.len() == 1)
+    });
+    let server = format!("http://127.0.0.1:{}", site.api);
+    let approve = |ids: &[String]| {
+        asterism()
+            .args(["actions", "approve", "--by", "anna", "--server", &server])
+            .args(ids)
+            .output()
+            .unwrap()
+    };
+    let mixed = approve(&[mails[0].clone(), accounts[0].clone()]);
+    assert!(!mixed.status.success());
+    let said = String::from_utf8_lossy(&mixed.stderr).into_owned();
+    assert!(said.contains("several verbs (email.soft_delete, user.disable)"), "{said}");
+    assert_eq!(of("email.soft_delete").unwrap().len(), 4, "none was decided on");
+    assert!(approve(&mails).status.success());
+    mails.iter().for_each(|id| site.comes_to(id, "succeeded"));
+    let again = approve(&mails[..2]);
+    assert_eq!(again.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("it does not wait for approval") && said.contains("2 were refused"), "{said}");
+    daemon.stop();
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::ForwardError;
 use crate::message::{Message, OutboxRow};
-use crate::sink::{Outbox, Sink};
+use crate::sink::{Outbox, SetAside, Sink};
 
 /// Rows in memory at once. A larger batch saves nothing and repeats more after a failure.
 const BATCH_ROWS: usize = 200;
@@ -26,18 +26,17 @@ pub struct Delivered {
     pub set_aside: u64,
 }
 
-/// Delivers to one sink. It keeps only its position; the outbox keeps the cursor.
+/// Delivers to one sink. Where it stands, the outbox knows: whoever moves the cursor there moves this.
 pub struct Deliverer<S> {
     outbox: Arc<dyn Outbox>,
     sink: S,
-    after: Option<i64>,
     counts: Delivered,
 }
 
 impl<S: Sink> Deliverer<S> {
     /// Delivers what the sink has not had yet.
     pub fn new(outbox: Arc<dyn Outbox>, sink: S) -> Self {
-        Deliverer { outbox, sink, after: None, counts: Delivered::default() }
+        Deliverer { outbox, sink, counts: Delivered::default() }
     }
 
     /// What was delivered since this was made.
@@ -50,22 +49,20 @@ impl<S: Sink> Deliverer<S> {
     /// # Errors
     /// [`ForwardError`]; the batch is delivered again by the next call.
     pub async fn step(&mut self) -> Result<bool, ForwardError> {
-        let after = match self.after {
-            Some(after) => after,
-            None => self.outbox.cursor(self.sink.name()).await?,
-        };
+        let after = self.outbox.cursor(self.sink.name()).await?;
         let rows = self.outbox.fetch(after, BATCH_ROWS).await?;
         let Some(last) = rows.last().map(|r| r.sequence) else { return Ok(false) };
         let before = self.counts;
-        let messages = self.messages(&rows);
-        if let Err(error) = self.deliver(messages).await {
+        let mut aside = Vec::new();
+        let messages = self.messages(&rows, &mut aside);
+        if let Err(error) = self.deliver(messages, &mut aside).await {
             // The whole batch comes again, so nothing of it counts yet.
             self.counts = before;
             return Err(error);
         }
-        self.outbox.ack(self.sink.name(), last).await?;
-        self.after = Some(last);
-        self.report();
+        self.counts.set_aside += aside.len() as u64;
+        self.outbox.ack(self.sink.name(), last, &aside).await?;
+        self.report(last);
         Ok(true)
     }
 
@@ -93,20 +90,24 @@ impl<S: Sink> Deliverer<S> {
         }
     }
 
-    fn messages(&mut self, rows: &[OutboxRow]) -> Vec<Message> {
+    fn messages(&mut self, rows: &[OutboxRow], aside: &mut Vec<SetAside>) -> Vec<Message> {
         let mut messages = Vec::with_capacity(rows.len());
         for row in rows {
             match Message::of(row) {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => self.counts.passed_over += 1,
-                Err(reason) => self.set_aside(row.sequence, &reason),
+                Err(reason) => aside.push(self.set_aside(row.sequence, reason)),
             }
         }
         messages
     }
 
     /// Delivers, without those that the sink refuses for good.
-    async fn deliver(&mut self, mut messages: Vec<Message>) -> Result<(), ForwardError> {
+    async fn deliver(
+        &mut self,
+        mut messages: Vec<Message>,
+        aside: &mut Vec<SetAside>,
+    ) -> Result<(), ForwardError> {
         while !messages.is_empty() {
             match self.sink.deliver(&messages).await {
                 Ok(()) => {
@@ -117,7 +118,7 @@ impl<S: Sink> Deliverer<S> {
                     if messages.iter().any(|m| m.sequence == sequence) =>
                 {
                     messages.retain(|m| m.sequence != sequence);
-                    self.set_aside(sequence, &reason);
+                    aside.push(self.set_aside(sequence, reason));
                 }
                 Err(error) => return Err(error),
             }
@@ -125,18 +126,18 @@ impl<S: Sink> Deliverer<S> {
         Ok(())
     }
 
-    fn set_aside(&mut self, sequence: i64, reason: &str) {
+    fn set_aside(&self, sequence: i64, reason: String) -> SetAside {
         tracing::error!(sink = self.sink.name(), sequence, reason, "message set aside");
-        self.counts.set_aside += 1;
+        SetAside { sequence, reason }
     }
 
-    fn report(&self) {
+    fn report(&self, cursor: i64) {
         let sink = || self.sink.name().to_owned();
         metrics::counter!("asterism_forward_delivered_total", "sink" => sink())
             .absolute(self.counts.delivered);
         metrics::counter!("asterism_forward_set_aside_total", "sink" => sink())
             .absolute(self.counts.set_aside);
-        metrics::gauge!("asterism_forward_cursor", "sink" => sink()).set(self.after.unwrap_or(0) as f64);
+        metrics::gauge!("asterism_forward_cursor", "sink" => sink()).set(cursor as f64);
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
             Ok(*self.cursor.lock().unwrap())
         }
 
-        async fn ack(&self, _sink: &str, sequence: i64) -> Result<(), ForwardError> {
+        async fn ack(&self, _sink: &str, sequence: i64, _aside: &[SetAside]) -> Result<(), ForwardError> {
             *self.cursor.lock().unwrap() = sequence;
             Ok(())
         }

@@ -28,6 +28,15 @@ pub trait Outbox: Send + Sync {
     /// How far a sink has come; 0 for a new one.
     async fn cursor(&self, sink: &str) -> Result<i64, ForwardError>;
 
-    /// Notes that a sink has everything up to and including `sequence`.
-    async fn ack(&self, sink: &str, sequence: i64) -> Result<(), ForwardError>;
+    /// Notes that a sink has everything up to and including `sequence`, but for what was set aside.
+    async fn ack(&self, sink: &str, sequence: i64, aside: &[SetAside]) -> Result<(), ForwardError>;
+}
+
+/// A message that a sink will not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Its place in the outbox.
+    pub sequence: i64,
+    /// Why.
+    pub reason: String,
 }

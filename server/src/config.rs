@@ -26,6 +26,36 @@ pub(crate) struct Config {
     pub(crate) correlate: Correlate,
     pub(crate) store: Store,
     pub(crate) respond: Respond,
+    pub(crate) forward: Forward,
+}
+
+/// Where changes go besides Kafka.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forward {
+    pub(crate) webhooks: Vec<Webhook>,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhook {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) secret_file: PathBuf,
+    #[serde(default)]
+    pub(crate) streams: Vec<Subscribed>,
+    #[serde(default)]
+    pub(crate) allow: Vec<ipnet::IpNet>,
+}
+
+/// What may be subscribed to.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Subscribed {
+    Findings,
+    Incidents,
+    Actions,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -281,6 +311,14 @@ pub(crate) fn in_file<T>(path: Option<&Path>, outcome: anyhow::Result<T>) -> any
         Some(path) => outcome.with_context(|| format!("in {}", path.display())),
         None => outcome,
     }
+}
+
+/// Every line of a secret file that is not empty.
+pub(crate) fn read_secrets(path: &Path) -> anyhow::Result<Vec<String>> {
+    read_secret(path)?.with_context(|| "no secret file is named".to_owned())?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read secret file {}", path.display()))?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 /// The first line of a secret file, or `None` where no file is configured.

@@ -29,7 +29,7 @@ use writer::Writer;
 
 pub use change::{
     AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
-    RunningSuppressions, Snapshot, StateChange, SuppressionRow,
+    RunningSuppressions, SinkRow, Snapshot, StateChange, SuppressionRow, UndeliveredRow,
 };
 pub use engine::{OutboxRow, StateLimits, Trimmed};
 pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page, RiskFilter};

@@ -399,6 +399,11 @@ async fn decisions(api: &mut Api) {
 }
 
 async fn health(api: &mut Api) {
+    let deliveries = api.get("/api/v1/deliveries", "/api/v1/deliveries").await;
+    assert_eq!(deliveries["items"], json!([]), "nobody has subscribed");
+    let (template, path) = ("/api/v1/deliveries/{sink}/replay", "/api/v1/deliveries/nobody/replay");
+    let answer = api.call(Method::POST, template, path, Some(json!({"after": 0}))).await;
+    assert_eq!(answer.status, 404);
     for path in ["/healthz", "/readyz", "/metrics"] {
         api.get(path, path).await;
     }

@@ -1,7 +1,10 @@
-//! Response, end to end: what an attack leads to is done at providers (simulated ones), once, and taken back.
+//! Response, end to end: what an attack leads to is done at providers (simulated ones), once, and taken back; whoever
+//! subscribes hears of it.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -146,6 +149,110 @@ fn what_is_approved_is_done_once_through_kills_and_is_taken_back() {
     assert_eq!(site.edr.isolations().len(), 1);
     daemon.stop();
     ok(asterism().args(["audit", "verify", "--data-dir"]).arg(site.scratch.path().join("data")));
+}
+
+/// Scenario: a playbook engine subscribes to incidents and actions by webhook; it fails now and then, and refuses one.
+/// Guarantees: it gets every change, signed, in order and without a gap, whatever it answered before; what it refused is
+/// named; a replay brings everything once more under the same ids.
+#[test]
+fn a_subscriber_gets_every_change_signed_and_in_order() {
+    let subscriber = Subscriber::start();
+    let site = Site::new(&Case::named("password_spray_then_success"));
+    let secret = site.scratch.path().join("soar.secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    let mut settings = std::fs::read_to_string(&site.config).unwrap();
+    settings.push_str(&format!(
+        "\n[forward]\nwebhooks = [{{ name = \"soar\", url = {:?}, secret_file = {secret:?}, \
+         streams = [\"incidents\", \"actions\"], allow = [\"127.0.0.0/8\"] }}]\n",
+        subscriber.url
+    ));
+    std::fs::write(&site.config, settings).unwrap();
+    let daemon = site.start();
+    let action = eventually("an action waits", Duration::from_secs(60), || {
+        site.waiting()?.remove("user.revoke_sessions")
+    });
+    site.decide(&action, "approve");
+    site.comes_to(&action, "succeeded");
+    let view = || site.get("deliveries")?["items"].as_array()?.first().cloned();
+    let all_had = |view: &Value| view["cursor"] == view["head"];
+    let had = eventually("everything is delivered", Duration::from_secs(60), || view().filter(all_had));
+    let refused = had["undelivered"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "{had}");
+    assert!(refused[0]["reason"].as_str().unwrap().contains("422"), "{had}");
+    let taken = subscriber.taken();
+    let sequences: Vec<&str> = taken.iter().map(|event| event["sequence"].as_str().unwrap()).collect();
+    assert!(sequences.is_sorted() && sequences.len() > 5, "{sequences:?}");
+    let of_action = |event: &&Value| event["subject"] == action.as_str();
+    let states: Vec<String> = taken.iter().filter(of_action).map(|event| event["type"].to_string()).collect();
+    assert_eq!(states.last().map(String::as_str), Some("\"asterism.action.succeeded\""), "{states:?}");
+    assert!(taken.iter().all(|event| event["specversion"] == "1.0"));
+
+    let url = format!("http://127.0.0.1:{}/api/v1/deliveries/soar/replay", site.api);
+    let (status, body) = http(Method::POST, &url, Some(json!({"after": 0}).to_string())).unwrap();
+    assert_eq!(status, 200, "{body}");
+    let again = eventually("it is delivered again", Duration::from_secs(60), || {
+        let all = subscriber.taken();
+        (all.len() > taken.len() * 2).then(|| all[taken.len()..].to_vec())
+    });
+    let ids =
+        |events: &[Value]| -> Vec<String> { events.iter().map(|event| event["id"].to_string()).collect() };
+    let missed = ids(&again).into_iter().filter(|id| !ids(&taken).contains(id)).count();
+    assert_eq!(missed, 1, "what was refused before, and nothing else, is new");
+    daemon.stop();
+}
+
+/// Takes webhooks; every fifth answer is 503, and the seventh request is refused for good.
+struct Subscriber {
+    url: String,
+    taken: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Subscriber {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://127.0.0.1:{}/hook", listener.local_addr().unwrap().port());
+        let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = Arc::clone(&taken);
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for (n, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let (head, body) = request(&mut stream);
+                assert!(head.contains("webhook-signature: v1,") && head.contains("webhook-id: "), "{head}");
+                let status = match n {
+                    6 => "422 Unprocessable Content",
+                    n if n % 5 == 4 => "503 Service Unavailable",
+                    _ => {
+                        kept.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+                        "200 OK"
+                    }
+                };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        Self { url, taken }
+    }
+
+    fn taken(&self) -> Vec<Value> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+/// The head and the body of a request.
+fn request(stream: &mut std::net::TcpStream) -> (String, String) {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 8_192];
+    loop {
+        let n = stream.read(&mut buffer).unwrap();
+        bytes.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if n == 0 || body.len() >= length.unwrap_or(0) {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
 }
 
 /// Guarantees: several actions of one verb are decided on at once, each with its own outcome; of two verbs none is.

@@ -188,7 +188,7 @@ impl Verb {
     }
 
     /// What tells effects of one kind on one target apart: two tags on one device are two effects.
-    pub fn scope<'a>(self, args: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a str> {
+    pub fn scope(self, args: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
         let scoped = self.spec().arguments.iter().filter(|argument| argument.is_scope);
         scoped.filter_map(|argument| args.get(argument.name)).map(String::as_str)
     }

@@ -8,6 +8,7 @@ mod actions;
 mod alerts;
 mod auth;
 mod body;
+mod deliveries;
 mod document;
 mod health;
 mod hunt;
@@ -103,6 +104,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(actions::verbs))
         .routes(routes!(actions::effects))
         .routes(routes!(actions::audit))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay))
         .routes(routes!(hunt::hunt))
         .routes(routes!(stream::stream))
         .routes(routes!(health::healthz))

@@ -22,7 +22,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Config, Topic};
 use crate::engine::{
     CheckpointLimits, Detector, Engine, EngineOptions, Pipeline, PipelineOptions, Providers,
-    SourceWithDetector, Stores, Topics, deliver_to_kafka, stop_on_signals,
+    SourceWithDetector, Stores, Topics, Webhooks, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
 use crate::rule_loading::RuleSources;
@@ -54,6 +54,7 @@ fn sound(config: &Config) -> anyhow::Result<Content> {
     let content = Content::load(config)?;
     api_token(config)?;
     Providers::configured(&config.respond)?;
+    Webhooks::configured(&config.forward)?;
     Ok(content)
 }
 
@@ -148,6 +149,7 @@ impl Daemon {
         let hunt = Arc::new(Hunt::new(stores.lake.clone(), stores.state.clone())?);
         let sources = sources(&config, &content, &journal).await?;
         let providers = Providers::configured(&config.respond)?;
+        let webhooks = Webhooks::configured(&config.forward)?;
         let mappings = Arc::clone(&content.mappings);
         let kafka = config.kafka.clone();
         let forwards = kafka.forward && !kafka.bootstrap.is_empty();
@@ -166,6 +168,7 @@ impl Daemon {
         if forwards {
             deliver_to_kafka(state.clone(), &kafka, stopping.clone())?;
         }
+        webhooks.deliver(&state, &stopping);
         let intake = Intake { journal: journal.clone(), mappings };
         let api = ApiState {
             state: state.clone(),

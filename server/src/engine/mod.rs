@@ -21,7 +21,7 @@ mod pipeline;
 mod topics;
 
 pub(crate) use analyst::in_words;
-pub(crate) use delivery::deliver_to_kafka;
+pub(crate) use delivery::{Webhooks, deliver_to_kafka};
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::Providers;
 pub(crate) use live::{

@@ -8,7 +8,7 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
 use super::change::{
     AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
-    RunningSuppressions, Snapshot, StateChange, SuppressionRow,
+    RunningSuppressions, Snapshot, StateChange, SuppressionRow, UndeliveredRow,
 };
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
@@ -438,6 +438,16 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
          ON CONFLICT DO UPDATE SET cursor = ?2 WHERE ?2 > cursor";
     for (sink, seq) in &change.acks {
         connection.prepare_cached(ack)?.execute(params![sink, seq])?;
+    }
+    let rewind = "UPDATE sinks SET cursor = min(cursor, ?2) WHERE name = ?1";
+    for (sink, seq) in &change.rewinds {
+        connection.prepare_cached(rewind)?.execute(params![sink, seq])?;
+        let delivered_again = "DELETE FROM undelivered WHERE sink = ?1 AND seq > ?2";
+        connection.prepare_cached(delivered_again)?.execute(params![sink, seq])?;
+    }
+    let aside = "INSERT INTO undelivered (sink, seq, reason) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET reason = ?3";
+    for UndeliveredRow { sink, seq, reason } in &change.undelivered {
+        connection.prepare_cached(aside)?.execute(params![sink, seq, reason])?;
     }
     Ok(())
 }

@@ -61,8 +61,34 @@ pub struct StateChange {
     pub meta: BTreeMap<String, String>,
     /// How far sinks have come in the outbox; see [`crate::StateDb::outbox_ack`].
     pub acks: BTreeMap<String, i64>,
+    /// Sinks that begin again after an earlier row; see [`crate::StateDb::outbox_rewind`].
+    pub rewinds: BTreeMap<String, i64>,
+    /// What sinks would not have.
+    pub undelivered: Vec<UndeliveredRow>,
     /// Bounds to hold now; see [`crate::StateDb::trim`].
     pub trim: Option<StateLimits>,
+}
+
+/// A message that a sink would not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndeliveredRow {
+    /// The sink.
+    pub sink: String,
+    /// The row of the outbox.
+    pub seq: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// How far a sink has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkRow {
+    /// Its name.
+    pub name: String,
+    /// The last row of the outbox that it has.
+    pub cursor: i64,
+    /// Rows that were trimmed before it came for them.
+    pub skipped: i64,
 }
 
 /// The correlator's state and where reading goes on after it.
@@ -267,6 +293,8 @@ impl StateChange {
             && self.counters.is_empty()
             && self.meta.is_empty()
             && self.acks.is_empty()
+            && self.rewinds.is_empty()
+            && self.undelivered.is_empty()
             && self.trim.is_none()
     }
 }

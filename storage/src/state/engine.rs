@@ -6,7 +6,7 @@ use event::snapshot::Pieces;
 use event::{Action, Effect, TenantId, Time};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::change::{AnalystInput, Snapshot, StateChange};
+use super::change::{AnalystInput, SinkRow, Snapshot, StateChange, UndeliveredRow};
 use super::query::{bodies, list, rows, tenant_at};
 use super::{ReadError, StateDb};
 use crate::{Positions, StorageError, positions};
@@ -182,6 +182,57 @@ impl StateDb {
         self.commit(StateChange { acks, ..StateChange::default() }).await.map(drop)
     }
 
+    /// The same, with what the sink would not have of it.
+    ///
+    /// # Errors
+    /// As [`StateDb::commit`].
+    pub async fn outbox_ack_but(
+        &self,
+        sink: &str,
+        seq: i64,
+        undelivered: Vec<UndeliveredRow>,
+    ) -> Result<(), StorageError> {
+        let acks = BTreeMap::from([(sink.to_owned(), seq)]);
+        self.commit(StateChange { acks, undelivered, ..StateChange::default() }).await.map(drop)
+    }
+
+    /// Lets a sink begin again after `seq`, if it has come further: what follows is delivered once more, as far as the
+    /// outbox still has it.
+    ///
+    /// # Errors
+    /// As [`StateDb::commit`].
+    pub async fn outbox_rewind(&self, sink: &str, seq: i64) -> Result<(), StorageError> {
+        let rewinds = BTreeMap::from([(sink.to_owned(), seq)]);
+        self.commit(StateChange { rewinds, ..StateChange::default() }).await.map(drop)
+    }
+
+    /// How far each sink has come, by name.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn sinks(&self) -> Result<Vec<SinkRow>, StorageError> {
+        let sql = "SELECT name, cursor, skipped FROM sinks ORDER BY name";
+        self.read(|c| {
+            let mut statement = c.prepare_cached(sql)?;
+            let row = |r: &Row<'_>| Ok(SinkRow { name: r.get(0)?, cursor: r.get(1)?, skipped: r.get(2)? });
+            Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// What a sink would not have, latest first, up to `limit`.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the database cannot be read.
+    pub fn undelivered(&self, sink: &str, limit: usize) -> Result<Vec<UndeliveredRow>, StorageError> {
+        let sql = "SELECT sink, seq, reason FROM undelivered WHERE sink = ?1 ORDER BY seq DESC LIMIT ?2";
+        self.read(|c| {
+            let mut statement = c.prepare_cached(sql)?;
+            let row = |r: &Row<'_>| Ok(UndeliveredRow { sink: r.get(0)?, seq: r.get(1)?, reason: r.get(2)? });
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            Ok(statement.query_map(rusqlite::params![sink, limit], row)?.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// Rows of the outbox that a sink never got, because they were trimmed before it came for them.
     ///
     /// # Errors
@@ -209,6 +260,7 @@ pub(super) fn trim(connection: &Connection, limits: StateLimits) -> Result<Trimm
     let skip = "UPDATE sinks SET skipped = skipped + ?1 - cursor, cursor = ?1 WHERE cursor < ?1";
     connection.execute(skip, [last_gone])?;
     let outbox = connection.execute("DELETE FROM outbox WHERE seq <= ?1", [last_gone])? as u64;
+    connection.execute("DELETE FROM undelivered WHERE seq <= ?1", [last_gone])?;
     let newest: Option<i64> = connection.query_row("SELECT max(id) FROM dead_letters", [], |r| r.get(0))?;
     let last_gone = newest.unwrap_or(0) - limits.dead_letters_max;
     let dead_letters = connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last_gone])? as u64;

@@ -654,8 +654,27 @@ fn strange_files_are_refused_with_a_remedy() {
     drop(StateDb::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = StateDb::open(&path).unwrap_err();
-    assert!(matches!(error, StorageError::Version { found: 99, expected: 2, .. }), "{error}");
+    assert!(matches!(error, StorageError::Version { found: 99, expected: 3, .. }), "{error}");
     assert_eq!(StateDb::open_read_only(&path).unwrap_err(), error);
+}
+
+#[tokio::test]
+async fn a_sink_begins_again_and_what_it_would_not_have_is_known() {
+    let folder = TempDir::new().unwrap();
+    let db = StateDb::open(&folder.path().join("state.db")).unwrap();
+    db.commit(a_bit_of_everything()).await.unwrap();
+    let head = db.outbox_head().unwrap();
+    let aside = |seq: i64| UndeliveredRow { sink: "soar".to_owned(), seq, reason: "422".to_owned() };
+    db.outbox_ack_but("soar", head, vec![aside(1), aside(head)]).await.unwrap();
+    assert_eq!(db.undelivered("soar", 10).unwrap(), [aside(head), aside(1)]);
+    db.outbox_rewind("soar", 1).await.unwrap();
+    db.outbox_rewind("nobody", 1).await.unwrap();
+    let sinks: Vec<(String, i64)> = db.sinks().unwrap().into_iter().map(|s| (s.name, s.cursor)).collect();
+    assert_eq!(sinks, [("soar".to_owned(), 1)], "a rewind makes no sink");
+    assert_eq!(db.undelivered("soar", 10).unwrap(), [aside(1)], "it is delivered again");
+    assert_eq!(db.outbox_fetch("soar", 10_000).unwrap().len() as i64, head - 1);
+    db.outbox_rewind("soar", head).await.unwrap();
+    assert_eq!(db.sink_cursor("soar").unwrap(), 1, "never forwards");
 }
 
 #[test]

@@ -53,7 +53,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => command::run::run(args).await,
         Command::Detect(args) => command::detect::run(args).await,
         Command::Correlate(args) => command::correlate::run(args).await,
-        Command::Replay(args) => command::replay::run(args).await,
+        Command::Replay(args) => Box::pin(command::replay::run(args)).await,
         Command::Hunt(args) => command::hunt::run(args).await,
         Command::Incidents(args) => command::incidents::run(args).await,
         Command::Risk(args) => command::risk::run(args).await,

@@ -661,7 +661,7 @@ fn strange_files_are_refused_with_a_remedy() {
 #[tokio::test]
 async fn a_sink_begins_again_and_what_it_would_not_have_is_known() {
     let folder = TempDir::new().unwrap();
-    let db = StateDb::open(&folder.path().join("state.db")).unwrap();
+    let db = StateDb::open(folder.path().join("state.db")).unwrap();
     db.commit(a_bit_of_everything()).await.unwrap();
     let head = db.outbox_head().unwrap();
     let aside = |seq: i64| UndeliveredRow { sink: "soar".to_owned(), seq, reason: "422".to_owned() };

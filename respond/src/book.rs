@@ -9,10 +9,14 @@ use event::{
 
 use crate::command::in_doubt;
 use crate::effect::{effect_id, is_wanted};
+use crate::policy::Breaker;
 use crate::verb::Verb;
 
 /// The window of the hourly caps.
 const HOUR_US: i64 = 3_600_000_000;
+
+/// Ends of commands that are remembered for each verb.
+const ENDS_MAX: usize = 100;
 
 /// A command that a rule started.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub(crate) struct Book {
     names: HashMap<(TenantId, Entity), Entity>,
     /// Commands started within the hour, oldest first.
     starts: VecDeque<Start>,
+    /// Commands of each verb that ended, oldest first, and whether they failed; the last ones.
+    ends: HashMap<Verb, VecDeque<(Time, bool)>>,
 }
 
 /// The verb of an action; an action read back from a newer version may have one we do not know.
@@ -160,6 +166,23 @@ impl Book {
             self.starts.pop_front();
         }
         self.starts.push_back(start);
+    }
+
+    /// Notes that a command ended.
+    pub(crate) fn note_end(&mut self, verb: Verb, at: Time, failed: bool) {
+        let ends = self.ends.entry(verb).or_default();
+        ends.push_back((at, failed));
+        if ends.len() > ENDS_MAX {
+            ends.pop_front();
+        }
+    }
+
+    /// How many of the last commands of a verb failed, where these are as many as open the breaker.
+    pub(crate) fn failing(&self, verb: Verb, breaker: &Breaker, now: Time) -> Option<usize> {
+        let lately = |at: &Time| now.micros() - at.micros() < breaker.within.micros();
+        let last = self.ends.get(&verb).into_iter().flatten().rev().take(breaker.of);
+        let failed = last.filter(|(at, failed)| *failed && lately(at)).count();
+        (failed >= breaker.failures).then_some(failed)
     }
 
     /// Commands that were started within the hour with verbs that count: by this rule, and by all, in this tenant.

@@ -54,7 +54,7 @@ pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
 pub use pattern::{Pattern, Patterns};
-pub use policy::{Automation, Caps, Group, Policy};
+pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};
 pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
 pub use span::Span;

@@ -3,9 +3,9 @@
 //! [`Policy::decide`] is a pure function of the proposal, the policy and the usage so far; its reasons are in
 //! the order of the checks, and the first check that holds an action back decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use event::{EntityType, RiskClass, Target};
+use event::{EntityType, RiskClass, Target, TenantId, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RespondError;
@@ -65,6 +65,68 @@ pub struct Group {
     pub automation: Automation,
 }
 
+/// Entities that are left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    /// Their names, with `*` and `?`, by type.
+    pub names: Patterns,
+    /// What is not done to them; everything where nothing is named.
+    #[serde(default)]
+    pub verbs: BTreeSet<Verb>,
+    /// When it ends. There is none without an end.
+    pub until: Time,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A time in which nothing runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Its beginning.
+    pub from: Time,
+    /// Its end.
+    pub until: Time,
+    /// On what, by type; on everything where nothing is named.
+    #[serde(default)]
+    pub names: Patterns,
+    /// Why.
+    pub reason: String,
+}
+
+/// Kill switches of parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stopped {
+    /// Tenants.
+    pub tenants: BTreeSet<String>,
+    /// Response rules, by id.
+    pub rules: BTreeSet<String>,
+    /// Verbs.
+    pub verbs: BTreeSet<Verb>,
+}
+
+/// When a verb is given up for a while: its provider, or what it was told, is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breaker {
+    /// So many failures ...
+    pub failures: usize,
+    /// ... of the last so many commands of a verb ...
+    pub of: usize,
+    /// ... within this time leave the next ones to a person.
+    pub within: Span,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Breaker { failures: 3, of: 5, within: Span::from_secs(1_800) }
+    }
+}
+
 /// Blast-radius caps. A person's approval does not lift them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +173,14 @@ pub struct Policy {
     pub cool_down: Span,
     /// Stops every new effect; what holds can still be taken back.
     pub kill_switch: bool,
+    /// The same for single tenants, rules and verbs.
+    pub stopped: Stopped,
+    /// Entities that are left alone for a while.
+    pub exclusions: Vec<Exclusion>,
+    /// Times in which everything waits for a person.
+    pub maintenance: Vec<Maintenance>,
+    /// When a verb that fails is left to people.
+    pub breaker: Breaker,
     /// How long an approval may wait.
     pub approval_within: Span,
     /// How long the approval of an action of a class may wait, where that differs.
@@ -150,6 +220,10 @@ impl Default for Policy {
             caps_of: [Verb::EmailMove, Verb::EmailSoftDelete].map(|verb| (verb, Caps::OF_MESSAGES)).into(),
             cool_down: Span::from_secs(1_800),
             kill_switch: false,
+            stopped: Stopped::default(),
+            exclusions: Vec::new(),
+            maintenance: Vec::new(),
+            breaker: Breaker::default(),
             approval_within: Span::from_hours(7 * 24),
             approval_within_of: BTreeMap::new(),
             approvers: BTreeMap::from([(RiskClass::R4, 2)]),
@@ -164,6 +238,8 @@ impl Default for Policy {
 
 /// What is asked for.
 pub(crate) struct Proposal<'a> {
+    pub(crate) now: Time,
+    pub(crate) verb: Verb,
     pub(crate) target: &'a Target,
     pub(crate) risk: RiskClass,
     /// The most that the rule's author allows.
@@ -186,6 +262,10 @@ pub(crate) struct Usage {
     pub(crate) held: Option<String>,
     /// Whether the effect ended on this target within the cool-down.
     pub(crate) cooling: bool,
+    /// What is stopped of it, if anything is.
+    pub(crate) stopped: Option<String>,
+    /// How many of the last commands of the verb failed, where these are too many.
+    pub(crate) failing: Option<usize>,
 }
 
 /// What comes out.
@@ -234,6 +314,23 @@ impl Policy {
                 "respond.policy.ttl is longer than respond.policy.ttl_max: lower the one or raise the other",
             );
         }
+        if let Some(exclusion) =
+            self.exclusions.iter().find(|e| e.owner.trim().is_empty() || e.reason.trim().is_empty())
+        {
+            let text = format!(
+                "respond.policy.exclusions: the one until {} needs an owner and a reason",
+                exclusion.until
+            );
+            return Err(RespondError::BadInput(text));
+        }
+        if let Some(window) = self.maintenance.iter().find(|m| m.from >= m.until) {
+            let text =
+                format!("respond.policy.maintenance: the one from {} ends before it begins", window.from);
+            return Err(RespondError::BadInput(text));
+        }
+        if self.breaker.failures == 0 || self.breaker.of < self.breaker.failures {
+            return bad("respond.policy.breaker: failures must be at least 1 and at most of");
+        }
         if self.auto_confidence_min > 100 {
             return bad("respond.policy.auto_confidence_min is over 100: confidence goes from 0 to 100");
         }
@@ -257,6 +354,18 @@ impl Policy {
     pub(crate) fn shares_caps(&self, verb: Verb, other: Verb) -> bool {
         let own = |verb: Verb| self.caps_of.contains_key(&verb);
         verb == other || (!own(verb) && !own(other))
+    }
+
+    /// What is stopped of a command: its tenant, its rule or its verb.
+    pub(crate) fn stops(&self, tenant: &TenantId, rule: &str, verb: Verb) -> Option<String> {
+        let Stopped { tenants, rules, verbs } = &self.stopped;
+        if self.kill_switch {
+            return Some("the kill switch is on".to_owned());
+        }
+        let of_rule = || rules.contains(rule).then(|| format!("rule {rule} is stopped"));
+        let of_verb = || verbs.contains(&verb).then(|| format!("{verb} is stopped"));
+        let of_tenant = tenants.contains(tenant.as_str()).then(|| format!("tenant {tenant} is stopped"));
+        of_tenant.or_else(of_rule).or_else(of_verb)
     }
 
     /// Whether the target must never be acted on, and by which pattern.
@@ -327,6 +436,15 @@ impl Policy {
             reasons.push(format!("{} is protected ({})", p.target.entity.value, pattern.as_str()));
             return Some(Outcome::Suppress);
         }
+        let excluded = self.exclusions.iter().find(|e| {
+            e.until > p.now
+                && (e.verbs.is_empty() || e.verbs.contains(&p.verb))
+                && e.names.find(p.target).is_some()
+        });
+        if let Some(Exclusion { until, owner, reason, .. }) = excluded {
+            reasons.push(format!("{} is excluded until {until} by {owner}: {reason}", p.target.entity.value));
+            return Some(Outcome::Suppress);
+        }
         reasons.push(format!("{} is not protected", p.target.entity.value));
         if level == Automation::AuditOnly {
             reasons.push("dry run: recorded, not done".to_owned());
@@ -363,6 +481,16 @@ impl Policy {
         if let Some(lacks) = &p.lacks {
             return Some(format!("{lacks}: a person must"));
         }
+        let in_maintenance = |m: &&Maintenance| {
+            let is_meant = m.names.iter().next().is_none() || m.names.find(p.target).is_some();
+            (m.from..m.until).contains(&p.now) && is_meant
+        };
+        if let Some(Maintenance { until, reason, .. }) = self.maintenance.iter().find(in_maintenance) {
+            return Some(format!("maintenance until {until}: {reason}"));
+        }
+        if let Some(failed) = usage.failing {
+            return Some(format!("{failed} of the last {} commands of {} failed", self.breaker.of, p.verb));
+        }
         if usage.cooling {
             return Some(format!("the effect ended on this target less than {} ago", self.cool_down));
         }
@@ -388,6 +516,9 @@ impl Policy {
         if self.kill_switch {
             return Err("the kill switch is on".to_owned());
         }
+        if let Some(stopped) = &usage.stopped {
+            return Err(stopped.clone());
+        }
         if usage.rule_hour >= caps.rule_per_hour_max {
             return Err(over("rule_per_hour_max", usage.rule_hour, caps.rule_per_hour_max));
         }
@@ -409,8 +540,16 @@ mod tests {
     fn decide(policy: &Policy, host: &str, usage: &Usage) -> (Outcome, String) {
         let target = device_target(host);
         let risk = policy.risk(RiskClass::R2, &target);
-        let proposal =
-            Proposal { target: &target, risk, automation_max: None, lacks: None, confidence: 90, domains: 3 };
+        let proposal = Proposal {
+            now: Time::from_secs(1_000),
+            verb: Verb::HostIsolate,
+            target: &target,
+            risk,
+            automation_max: None,
+            lacks: None,
+            confidence: 90,
+            domains: 3,
+        };
         let verdict = policy.decide(&proposal, usage);
         (verdict.outcome, verdict.reasons.last().unwrap().clone())
     }
@@ -478,6 +617,20 @@ mod tests {
                 "tenant_per_hour_max",
             ),
             (full(), "ws-01", Usage { concurrent: 50, ..some.clone() }, Outcome::Approve, "concurrent_max"),
+            (
+                full(),
+                "ws-01",
+                Usage { failing: Some(3), ..some.clone() },
+                Outcome::Approve,
+                "3 of the last 5",
+            ),
+            (
+                full(),
+                "ws-01",
+                Usage { stopped: Some("rule r is stopped".into()), ..some.clone() },
+                Outcome::Approve,
+                "rule r is stopped",
+            ),
             (full(), "ws-01", Usage { cooling: true, ..some.clone() }, Outcome::Approve, "less than 30m ago"),
             (
                 full(),
@@ -507,6 +660,63 @@ mod tests {
         assert_eq!(decide(&policy, "ws-01.corp.example", &Usage::default()).0, Outcome::Execute);
         assert_eq!(decide(&policy, "ws-91", &Usage::default()).0, Outcome::Suppress);
         assert_eq!(decide(&policy, "kiosk-1", &Usage::default()).0, Outcome::Approve);
+    }
+
+    #[test]
+    fn exclusions_and_maintenance_hold_for_their_time() {
+        let names = || Patterns::new(&[(EntityType::Device, &["ws-0*"])]);
+        let excluded = |until, verbs: &[Verb]| Policy {
+            exclusions: vec![Exclusion {
+                names: names(),
+                verbs: verbs.iter().copied().collect(),
+                until: Time::from_secs(until),
+                owner: "kim".into(),
+                reason: "red team".into(),
+            }],
+            ..full()
+        };
+        let maintained = |from, until, names| Policy {
+            maintenance: vec![Maintenance {
+                from: Time::from_secs(from),
+                until: Time::from_secs(until),
+                names,
+                reason: "patch day".into(),
+            }],
+            ..full()
+        };
+        for (policy, expected) in [
+            (excluded(2_000, &[]), Outcome::Suppress),
+            (excluded(2_000, &[Verb::HostIsolate]), Outcome::Suppress),
+            (excluded(2_000, &[Verb::HostScan]), Outcome::Execute),
+            (excluded(1_000, &[]), Outcome::Execute),
+            (maintained(500, 2_000, Patterns::default()), Outcome::Approve),
+            (maintained(500, 2_000, names()), Outcome::Approve),
+            (maintained(500, 2_000, Patterns::new(&[(EntityType::Device, &["x*"])])), Outcome::Execute),
+            (maintained(500, 1_000, Patterns::default()), Outcome::Execute),
+        ] {
+            policy.check().unwrap();
+            assert_eq!(decide(&policy, "ws-01", &Usage::default()).0, expected, "{policy:?}");
+        }
+        let (_, why) = decide(&excluded(2_000, &[]), "ws-01", &Usage::default());
+        assert_eq!(why, "ws-01 is excluded until 1970-01-01T00:33:20.000000Z by kim: red team");
+        let mut nameless = excluded(2_000, &[]);
+        nameless.exclusions[0].owner.clear();
+        assert!(nameless.check().is_err() && maintained(2, 1, Patterns::default()).check().is_err());
+    }
+
+    #[test]
+    fn tenants_rules_and_verbs_are_stopped_apart() {
+        let stopped = Stopped {
+            tenants: ["acme".to_owned()].into(),
+            rules: ["r1".to_owned()].into(),
+            verbs: [Verb::UserDisable].into(),
+        };
+        let policy = Policy { stopped, ..full() };
+        let stops = |tenant, rule, verb| policy.stops(&TenantId::new(tenant), rule, verb);
+        assert_eq!(stops("t", "r", Verb::HostIsolate), None);
+        assert_eq!(stops("acme", "r", Verb::HostIsolate).as_deref(), Some("tenant acme is stopped"));
+        assert_eq!(stops("t", "r1", Verb::HostIsolate).as_deref(), Some("rule r1 is stopped"));
+        assert_eq!(stops("t", "r", Verb::UserDisable).as_deref(), Some("user.disable is stopped"));
     }
 
     #[test]

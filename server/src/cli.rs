@@ -523,6 +523,18 @@ pub(crate) enum ActionsCommand {
     /// Take an action back
     #[command(after_help = "Example:\n  asterism actions undo c-1234 --comment 'host is clean'")]
     Undo(DecideArgs),
+    /// What rules in audit_only would have done, by rule: how often, on what
+    #[command(after_help = "Example:\n  asterism actions report --data-dir data")]
+    Report {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Latest dry runs that are looked at, 1 to 1000
+        #[arg(long, default_value_t = 1_000, value_parser = page_rows())]
+        limit: usize,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// What can be done: verbs with their targets, risk, undo and arguments
     #[command(after_help = "Example:\n  asterism actions verbs")]
     Verbs {

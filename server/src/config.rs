@@ -386,6 +386,15 @@ mod tests {
         );
         assert_eq!(policy.protected.iter().count(), default.protected.iter().count() + 1);
         assert_eq!(policy.approvers.len(), 2);
+        let text = "[respond.policy]\nexclusions = [{ names = { device = [\"ws-9\"] }, verbs = [\"host.isolate\"], \
+                    until = \"2030-01-31T00:00:00Z\", owner = \"kim\", reason = \"red team\" }]\n\
+                    maintenance = [{ from = \"2030-01-31T20:00:00Z\", until = \"2030-02-01T04:00:00Z\", reason = \"patches\" }]\n\
+                    stopped = { rules = [\"r\"] }";
+        let policy = Config::parse(text).unwrap().respond.policy;
+        assert_eq!(
+            (policy.exclusions.len(), policy.maintenance.len(), policy.stopped.rules.len()),
+            (1, 1, 1)
+        );
         let error = Config::parse("[respond.policy.protected]\nhost = [\"x\"]").unwrap_err();
         assert!(format!("{error:#}").contains("host"), "{error:#}");
         let error = Config::parse("[respond.policy]\nttl = \"9d\"").unwrap_err().to_string();

@@ -177,6 +177,12 @@ impl Responder {
         if !self.step(&mut action, to, why, now) {
             return;
         }
+        if let Some(verb) = verb_of(&action) {
+            let failed = matches!(to, ActionState::Failed | ActionState::TimedOut);
+            if failed || matches!(to, ActionState::Succeeded | ActionState::Partial) {
+                self.book.note_end(verb, now, failed);
+            }
+        }
         let applies = verb_of(&action).is_some_and(Verb::applies);
         // What was never queued has no part in the effect, which others may hold.
         let started = action.history.iter().any(|t| t.to == ActionState::Queued);

@@ -145,10 +145,26 @@ impl Responder {
             self.book.put_action(action);
         }
         effects.into_iter().for_each(|e| self.book.put_effect(e));
+        self.restore_ends();
         starts.sort_by_key(|start| start.at);
         starts.into_iter().for_each(|start| self.book.note_start(start));
         self.recover(now);
         std::mem::take(&mut self.changes)
+    }
+
+    /// How commands ended before, for the breaker.
+    fn restore_ends(&mut self) {
+        let end = |a: &Action| {
+            let failed = match a.state {
+                ActionState::Failed | ActionState::TimedOut => true,
+                ActionState::Succeeded | ActionState::Partial => false,
+                _ => return None,
+            };
+            Some((a.history.last()?.at, verb_of(a)?, failed))
+        };
+        let mut ends: Vec<(Time, Verb, bool)> = self.book.actions().filter_map(end).collect();
+        ends.sort_unstable();
+        ends.into_iter().for_each(|(at, verb, failed)| self.book.note_end(verb, at, failed));
     }
 
     /// Lets time pass: approvals and commands lapse, effects end, lost leases are taken up, failed reverts are

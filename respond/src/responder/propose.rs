@@ -72,6 +72,8 @@ impl Responder {
         }
         let usage = self.usage(&action, &effect, now);
         let proposal = Proposal {
+            now,
+            verb: wanted.rule.verb,
             target: &action.target,
             risk: action.risk,
             automation_max: wanted.rule.automation,
@@ -179,7 +181,9 @@ impl Responder {
         let held = held.or_else(|| self.done_otherwise(action, effect));
         let caps = verb.map_or(&self.policy.caps, |verb| self.policy.caps(verb)).clone();
         let concurrent = self.book.concurrent(&action.tenant, counts);
-        Usage { rule_hour, tenant_hour, concurrent, caps, held, cooling }
+        let stopped = verb.and_then(|v| self.policy.stops(&action.tenant, &action.decision.rule, v));
+        let failing = verb.and_then(|verb| self.book.failing(verb, &self.policy.breaker, now));
+        Usage { rule_hour, tenant_hour, concurrent, caps, held, cooling, stopped, failing }
     }
 
     /// Who does the same already, or has done something stronger that holds.

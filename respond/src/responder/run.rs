@@ -115,7 +115,13 @@ impl Responder {
     }
 
     fn is_stopped(&self, action: &Action) -> bool {
-        self.policy.kill_switch && verb_of(action).is_none_or(Verb::applies)
+        self.stops(action).is_some()
+    }
+
+    /// What keeps a command from being sent, if it is one that does something.
+    fn stops(&self, action: &Action) -> Option<String> {
+        let verb = verb_of(action).filter(|verb| verb.applies())?;
+        self.policy.stops(&action.tenant, &action.decision.rule, verb)
     }
 
     /// Takes a worker's report.
@@ -216,8 +222,8 @@ impl Responder {
                 now,
             );
         }
-        if verb.applies() && self.policy.kill_switch {
-            return self.again(action, "the kill switch is on", None, now);
+        if let Some(stopped) = self.stops(&action) {
+            return self.again(action, &stopped, None, now);
         }
         if action.expires_at <= now {
             return self.finish(action, ActionState::TimedOut, "its time is over", end, now);

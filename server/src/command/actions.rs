@@ -1,11 +1,12 @@
 //! `asterism actions`: list, show and decide actions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use event::Action;
+use event::{Action, Time};
 use reqwest::Method;
-
 use respond::Verb;
+use serde::Serialize;
 
 use super::client::Client;
 use super::reader::Reader;
@@ -29,6 +30,9 @@ pub(crate) async fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
         ActionsCommand::Reject(args) => decide(args, Verdict::Reject).await?,
         ActionsCommand::Cancel(args) => decide(args, Verdict::Cancel).await?,
         ActionsCommand::Undo(args) => decide(args, Verdict::Undo).await?,
+        ActionsCommand::Report { target, limit, json } => {
+            report(&Reader::open(&target)?.actions(Some("simulated"), limit).await?, json)?;
+        }
         ActionsCommand::Verbs { json } => verbs(json)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -56,6 +60,75 @@ fn list(actions: &[Action], json: bool) -> anyhow::Result<()> {
     };
     let rows: Vec<Vec<String>> = actions.iter().map(row).collect();
     out.text(&table(&["ID", "VERB", "TARGET", "STATE", "RISK", "INCIDENT", "CREATED", "WHY"], &rows))?;
+    out.flush()
+}
+
+/// What a rule would have done.
+#[derive(Debug, Serialize)]
+struct WouldHave<'a> {
+    rule: &'a str,
+    verb: &'a str,
+    actions: usize,
+    incidents: usize,
+    targets: Vec<&'a str>,
+    first: Time,
+    last: Time,
+}
+
+/// Targets that a line of the table names.
+const TARGETS_SHOWN: usize = 3;
+
+/// Dry runs by rule and verb: what would have been done, and to what.
+fn would_have(actions: &[Action]) -> Vec<WouldHave<'_>> {
+    let mut by_rule: BTreeMap<(&str, &str), Vec<&Action>> = BTreeMap::new();
+    for action in actions {
+        by_rule.entry((&action.decision.rule, &action.verb)).or_default().push(action);
+    }
+    by_rule.into_iter().map(|((rule, verb), actions)| WouldHave::of(rule, verb, &actions)).collect()
+}
+
+impl<'a> WouldHave<'a> {
+    fn of(rule: &'a str, verb: &'a str, actions: &[&'a Action]) -> Self {
+        let incidents: BTreeSet<&str> = actions.iter().map(|a| a.incident.as_str()).collect();
+        let targets: BTreeSet<&str> = actions.iter().map(|a| a.target.name()).collect();
+        let times = || actions.iter().map(|a| a.created_at);
+        WouldHave {
+            rule,
+            verb,
+            actions: actions.len(),
+            incidents: incidents.len(),
+            targets: targets.into_iter().collect(),
+            first: times().min().unwrap_or_default(),
+            last: times().max().unwrap_or_default(),
+        }
+    }
+}
+
+fn report(actions: &[Action], json: bool) -> anyhow::Result<()> {
+    let mut out = Lines::stdout();
+    let lines = would_have(actions);
+    if json {
+        lines.iter().try_for_each(|line| out.json(line))?;
+        return out.flush();
+    }
+    let row = |line: &WouldHave<'_>| {
+        let more = match line.targets.len().saturating_sub(TARGETS_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown: Vec<&str> = line.targets.iter().take(TARGETS_SHOWN).copied().collect();
+        vec![
+            line.rule.to_owned(),
+            line.verb.to_owned(),
+            line.actions.to_string(),
+            line.incidents.to_string(),
+            line.first.to_string(),
+            line.last.to_string(),
+            format!("{}{more}", shown.join(", ")),
+        ]
+    };
+    let head = ["RULE", "WOULD HAVE", "ACTIONS", "INCIDENTS", "FIRST", "LAST", "TARGETS"];
+    out.text(&table(&head, &lines.iter().map(row).collect::<Vec<_>>()))?;
     out.flush()
 }
 

@@ -36,6 +36,36 @@ impl RiskClass {
     }
 }
 
+/// A tactic of D3FEND, which is the `activity_id` of OCSF's remediation activities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Countermeasure {
+    /// Keep it apart.
+    #[default]
+    Isolate = 1,
+    /// Remove it.
+    Evict = 2,
+    /// Put it back as it was.
+    Restore = 3,
+    /// Make it harder.
+    Harden = 4,
+    /// Find out.
+    Detect = 5,
+}
+
+impl Countermeasure {
+    /// The name that D3FEND gives it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Countermeasure::Isolate => "Isolate",
+            Countermeasure::Evict => "Evict",
+            Countermeasure::Restore => "Restore",
+            Countermeasure::Harden => "Harden",
+            Countermeasure::Detect => "Detect",
+        }
+    }
+}
+
 /// What an action is aimed at: an entity of the incident graph and the identifiers that resolved it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Target {
@@ -206,6 +236,9 @@ pub struct Action {
     pub tenant: TenantId,
     /// `host.isolate`, `host.release`, ...
     pub verb: String,
+    /// What kind of countermeasure it is.
+    #[serde(default)]
+    pub countermeasure: Countermeasure,
     /// Aim.
     pub target: Target,
     /// Arguments of the verb.

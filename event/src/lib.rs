@@ -38,7 +38,7 @@ pub mod snapshot;
 mod time;
 
 pub use action::{
-    Action, ActionState, Approval, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition,
+    Action, ActionState, Approval, Countermeasure, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition,
     UndoPlan,
 };
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};

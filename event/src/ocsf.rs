@@ -130,7 +130,9 @@ pub fn remediation(action: &Action) -> Value {
     let (status_id, status) = remediation_status(action.state);
     let mut activity = json!({
         "class_uid": Class::REMEDIATION_ACTIVITY.uid(),
-        "activity_id": if action.verb.ends_with(".release") { 3 } else { 1 },
+        "activity_id": action.countermeasure as u8,
+        "activity_name": action.countermeasure.as_str(),
+        "countermeasures": [{"d3f_tactic": {"name": action.countermeasure.as_str()}}],
         "severity_id": Severity::Informational as u8,
         "time": time.micros() / 1_000,
         "time_dt": time,
@@ -139,8 +141,7 @@ pub fn remediation(action: &Action) -> Value {
         "status": status,
         "status_code": action.state,
         "status_detail": action.history.last().map(|t| &t.note),
-        "message": format!("{} {}: {}", action.verb, action.target.entity.value, action.state.as_str()),
-        "device": {"hostname": action.target.entity.value, "type_id": 0},
+        "message": format!("{} {}: {}", action.verb, action.target.name(), action.state.as_str()),
         "observables": [observable(&action.target.entity)],
         "metadata": {"tenant_uid": action.tenant, "uid": action.id, "product": {"name": "Asterism"}},
         "unmapped": {
@@ -150,6 +151,10 @@ pub fn remediation(action: &Action) -> Value {
             "provider_ref": action.provider_ref, "expires_at": action.expires_at,
         },
     });
+    // The class has no place for users, mail and applications: they stand in the observables.
+    if action.target.entity.entity_type == EntityType::Device {
+        activity["device"] = json!({"hostname": action.target.entity.value, "type_id": 0});
+    }
     complete(&mut activity, Class::REMEDIATION_ACTIVITY);
     activity
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use event::{
     Action, ActionId, ActionState, Alert, AlertId, Approval, Artefact, Asset, AssetPart, AttackTag,
-    BlastRadius, Campaign, CampaignId, Class, Decision, Domain, Effect, EffectId, EffectState, Entity,
+    BlastRadius, Campaign, CampaignId, Class, Countermeasure, Decision, Domain, Effect, EffectId, EffectState, Entity,
     EntityRisk, EntityType, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath, Guard,
     Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join, JoinReason, LinkKind,
     Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion,
@@ -146,6 +146,7 @@ fn action() -> Action {
         id: ActionId::new("c-1"),
         tenant: TenantId::default(),
         verb: "host.isolate".to_owned(),
+        countermeasure: Countermeasure::Isolate,
         target: target(),
         args: args.clone(),
         risk: RiskClass::R2,

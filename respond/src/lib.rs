@@ -58,6 +58,6 @@ pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Polic
 pub use responder::{ActionChange, Counts, Leased, Responder};
 pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
 pub use span::Span;
-pub use verb::{Argument, Countermeasure, OpenC2, Part, Values, Verb, VerbSpec};
+pub use verb::{Argument, OpenC2, Part, Values, Verb, VerbSpec};
 pub use work::{ExecuteError, Probe, Progress, Reply, Report, Request, Step, UnderWay, Work};
 pub use worker::{Worker, drive};

@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 
 use crate::workspace;
 
-const TARGETS: [&str; 7] = ["decode", "rule", "overlay", "event", "pipeline", "mapping", "time"];
+const TARGETS: [&str; 8] =
+    ["decode", "rule", "overlay", "event", "pipeline", "mapping", "response", "time"];
 
 /// Set for the compiler wrapper, so that this program knows which part it plays.
 const WRAPPER_MARK: &str = "ASTERISM_FUZZ_WRAPPER";

@@ -155,6 +155,7 @@ impl Responder {
             id,
             tenant: cause.tenant.clone(),
             verb: verb.to_string(),
+            countermeasure: verb.spec().countermeasure,
             target: cause.target.clone(),
             args,
             risk: verb.risk(),

@@ -129,6 +129,7 @@ impl Responder {
             id: action_id(&incident.tenant, rule.verb, &target, &args, &cause),
             tenant: incident.tenant.clone(),
             verb: rule.verb.to_string(),
+            countermeasure: rule.verb.spec().countermeasure,
             risk,
             undo: undo_plan(rule.verb, &args),
             target,

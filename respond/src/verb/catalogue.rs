@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use event::{EntityType, RiskClass};
-use serde::{Deserialize, Serialize};
+use event::{Countermeasure, EntityType, RiskClass};
 
 use super::Verb;
 use super::argument::Argument;
@@ -60,22 +59,6 @@ pub struct OpenC2 {
     pub action: &'static str,
     /// Target.
     pub target: &'static str,
-}
-
-/// A tactic of D3FEND, with the number that OCSF gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Countermeasure {
-    /// Keep it apart.
-    Isolate = 1,
-    /// Remove it.
-    Evict = 2,
-    /// Put it back as it was.
-    Restore = 3,
-    /// Make it harder.
-    Harden = 4,
-    /// Find out.
-    Detect = 5,
 }
 
 use Countermeasure::{Detect, Evict, Harden, Isolate, Restore};

@@ -10,7 +10,7 @@ use event::{EntityType, RiskClass};
 use serde::{Deserialize, Serialize};
 
 pub use argument::{Argument, Values};
-pub use catalogue::{Countermeasure, OpenC2, Part, VerbSpec};
+pub use catalogue::{OpenC2, Part, VerbSpec};
 
 macro_rules! verbs {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use event::{Action, ActionId, ActionState, Effect, IncidentId, RiskClass, TenantId};
+use event::{Action, ActionId, ActionState, Countermeasure, Effect, IncidentId, RiskClass, TenantId};
 use respond::{AuditEntry, Verb};
 use serde::{Deserialize, Serialize};
 use storage::{ActionFilter, AuditRow};
@@ -229,7 +229,7 @@ pub(crate) struct VerbDocument {
     /// Action and target of its form in OpenC2
     pub(crate) openc2: String,
     /// Tactic of D3FEND
-    pub(crate) countermeasure: String,
+    pub(crate) countermeasure: Countermeasure,
     /// OCSF class of its record
     pub(crate) ocsf_class: u16,
 }
@@ -245,7 +245,7 @@ impl VerbDocument {
             effect: spec.part.effect(),
             arguments: verb.schema(),
             openc2: format!("{} {}", spec.openc2.action, spec.openc2.target),
-            countermeasure: format!("{:?}", spec.countermeasure).to_lowercase(),
+            countermeasure: spec.countermeasure,
             ocsf_class: spec.ocsf_class,
         }
     }

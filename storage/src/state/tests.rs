@@ -72,6 +72,7 @@ pub(crate) fn action(tenant: &str, id: &str, states: &[ActionState]) -> Action {
         id: ActionId::new(id),
         tenant: TenantId::new(tenant),
         verb: "host.isolate".to_owned(),
+        countermeasure: Default::default(),
         target: Target { entity, identifiers: Vec::new(), label: None },
         args: Default::default(),
         risk: RiskClass::R2,

@@ -38,8 +38,8 @@ pub mod snapshot;
 mod time;
 
 pub use action::{
-    Action, ActionState, Approval, Countermeasure, Decision, Effect, EffectState, Holder, RiskClass, Target, Transition,
-    UndoPlan,
+    Action, ActionState, Approval, Countermeasure, Decision, Effect, EffectState, Holder, RiskClass, Target,
+    Transition, UndoPlan,
 };
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
 pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, bytes_of, entity_list_type};

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use event::{
     Action, ActionId, ActionState, Alert, AlertId, Approval, Artefact, Asset, AssetPart, AttackTag,
-    BlastRadius, Campaign, CampaignId, Class, Countermeasure, Decision, Domain, Effect, EffectId, EffectState, Entity,
-    EntityRisk, EntityType, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath, Guard,
-    Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join, JoinReason, LinkKind,
-    Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason, Role, RuleRef, Severity, Suggestion,
-    SuggestionId, Tactic, Target, TenantId, Time, Transition, UndoPlan,
+    BlastRadius, Campaign, CampaignId, Class, Countermeasure, Decision, Domain, Effect, EffectId,
+    EffectState, Entity, EntityRisk, EntityType, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted,
+    GraphPath, Guard, Holder, Incident, IncidentGraph, IncidentId, IncidentLink, IncidentStatus, Join,
+    JoinReason, LinkKind, Moment, PriorityPart, RecordRef, RiskClass, RiskLevel, RiskReason, Role, RuleRef,
+    Severity, Suggestion, SuggestionId, Tactic, Target, TenantId, Time, Transition, UndoPlan,
 };
 use serde::Serialize;
 use serde_json::{Value, json};

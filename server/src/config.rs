@@ -1,6 +1,6 @@
 //! `asterism.toml`. The shipped `default.toml` is both the documentation and the source of every default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,8 @@ pub(crate) struct Respond {
     pub(crate) policy: respond::Policy,
     pub(crate) edr: Edr,
     pub(crate) connectors: Vec<ConnectorSettings>,
+    /// Verbs that playbooks do.
+    pub(crate) pulled: BTreeSet<respond::Verb>,
 }
 
 /// A provider that a connector file describes.

@@ -399,6 +399,22 @@ async fn decisions(api: &mut Api) {
 }
 
 async fn health(api: &mut Api) {
+    let call = |verbs: Value, wait_s: u32| Some(json!({"verbs": verbs, "wait_s": wait_s}));
+    let lease = "/api/v1/work/lease";
+    for (body, status) in
+        [(call(json!([]), 0), 200), (call(json!(["host.explode"]), 0), 422), (call(json!([]), 31), 422)]
+    {
+        assert_eq!(api.call(Method::POST, lease, lease, body).await.status.as_u16(), status);
+    }
+    for (what, body) in [
+        ("heartbeat", json!({"fence": 1})),
+        ("report", json!({"fence": 1, "outcome": {"kind": "probed", "holds": false}})),
+    ] {
+        let (template, path) =
+            (format!("/api/v1/work/{{action}}/{what}"), format!("/api/v1/work/c-0/{what}"));
+        let answer = api.call(Method::POST, &template, &path, Some(body)).await;
+        assert_eq!(answer.status, 409, "{what}: {}", answer.body);
+    }
     let deliveries = api.get("/api/v1/deliveries", "/api/v1/deliveries").await;
     assert_eq!(deliveries["items"], json!([]), "nobody has subscribed");
     let (template, path) = ("/api/v1/deliveries/{sink}/replay", "/api/v1/deliveries/nobody/replay");

@@ -25,13 +25,18 @@ struct Site {
 
 impl Site {
     fn new(case: &Case) -> Self {
+        Self::with(case, "[]")
+    }
+
+    /// With verbs that playbooks do.
+    fn with(case: &Case, pulled: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let (dir, api) = (scratch.path(), free_port());
         let (edr, graph) = (Simulated::start("edr", dir), Simulated::start("graph", dir));
         let way = format!(
             "data_dir = {:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[ingest]\nidle_partition_s = 600\n\
              [store]\ncheckpoint_s = 1\ncheckpoint_rows_max = 1\n\
-             [respond]\nconnectors = [{{ file = \"microsoft_graph\", url = {:?}, token_file = {:?} }}]\n\
+             [respond]\nconnectors = [{{ file = \"microsoft_graph\", url = {:?}, token_file = {:?} }}]\npulled = {pulled}\n\
              [respond.edr]\nurl = {:?}\ntoken_file = {:?}\n",
             dir.join("data"),
             graph.url(),
@@ -198,6 +203,53 @@ fn a_subscriber_gets_every_change_signed_and_in_order() {
         |events: &[Value]| -> Vec<String> { events.iter().map(|event| event["id"].to_string()).collect() };
     let missed = ids(&again).into_iter().filter(|id| !ids(&taken).contains(id)).count();
     assert_eq!(missed, 1, "what was refused before, and nothing else, is new");
+    daemon.stop();
+}
+
+/// Scenario: a playbook ends sessions. It sends its request, and the engine gets SIGKILL before it can say so; then it
+/// comes with an old fence, as if it had slept.
+/// Guarantees: the step that was on the wire is not given out again, a probe is; an old fence is refused; no provider is
+/// asked for what playbooks do.
+#[test]
+fn a_playbook_leases_steps_and_a_crash_repeats_none() {
+    let site = Site::with(&Case::named("phishing_to_cloud_mailbox"), "[\"user.revoke_sessions\"]");
+    let daemon = site.start();
+    let url = |path: &str| format!("http://127.0.0.1:{}/api/v1/work/{path}", site.api);
+    let lease = || -> Option<Value> {
+        let said = json!({"verbs": ["user.revoke_sessions"], "wait_s": 1}).to_string();
+        let (status, body) = http(Method::POST, &url("lease"), Some(said))?;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap().get("work").cloned()
+    };
+    let leased = || eventually("there is work", Duration::from_secs(60), lease);
+    let report = |work: &Value, outcome: Value| {
+        let path = format!("{}/report", work["action"].as_str().unwrap());
+        http(Method::POST, &url(&path), Some(json!({"fence": work["fence"], "outcome": outcome}).to_string()))
+            .unwrap()
+    };
+    let probe = leased();
+    assert_eq!((&probe["step"], &probe["in_doubt"]), (&json!("probe"), &json!(false)), "{probe}");
+    assert_eq!(lease(), None, "one step at a time");
+    let path = format!("{}/heartbeat", probe["action"].as_str().unwrap());
+    let kept = http(Method::POST, &url(&path), Some(json!({"fence": probe["fence"]}).to_string())).unwrap();
+    assert_eq!(kept.0, 200, "{}", kept.1);
+    assert_eq!(report(&probe, json!({"kind": "probed", "holds": false})).0, 200);
+    let dispatch = leased();
+    assert_eq!(dispatch["step"], "dispatch");
+    assert_eq!(report(&probe, json!({"kind": "probed", "holds": false})).0, 409, "an old fence");
+
+    daemon.kill_hard();
+    let daemon = site.start();
+    let again = leased();
+    assert_eq!((&again["step"], &again["in_doubt"]), (&json!("probe"), &json!(true)), "{again}");
+    let (status, body) = report(&dispatch, json!({"kind": "accepted", "provider_ref": "job-1"}));
+    assert_eq!(status, 409, "{body}");
+    assert_eq!(
+        report(&again, json!({"kind": "probed", "holds": true, "evidence": "sessions are gone"})).0,
+        200
+    );
+    site.comes_to(again["action"].as_str().unwrap(), "succeeded");
+    assert_eq!(site.graph.changes("revokeSignInSessions"), 0);
     daemon.stop();
 }
 

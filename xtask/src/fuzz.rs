@@ -11,8 +11,7 @@ use anyhow::{Context, bail};
 
 use crate::workspace;
 
-const TARGETS: [&str; 8] =
-    ["decode", "rule", "overlay", "event", "pipeline", "mapping", "response", "time"];
+const TARGETS: [&str; 8] = ["decode", "rule", "overlay", "event", "pipeline", "mapping", "response", "time"];
 
 /// Set for the compiler wrapper, so that this program knows which part it plays.
 const WRAPPER_MARK: &str = "ASTERISM_FUZZ_WRAPPER";

@@ -47,7 +47,12 @@ pub struct Leased {
 impl Responder {
     /// Leases the next step of the command that has waited longest, if one may have its turn.
     pub fn next_work(&mut self, now: Time) -> Option<Leased> {
-        let ready = self.book.open().filter(|a| self.is_ready(a, now));
+        self.next_work_of(now, |_| true)
+    }
+
+    /// The same among the commands that `takes` names: those of one worker.
+    pub fn next_work_of(&mut self, now: Time, takes: impl Fn(&Action) -> bool) -> Option<Leased> {
+        let ready = self.book.open().filter(|a| takes(a) && self.is_ready(a, now));
         let mut action = ready.min_by_key(|a| (waiting_since(a), a.id.clone()))?.clone();
         let step = match action.state {
             ActionState::Queued | ActionState::OutcomeUnknown => Step::Probe,
@@ -122,6 +127,24 @@ impl Responder {
     fn stops(&self, action: &Action) -> Option<String> {
         let verb = verb_of(action).filter(|verb| verb.applies())?;
         self.policy.stops(&action.tenant, &action.decision.rule, verb)
+    }
+
+    /// A worker is still at its step: its lease lasts longer.
+    ///
+    /// # Errors
+    /// [`RespondError::StaleReport`] where the lease has gone to another, or is over.
+    pub fn heartbeat(&mut self, action: &ActionId, fence: u64, now: Time) -> Result<Time, RespondError> {
+        let expected = self.leases.get(action).map(|lease| lease.fence);
+        match self.leases.get_mut(action).filter(|lease| lease.fence == fence) {
+            Some(lease) => {
+                lease.until = now.plus_micros(LEASE.micros());
+                Ok(lease.until)
+            }
+            None => {
+                self.counts.stale_reports += 1;
+                Err(RespondError::StaleReport { action: action.clone(), got: fence, expected })
+            }
+        }
     }
 
     /// Takes a worker's report.

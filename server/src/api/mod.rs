@@ -20,6 +20,7 @@ mod problem;
 mod relations;
 mod risk;
 mod stream;
+mod work;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,6 +105,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(actions::verbs))
         .routes(routes!(actions::effects))
         .routes(routes!(actions::audit))
+        .routes(routes!(work::lease))
+        .routes(routes!(work::heartbeat))
+        .routes(routes!(work::report))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
         .routes(routes!(hunt::hunt))

@@ -288,6 +288,7 @@ pub(crate) fn pipeline_options(
             bytes_max: config.store.checkpoint_bytes_max,
         },
         verbs,
+        pulled: config.respond.pulled.clone(),
     }
 }
 

@@ -3,15 +3,15 @@
 //! An intake task per source polls, decodes and detects; it hands portions to the one core task through a bounded
 //! channel, so a slow store slows the sources down. The core task owns everything that has state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use correlate::{AnalystInput, CorrelateError};
-use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId};
+use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId, Time};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
-use respond::{Report, Work};
+use respond::{Report, Verb, Work};
 use rules::RuleSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,9 @@ enum Request {
     Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
     Inputs(IncidentId, oneshot::Sender<Vec<(AnalystInput, bool)>>),
     FindInput(TenantId, InputId, oneshot::Sender<Option<(AnalystInput, bool)>>),
+    Lease(TenantId, BTreeSet<Verb>, oneshot::Sender<Option<Work>>),
+    Heartbeat(ActionId, u64, oneshot::Sender<Result<Time, InputError>>),
+    Report(Report, oneshot::Sender<Result<(), InputError>>),
 }
 
 /// The API's way to the core.
@@ -130,6 +133,25 @@ impl EngineHandle {
         id: InputId,
     ) -> Result<Option<(AnalystInput, bool)>, InputError> {
         self.ask(|reply| Request::FindInput(tenant, id, reply)).await
+    }
+
+    /// A step for a playbook, if one waits that does one of these verbs; of any verb where none is named.
+    pub(crate) async fn lease(
+        &self,
+        tenant: TenantId,
+        verbs: BTreeSet<Verb>,
+    ) -> Result<Option<Work>, InputError> {
+        self.ask(|reply| Request::Lease(tenant, verbs, reply)).await
+    }
+
+    /// Prolongs a lease; until when it lasts.
+    pub(crate) async fn heartbeat(&self, action: ActionId, fence: u64) -> Result<Time, InputError> {
+        self.ask(|reply| Request::Heartbeat(action, fence, reply)).await?
+    }
+
+    /// A playbook's word on its step; it is durable when this returns.
+    pub(crate) async fn report(&self, report: Report) -> Result<(), InputError> {
+        self.ask(|reply| Request::Report(report, reply)).await?
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, InputError> {
@@ -397,14 +419,16 @@ impl Core<'_> {
     async fn answer(&mut self, request: Request) -> anyhow::Result<()> {
         // A client that went away does not wait for its answer.
         match request {
-            Request::Tell(input, reply) => match self.pipeline.input(input, now()).await {
-                Err(InputError::Failed(error)) => {
-                    let text = format!("{error:#}");
-                    drop(reply.send(Err(InputError::Failed(anyhow::anyhow!(text)))));
-                    return Err(error);
-                }
-                outcome => drop(reply.send(outcome)),
-            },
+            Request::Tell(input, reply) => return told(self.pipeline.input(input, now()).await, reply),
+            Request::Lease(tenant, verbs, reply) => {
+                drop(reply.send(self.pipeline.lease_out(&tenant, &verbs, now()).await?));
+            }
+            Request::Heartbeat(action, fence, reply) => {
+                drop(reply.send(self.pipeline.heartbeat(&action, fence, now())));
+            }
+            Request::Report(report, reply) => {
+                return told(self.pipeline.report_of_playbook(report, now()).await, reply);
+            }
             Request::Graph(incident, between, reply) => {
                 let between = between.as_ref().map(|(a, b)| (a.as_str(), b.as_str()));
                 drop(reply.send(self.pipeline.graph(&incident, between).map_err(graph_error)));
@@ -416,6 +440,24 @@ impl Core<'_> {
             Request::FindInput(tenant, id, reply) => drop(reply.send(self.pipeline.find_input(&tenant, &id))),
         }
         Ok(())
+    }
+}
+
+/// Answers a client; what could not be stored stops the engine.
+fn told(
+    outcome: Result<(), InputError>,
+    reply: oneshot::Sender<Result<(), InputError>>,
+) -> anyhow::Result<()> {
+    match outcome {
+        Err(InputError::Failed(error)) => {
+            let text = format!("{error:#}");
+            drop(reply.send(Err(InputError::Failed(anyhow::anyhow!(text)))));
+            Err(error)
+        }
+        outcome => {
+            drop(reply.send(outcome));
+            Ok(())
+        }
     }
 }
 

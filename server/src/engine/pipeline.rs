@@ -16,8 +16,8 @@ use correlate::{
     WatermarkTracker,
 };
 use event::{
-    AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, InputId, TenantId,
-    Time, Watermark,
+    Action, ActionId, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
+    InputId, TenantId, Time, Watermark,
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Verb, Work};
@@ -70,6 +70,8 @@ pub(crate) struct PipelineOptions {
     pub(crate) checkpoint: CheckpointLimits,
     /// What the configured providers can do; none where commands are decided and not executed.
     pub(crate) verbs: Option<BTreeSet<Verb>>,
+    /// What playbooks do, who lease their work.
+    pub(crate) pulled: BTreeSet<Verb>,
 }
 
 /// When a checkpoint is taken, whichever comes first, if none was asked for sooner.
@@ -122,6 +124,8 @@ pub(crate) struct Pipeline {
     work: Vec<Work>,
     /// Whether an executor takes work.
     executes: bool,
+    /// Verbs whose work playbooks lease.
+    pulled: BTreeSet<Verb>,
 }
 
 impl Pipeline {
@@ -148,7 +152,9 @@ impl Pipeline {
             ),
         };
         let mut responder = Responder::new(options.response_rules, options.policy)?;
-        options.verbs.iter().for_each(|verbs| responder.set_verbs(verbs.iter().copied()));
+        if options.verbs.is_some() || !options.pulled.is_empty() {
+            responder.set_verbs(options.verbs.iter().flatten().chain(&options.pulled).copied());
+        }
         let counts = stores.state.counters()?;
         let writer = LakeWriter::new(stores.lake.clone());
         let mut pipeline = Self {
@@ -175,6 +181,7 @@ impl Pipeline {
             counts,
             work: Vec::new(),
             executes: options.verbs.is_some(),
+            pulled: options.pulled,
         };
         pipeline.restore_responder(now).await?;
         pipeline.retell_running().await?;
@@ -467,12 +474,41 @@ impl Pipeline {
     /// What executors may do now; its intent is on disk when this returns. Without an executor commands wait.
     async fn lease(&mut self, now: Time) -> anyhow::Result<()> {
         while self.executes
-            && let Some(leased) = self.responder.next_work(now)
+            && let Some(leased) = self.responder.next_work_of(now, |a| !is_among(a, &self.pulled))
         {
             self.commit_actions(leased.changes).await?;
             self.work.push(leased.work);
         }
         Ok(())
+    }
+
+    /// A step for a playbook that does these verbs, or any that playbooks do where none is named. Its intent is on disk
+    /// when this returns.
+    pub(crate) async fn lease_out(
+        &mut self,
+        tenant: &TenantId,
+        verbs: &BTreeSet<Verb>,
+        now: Time,
+    ) -> anyhow::Result<Option<Work>> {
+        let pulled = &self.pulled;
+        let takes = |a: &Action| {
+            a.tenant == *tenant && is_among(a, pulled) && (verbs.is_empty() || is_among(a, verbs))
+        };
+        let Some(leased) = self.responder.next_work_of(now, takes) else { return Ok(None) };
+        self.commit_actions(leased.changes).await?;
+        Ok(Some(leased.work))
+    }
+
+    /// A playbook is still at its step; until when it has it now.
+    pub(crate) fn heartbeat(&mut self, action: &ActionId, fence: u64, now: Time) -> Result<Time, InputError> {
+        self.responder.heartbeat(action, fence, now).map_err(|e| InputError::Refused(e.to_string()))
+    }
+
+    /// A playbook's word on its step.
+    pub(crate) async fn report_of_playbook(&mut self, report: Report, now: Time) -> Result<(), InputError> {
+        let changes = self.responder.report(report, now).map_err(|e| InputError::Refused(e.to_string()))?;
+        self.commit_actions(changes).await.map_err(InputError::Failed)?;
+        self.lease(now).await.map_err(InputError::Failed)
     }
 
     /// The steps that are ready to go out.
@@ -775,6 +811,11 @@ fn exception_row(tally: ExceptionTally) -> ExceptionRow {
         first: tally.first,
         last: tally.last,
     }
+}
+
+/// Whether an action's verb is one of these.
+fn is_among(action: &Action, verbs: &BTreeSet<Verb>) -> bool {
+    Verb::from_name(&action.verb).is_some_and(|verb| verbs.contains(&verb))
 }
 
 /// The name of a partition among the watermarks.

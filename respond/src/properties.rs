@@ -492,3 +492,23 @@ fn what_went_wrong_once_goes_right() {
         world.run_out();
     }
 }
+
+#[test]
+fn fences_rise_over_restarts() {
+    let mut world = World::new();
+    world.crash();
+    world.happen(Happening::Incident { number: 0, hosts: 1 });
+    let before = world.responder.next_work(world.now).unwrap();
+    world.persist(before.changes);
+    world.now = world.now.plus_micros(1);
+    world.crash();
+    world.happen(Happening::Pass { s: 30 });
+    let after = world.responder.next_work(world.now).unwrap();
+    assert!(after.work.fence > before.work.fence);
+    let stale = Report {
+        action: before.work.request.action,
+        fence: before.work.fence,
+        outcome: Err(ExecuteError::Terminal("late".into())),
+    };
+    assert!(world.responder.report(stale, world.now).is_err());
+}

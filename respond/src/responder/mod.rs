@@ -131,6 +131,8 @@ impl Responder {
         now: Time,
     ) -> Vec<ActionChange> {
         self.audit = AuditChain::resume(audit);
+        // Fences rise over restarts, too: a worker that slept through one must not be taken for the one after it.
+        self.fence = self.fence.max(u64::try_from(now.micros()).unwrap_or(0));
         let mut starts = Vec::new();
         for action in actions {
             let queued = action.history.iter().find(|t| t.to == ActionState::Queued);

@@ -115,6 +115,9 @@ fn has(alert: &Alert, tactics: &[Tactic]) -> bool {
     alert.tactics().iter().any(|tactic| tactics.contains(tactic))
 }
 
+/// Identifiers of a target, with what stands beside it: a message may have gone to thousands.
+pub(crate) const IDENTIFIERS_MAX: usize = 64;
+
 /// An entity that may be acted on, and what the incident's alerts say of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
@@ -189,7 +192,8 @@ impl Candidate {
         self.alerts += 1;
         let needed = alert.entities.iter().filter(|e| beside.contains(&(e.entity_type, e.role)));
         let mut identifiers: BTreeSet<Entity> = self.target.identifiers.iter().cloned().collect();
-        identifiers.extend(needed.cloned());
+        let room = IDENTIFIERS_MAX.saturating_sub(identifiers.len());
+        identifiers.extend(needed.take(room).cloned());
         self.target.identifiers = identifiers.into_iter().collect();
     }
 }

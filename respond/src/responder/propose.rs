@@ -13,6 +13,7 @@ use crate::book::{Start, effect_kind, effect_of, verb_of};
 use crate::effect::{effect_id, is_wanted, take_hold};
 use crate::policy::{Outcome, Proposal, Usage, Verdict};
 use crate::rules::{RuleFault, Wanted};
+use crate::select::IDENTIFIERS_MAX;
 use crate::span::Span;
 use crate::verb::Verb;
 
@@ -104,7 +105,9 @@ impl Responder {
         };
         let Some(mut action) = self.book.action(&id).filter(waits).cloned() else { return };
         let known: BTreeSet<&Entity> = action.target.identifiers.iter().collect();
-        let new: Vec<Entity> = target.identifiers.iter().filter(|e| !known.contains(e)).cloned().collect();
+        let room = IDENTIFIERS_MAX.saturating_sub(known.len());
+        let new: Vec<Entity> =
+            target.identifiers.iter().filter(|e| !known.contains(e)).take(room).cloned().collect();
         let label = target.label.as_ref().filter(|label| action.target.label.as_ref() != Some(*label));
         if new.is_empty() && label.is_none() {
             return;

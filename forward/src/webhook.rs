@@ -176,11 +176,11 @@ impl Sink for WebhookSink {
             return Err(self.unavailable("it asked for a pause".to_owned()));
         }
         let Some(first) = messages.first().map(|m| m.sequence) else { return Ok(()) };
-        let done = self.begun.take().filter(|(begun, _)| *begun == first).map_or(first - 1, |(_, done)| done);
-        let mut done = done;
-        for message in messages.iter().filter(|m| m.sequence > done).cloned().collect::<Vec<_>>() {
-            if self.wants(&message)
-                && let Err(error) = self.post(&message).await
+        let before = self.begun.take().filter(|(begun, _)| *begun == first);
+        let mut done = before.map_or(first - 1, |(_, done)| done);
+        for message in &messages[messages.partition_point(|m| m.sequence <= done)..] {
+            if self.wants(message)
+                && let Err(error) = self.post(message).await
             {
                 self.begun = Some((first, done));
                 return Err(error);

@@ -356,7 +356,7 @@ impl Policy {
         verb == other || (!own(verb) && !own(other))
     }
 
-    /// What is stopped of a command: its tenant, its rule or its verb.
+    /// What is stopped of a command: everything, its tenant, its rule or its verb.
     pub(crate) fn stops(&self, tenant: &TenantId, rule: &str, verb: Verb) -> Option<String> {
         let Stopped { tenants, rules, verbs } = &self.stopped;
         if self.kill_switch {
@@ -465,7 +465,7 @@ impl Policy {
         level: Automation,
         reasons: &mut Vec<String>,
     ) -> Option<Outcome> {
-        if let Err(limit) = self.within_limits(usage) {
+        if let Err(limit) = Self::within_limits(usage) {
             reasons.push(limit);
             return Some(Outcome::Approve);
         }
@@ -509,13 +509,10 @@ impl Policy {
         None
     }
 
-    /// Caps and kill switch: they bind people as well.
-    pub(crate) fn within_limits(&self, usage: &Usage) -> Result<(), String> {
+    /// Caps and kill switches: they bind people as well.
+    pub(crate) fn within_limits(usage: &Usage) -> Result<(), String> {
         let over = |name: &str, used: u32, max: u32| format!("cap {name} is reached ({used} of {max})");
         let caps = &usage.caps;
-        if self.kill_switch {
-            return Err("the kill switch is on".to_owned());
-        }
         if let Some(stopped) = &usage.stopped {
             return Err(stopped.clone());
         }
@@ -550,7 +547,9 @@ mod tests {
             confidence: 90,
             domains: 3,
         };
-        let verdict = policy.decide(&proposal, usage);
+        let stopped = policy.stops(&TenantId::default(), "r", Verb::HostIsolate);
+        let usage = Usage { stopped: usage.stopped.clone().or(stopped), ..usage.clone() };
+        let verdict = policy.decide(&proposal, &usage);
         (verdict.outcome, verdict.reasons.last().unwrap().clone())
     }
 

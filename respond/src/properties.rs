@@ -182,6 +182,16 @@ fn numbered(number: u8, hosts: u8) -> (Incident, Vec<event::Alert>) {
 }
 
 impl World {
+    /// Goes through a history, looking after each step, and on to where everything has ended.
+    fn live(history: Vec<Happening>) {
+        let mut world = World::new();
+        for happening in history {
+            world.happen(happening);
+            world.check();
+        }
+        world.run_out();
+    }
+
     fn new() -> Self {
         let policy = policy();
         World {
@@ -390,12 +400,7 @@ proptest! {
     fn no_double_act_no_orphan_no_protected_no_excess_and_everything_is_reverted(
         history in prop::collection::vec(happening(), 1..80)
     ) {
-        let mut world = World::new();
-        for happening in history {
-            world.happen(happening);
-            world.check();
-        }
-        world.run_out();
+        World::live(history);
     }
 
     #[test]
@@ -484,12 +489,7 @@ fn what_went_wrong_once_goes_right() {
         Pass { s: 100_000 },
     ];
     for history in [cancelled_then_sent_again, held_twice_by_one_incident, release_in_doubt_forgotten] {
-        let mut world = World::new();
-        for happening in history {
-            world.happen(happening);
-            world.check();
-        }
-        world.run_out();
+        World::live(history);
     }
 }
 

@@ -315,21 +315,27 @@ pub(crate) fn in_file<T>(path: Option<&Path>, outcome: anyhow::Result<T>) -> any
     }
 }
 
+/// A secret file, or `None` where no file is configured.
+fn secret_text(path: &Path) -> anyhow::Result<Option<String>> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path);
+    text.map(Some).with_context(|| format!("cannot read secret file {}", path.display()))
+}
+
 /// Every line of a secret file that is not empty.
 pub(crate) fn read_secrets(path: &Path) -> anyhow::Result<Vec<String>> {
-    read_secret(path)?.with_context(|| "no secret file is named".to_owned())?;
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read secret file {}", path.display()))?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    let text = secret_text(path)?.context("no secret file is named")?;
+    let secrets: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    anyhow::ensure!(!secrets.is_empty(), "secret file {} is empty", path.display());
+    Ok(secrets)
 }
 
 /// The first line of a secret file, or `None` where no file is configured.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Option<String>> {
-    if path.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read secret file {}", path.display()))?;
+    let Some(text) = secret_text(path)? else { return Ok(None) };
     let secret = text.lines().next().unwrap_or_default().trim().to_owned();
     if secret.is_empty() {
         bail!("secret file {} is empty", path.display());

@@ -152,6 +152,18 @@ impl Graph {
         authorised(headers, &self.config.token)
     }
 
+    /// The value that a list is filtered by, once the request may be answered.
+    async fn asked(
+        &self,
+        headers: &HeaderMap,
+        query: &HashMap<String, String>,
+        prefix: &str,
+    ) -> Result<String, Response> {
+        self.enter(headers).await?;
+        let filter = query.get("$filter").map_or("", String::as_str);
+        literal(filter, prefix, "").ok_or_else(|| bad_filter(filter))
+    }
+
     /// Carries out a change under the faults of the moment, and writes it down before it is answered.
     fn change(
         &self,
@@ -195,18 +207,12 @@ fn list(context: &str, value: Vec<Value>) -> Response {
     Json(json!({"@odata.context": format!("$metadata#{context}"), "value": value})).into_response()
 }
 
-fn filter(query: &HashMap<String, String>) -> &str {
-    query.get("$filter").map_or("", String::as_str)
-}
-
 async fn find_users(
     Shared(graph): Shape,
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    graph.enter(&headers).await?;
-    let asked = filter(&query);
-    let sid = literal(asked, "onPremisesSecurityIdentifier eq ", "").ok_or_else(|| bad_filter(asked))?;
+    let sid = graph.asked(&headers, &query, "onPremisesSecurityIdentifier eq ").await?;
     let state = graph.lock();
     let found =
         state.truth.users.values().filter(|user| user["onPremisesSecurityIdentifier"] == sid.as_str());
@@ -259,8 +265,7 @@ async fn find_risky(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    graph.enter(&headers).await?;
-    let id = literal(filter(&query), "id eq ", "").ok_or_else(|| bad_filter(filter(&query)))?;
+    let id = graph.asked(&headers, &query, "id eq ").await?;
     let state = graph.lock();
     Ok(list("riskyUsers", state.truth.risky.get(&id).cloned().into_iter().collect()))
 }
@@ -293,8 +298,7 @@ async fn find_principals(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    graph.enter(&headers).await?;
-    let app_id = literal(filter(&query), "appId eq ", "").ok_or_else(|| bad_filter(filter(&query)))?;
+    let app_id = graph.asked(&headers, &query, "appId eq ").await?;
     let mut state = graph.lock();
     if graph.config.onboard_unknown && !state.truth.principals.values().any(|p| p["appId"] == app_id.as_str())
     {
@@ -330,8 +334,7 @@ async fn find_grants(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    graph.enter(&headers).await?;
-    let client = literal(filter(&query), "clientId eq ", "").ok_or_else(|| bad_filter(filter(&query)))?;
+    let client = graph.asked(&headers, &query, "clientId eq ").await?;
     let state = graph.lock();
     let found = state.truth.grants.values().filter(|grant| grant["clientId"] == client.as_str());
     Ok(list("oauth2PermissionGrants", found.cloned().collect()))
@@ -364,9 +367,7 @@ async fn find_messages(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    graph.enter(&headers).await?;
-    let message =
-        literal(filter(&query), "networkMessageId eq ", "").ok_or_else(|| bad_filter(filter(&query)))?;
+    let message = graph.asked(&headers, &query, "networkMessageId eq ").await?;
     let mut state = graph.lock();
     let is_it = |mail: &&Value| mail["networkMessageId"] == message.as_str();
     if graph.config.onboard_unknown && !state.truth.messages.values().any(|mail| is_it(&mail)) {

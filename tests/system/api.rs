@@ -400,7 +400,7 @@ async fn decisions(api: &mut Api) {
 
 async fn health(api: &mut Api) {
     let call = |verbs: Value, wait_s: u32| Some(json!({"verbs": verbs, "wait_s": wait_s}));
-    let lease = "/api/v1/work/lease";
+    let lease = "/api/v1/leases";
     for (body, status) in
         [(call(json!([]), 0), 200), (call(json!(["host.explode"]), 0), 422), (call(json!([]), 31), 422)]
     {
@@ -411,7 +411,7 @@ async fn health(api: &mut Api) {
         ("report", json!({"fence": 1, "outcome": {"kind": "probed", "holds": false}})),
     ] {
         let (template, path) =
-            (format!("/api/v1/work/{{action}}/{what}"), format!("/api/v1/work/c-0/{what}"));
+            (format!("/api/v1/leases/{{action}}/{what}"), format!("/api/v1/leases/c-0/{what}"));
         let answer = api.call(Method::POST, &template, &path, Some(body)).await;
         assert_eq!(answer.status, 409, "{what}: {}", answer.body);
     }

@@ -214,23 +214,23 @@ fn a_subscriber_gets_every_change_signed_and_in_order() {
 fn a_playbook_leases_steps_and_a_crash_repeats_none() {
     let site = Site::with(&Case::named("phishing_to_cloud_mailbox"), "[\"user.revoke_sessions\"]");
     let daemon = site.start();
-    let url = |path: &str| format!("http://127.0.0.1:{}/api/v1/work/{path}", site.api);
+    let url = |path: &str| format!("http://127.0.0.1:{}/api/v1/leases{path}", site.api);
     let lease = || -> Option<Value> {
         let said = json!({"verbs": ["user.revoke_sessions"], "wait_s": 1}).to_string();
-        let (status, body) = http(Method::POST, &url("lease"), Some(said))?;
+        let (status, body) = http(Method::POST, &url(""), Some(said))?;
         assert_eq!(status, 200, "{body}");
         serde_json::from_str::<Value>(&body).unwrap().get("work").cloned()
     };
     let leased = || eventually("there is work", Duration::from_secs(60), lease);
     let report = |work: &Value, outcome: Value| {
-        let path = format!("{}/report", work["action"].as_str().unwrap());
+        let path = format!("/{}/report", work["action"].as_str().unwrap());
         http(Method::POST, &url(&path), Some(json!({"fence": work["fence"], "outcome": outcome}).to_string()))
             .unwrap()
     };
     let probe = leased();
     assert_eq!((&probe["step"], &probe["in_doubt"]), (&json!("probe"), &json!(false)), "{probe}");
     assert_eq!(lease(), None, "one step at a time");
-    let path = format!("{}/heartbeat", probe["action"].as_str().unwrap());
+    let path = format!("/{}/heartbeat", probe["action"].as_str().unwrap());
     let kept = http(Method::POST, &url(&path), Some(json!({"fence": probe["fence"]}).to_string())).unwrap();
     assert_eq!(kept.0, 200, "{}", kept.1);
     assert_eq!(report(&probe, json!({"kind": "probed", "holds": false})).0, 200);

@@ -7,6 +7,7 @@ use crate::book::{effect_of, verb_of};
 use crate::command::{bounded, in_doubt};
 use crate::effect::is_wanted;
 use crate::error::RespondError;
+use crate::policy::Policy;
 use crate::verb::Verb;
 
 type Changes = Result<Vec<ActionChange>, RespondError>;
@@ -63,7 +64,7 @@ impl Responder {
             }
             None => {
                 let usage = self.usage(&action, &effect_of(&action), now);
-                self.policy.within_limits(&usage).map_err(RespondError::Limit)?;
+                Policy::within_limits(&usage).map_err(RespondError::Limit)?;
                 self.enqueue(&mut action, &format!("approved by {by}"), now)
             }
         };

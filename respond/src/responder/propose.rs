@@ -112,7 +112,10 @@ impl Responder {
         if new.is_empty() && label.is_none() {
             return;
         }
-        let text = format!("{} more names of the target are known", new.len());
+        let text = match new.len() {
+            0 => "people call the target otherwise now".to_owned(),
+            more => format!("{more} more names of the target are known"),
+        };
         action.target.label = label.cloned().or(action.target.label);
         action.target.identifiers.extend(new);
         action.target.identifiers.sort_unstable();

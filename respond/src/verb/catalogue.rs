@@ -24,7 +24,8 @@ pub struct VerbSpec {
     pub openc2: OpenC2,
     /// Its D3FEND tactic, which is the `activity_id` of OCSF's remediation activities.
     pub countermeasure: Countermeasure,
-    /// The OCSF class of its record: 7001 remediation, 7002 of a file, 7003 of a process, 7004 of the network.
+    /// The remediation class of OCSF that fits it best: 7001, 7002 of a file, 7003 of a process, 7004 of the network.
+    /// Records go out as 7001, with the target in their observables.
     pub ocsf_class: u16,
     /// Weaker verbs that have nothing left to do on a target while the effect of this one holds.
     pub contains: &'static [Verb],

@@ -20,6 +20,8 @@
 //!   the order of the list. For `(a or b) and c` that is a before c, or b before c; when the other came does not matter.
 //! - **Values**: numbers are exact to a millionth; percentiles are by nearest rank; the median of an even number is the
 //!   mean of the middle two; what is no number is not counted.
+//! - **Telling**: an alert leads back to the events of its window; of an order of all members to those of its latest
+//!   chain, of distinct values to the last events of each ([`timeline::TOLD_OF_VALUE`]), and `events` counts these.
 //! - **`generate`**: a rule that correlations watch makes alerts of its own only if one of them says `generate: true`,
 //!   and an informational one makes none even then: its level says that it enriches and never alerts alone.
 

@@ -230,7 +230,7 @@ pub(crate) struct VerbDocument {
     pub(crate) openc2: String,
     /// Tactic of D3FEND
     pub(crate) countermeasure: Countermeasure,
-    /// OCSF class of its record
+    /// The remediation class of OCSF that fits it best; records go out as 7001
     pub(crate) ocsf_class: u16,
 }
 

@@ -14,13 +14,13 @@ mod health;
 mod hunt;
 mod incidents;
 mod ingest;
+mod leases;
 mod page;
 mod params;
 mod problem;
 mod relations;
 mod risk;
 mod stream;
-mod work;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,9 +105,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(actions::verbs))
         .routes(routes!(actions::effects))
         .routes(routes!(actions::audit))
-        .routes(routes!(work::lease))
-        .routes(routes!(work::heartbeat))
-        .routes(routes!(work::report))
+        .routes(routes!(leases::lease))
+        .routes(routes!(leases::heartbeat))
+        .routes(routes!(leases::report))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
         .routes(routes!(hunt::hunt))

@@ -100,7 +100,7 @@ impl Outbox for StateOutbox {
             seq: aside.sequence,
             reason: aside.reason.clone(),
         };
-        let acked = self.0.outbox_ack_but(sink, sequence, aside.iter().map(row).collect()).await;
+        let acked = self.0.outbox_ack(sink, sequence, aside.iter().map(row).collect()).await;
         acked.map_err(|e| ForwardError::Outbox(e.to_string()))
     }
 }

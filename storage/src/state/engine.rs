@@ -173,20 +173,12 @@ impl StateDb {
         self.outbox(None, self.sink_cursor(sink)?, limit)
     }
 
-    /// Notes that a sink has everything up to and including `seq`. A lower number than before changes nothing.
+    /// Notes that a sink has everything up to and including `seq`, but for what it would not have. A lower number than
+    /// before moves nothing back.
     ///
     /// # Errors
     /// As [`StateDb::commit`].
-    pub async fn outbox_ack(&self, sink: &str, seq: i64) -> Result<(), StorageError> {
-        let acks = BTreeMap::from([(sink.to_owned(), seq)]);
-        self.commit(StateChange { acks, ..StateChange::default() }).await.map(drop)
-    }
-
-    /// The same, with what the sink would not have of it.
-    ///
-    /// # Errors
-    /// As [`StateDb::commit`].
-    pub async fn outbox_ack_but(
+    pub async fn outbox_ack(
         &self,
         sink: &str,
         seq: i64,

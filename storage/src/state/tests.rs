@@ -599,8 +599,8 @@ async fn each_sink_has_its_own_place_in_the_outbox() {
     db.commit(a_bit_of_everything()).await.unwrap();
     let fetched = |sink| db.outbox_fetch(sink, 3).unwrap().iter().map(|r| r.seq).collect::<Vec<_>>();
     assert_eq!(fetched("siem"), [1, 2, 3]);
-    db.outbox_ack("siem", 2).await.unwrap();
-    db.outbox_ack("siem", 1).await.unwrap();
+    db.outbox_ack("siem", 2, Vec::new()).await.unwrap();
+    db.outbox_ack("siem", 1, Vec::new()).await.unwrap();
     assert_eq!((fetched("siem"), fetched("soar")), (vec![3, 4, 5], vec![1, 2, 3]));
     let trimmed = db
         .trim(StateLimits { outbox_rows_max: 1, dead_letters_max: 0, ..StateLimits::default() })
@@ -666,7 +666,7 @@ async fn a_sink_begins_again_and_what_it_would_not_have_is_known() {
     db.commit(a_bit_of_everything()).await.unwrap();
     let head = db.outbox_head().unwrap();
     let aside = |seq: i64| UndeliveredRow { sink: "soar".to_owned(), seq, reason: "422".to_owned() };
-    db.outbox_ack_but("soar", head, vec![aside(1), aside(head)]).await.unwrap();
+    db.outbox_ack("soar", head, vec![aside(1), aside(head)]).await.unwrap();
     assert_eq!(db.undelivered("soar", 10).unwrap(), [aside(head), aside(1)]);
     db.outbox_rewind("soar", 1).await.unwrap();
     db.outbox_rewind("nobody", 1).await.unwrap();

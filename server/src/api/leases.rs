@@ -107,7 +107,7 @@ impl From<Work> for WorkDocument {
 }
 
 /// Lease the next step of an action that playbooks do
-#[utoipa::path(post, path = "/api/v1/work/lease", operation_id = "lease_work", tag = "work",
+#[utoipa::path(post, path = "/api/v1/leases", operation_id = "lease_work", tag = "leases",
     params(TenantParam), request_body = LeaseRequest,
     responses((status = 200, description = "A step, or none while nothing waits", body = LeaseResponse),
         (status = 422, description = "There is no such verb, or the wait is too long")))]
@@ -149,7 +149,7 @@ pub(crate) struct HeartbeatResponse {
 }
 
 /// Keep a step for longer
-#[utoipa::path(post, path = "/api/v1/work/{action}/heartbeat", operation_id = "keep_work", tag = "work",
+#[utoipa::path(post, path = "/api/v1/leases/{action}/heartbeat", operation_id = "keep_work", tag = "leases",
     params(("action" = String, Path)), request_body = HeartbeatRequest,
     responses((status = 200, description = "Until when the step is kept", body = HeartbeatResponse),
         (status = 409, description = "The lease is over, or another's")))]
@@ -268,7 +268,7 @@ pub(crate) struct ReportRequest {
 }
 
 /// Report what came of a step
-#[utoipa::path(post, path = "/api/v1/work/{action}/report", operation_id = "report_work", tag = "work",
+#[utoipa::path(post, path = "/api/v1/leases/{action}/report", operation_id = "report_work", tag = "leases",
     params(("action" = String, Path)), request_body = ReportRequest,
     responses((status = 200, description = "It is stored; the next step may be leased", body = LeaseResponse),
         (status = 409, description = "The lease is over, or another's: the report is dropped"),

@@ -171,7 +171,7 @@ fn streamed(batches: &[EventBatch]) -> (usize, Pairs) {
             pairs.insert((pair.join, pair.first.offset, pair.second.offset));
         }
         // A minute late at most.
-        joins.advance(Watermark(Time(batch.time(batch.len() - 1).0 - 60_000_000)));
+        joins.advance(&Watermark(Time(batch.time(batch.len() - 1).0 - 60_000_000)).into());
     }
     (found, pairs)
 }

@@ -155,7 +155,7 @@ fn run(
         newest = chunk.iter().map(|n| second(*n, args.events)).max().unwrap_or(newest).max(newest);
         let begun = on_cpu_ns()?;
         let mut changes = windows.observe(rules, portion);
-        changes.extend(windows.advance(rules, Watermark(Time::from_secs(newest - LATENESS_S))));
+        changes.extend(windows.advance(rules, &Watermark(Time::from_secs(newest - LATENESS_S)).into()));
         cpu_ns += on_cpu_ns()? - begun;
         // Keeping books of what stands is not the engine's work.
         apply(changes);
@@ -164,7 +164,7 @@ fn run(
     let (groups, kept) = (windows.groups(), windows.events());
     ensure!(windows.counts().expired == 0 && windows.counts().late == 0, "{:?}", windows.counts());
     let rss_delta = resident()?.saturating_sub(before);
-    apply(windows.advance(rules, Watermark::END));
+    apply(windows.advance(rules, &Watermark::END.into()));
     Ok(Outcome { standing, cpu_s, groups, kept, rss_delta })
 }
 

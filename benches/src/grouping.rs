@@ -244,7 +244,7 @@ pub fn correlate(
         alerts.extend(fired.iter().map(|alert| (alert.id.to_string(), alert.clone())));
         correlator.push(fired);
     }
-    tell(windows.advance(rules, Watermark::END), &mut correlator, &mut alerts);
+    tell(windows.advance(rules, &Watermark::END.into()), &mut correlator, &mut alerts);
     correlator.push(more);
     correlator.advance(Watermark::END);
     let mut predicted = Grouping::new();

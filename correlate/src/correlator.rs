@@ -1,12 +1,14 @@
 //! The correlator: one shard a tenant, and the questions one can ask it.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use event::snapshot::Pieces;
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph,
     IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Suggestion, TenantId, Watermark,
+    Watermarks,
 };
 
 use crate::error::CorrelateError;
@@ -67,10 +69,11 @@ impl Correlator {
     }
 
     /// Moves event time on, and says what is new since the last call. Alerts after the watermark count too, but
-    /// their incidents are not sealed: what still arrives may change them.
-    pub fn advance(&mut self, watermark: Watermark) -> Vec<IncidentDelta> {
-        let file = &self.parameters.file;
-        self.shards.values_mut().flat_map(|shard| shard.advance(watermark, file)).collect()
+    /// their incidents are not sealed: what still arrives may change them. One [`Watermark`] is that of every kind of
+    /// source; with [`Watermarks`], joins of events wait for none that has nothing for them.
+    pub fn advance(&mut self, watermarks: impl Into<Watermarks>) -> Vec<IncidentDelta> {
+        let (watermarks, file) = (watermarks.into(), &self.parameters.file);
+        self.shards.values_mut().flat_map(|shard| shard.advance(&watermarks, file)).collect()
     }
 
     /// Tells what was put off, as large incidents are while more comes. For when nothing comes.
@@ -256,7 +259,15 @@ impl Correlator {
 
     /// The whole state as bytes; equal states have equal bytes.
     pub fn snapshot(&self) -> Pieces {
-        snapshot::write(self.parameters.hash(), &self.shards.values().collect::<Vec<_>>())
+        Pieces::of(|pieces| self.write_snapshot(pieces))
+    }
+
+    /// Writes [`Correlator::snapshot`] to where it does not take memory.
+    ///
+    /// # Errors
+    /// Where `out` cannot be written.
+    pub fn write_snapshot(&self, out: impl Write) -> io::Result<()> {
+        snapshot::write_to(self.parameters.hash(), &self.shards.values().collect::<Vec<_>>(), out)
     }
 
     /// The state of [`Correlator::snapshot`].

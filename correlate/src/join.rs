@@ -27,7 +27,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{Entity, EventBatch, RecordRef, TenantId, Watermark};
+use event::{Entity, EventBatch, RecordRef, TenantId, Watermark, Watermarks};
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
@@ -59,13 +59,13 @@ const TOLD_MAX: usize = 120;
 pub(crate) struct Joins {
     /// By join, side and selection.
     rings: BTreeMap<(u8, Side, u8), Ring>,
-    watermark: Watermark,
+    watermarks: Watermarks,
     pub(crate) counts: Counts,
 }
 
 impl Default for Joins {
     fn default() -> Self {
-        Self { rings: BTreeMap::new(), watermark: Watermark::START, counts: Counts::default() }
+        Self { rings: BTreeMap::new(), watermarks: Watermark::START.into(), counts: Counts::default() }
     }
 }
 
@@ -105,7 +105,9 @@ impl Joins {
                 continue;
             }
             let slice_us = slice_us(definition, place.side);
+            let Watermark(passed) = self.watermarks.of(&batch.meta.source);
             for (slice, segment) in segments(batch, selection, &definition.same, &rows, slice_us) {
+                self.counts.late += segment.late(passed) as u64;
                 self.meet(&segment, *place, &batch.meta.tenant, file, &mut pairs);
                 self.keep(slice, segment, *place, definition);
             }
@@ -163,26 +165,30 @@ impl Joins {
 
     /// Keeps a segment as long as events of the other side may come that are not late.
     fn keep(&mut self, slice: i64, segment: Segment, place: Place, definition: &Definition) {
-        let Watermark(watermark) = self.watermark;
         self.counts.rows += segment.len() as u64;
-        self.counts.late += segment.late(watermark) as u64;
         let slice_us = slice_us(definition, place.side);
-        let first = watermark.0.saturating_sub(definition.keep_us(place.side)).div_euclid(slice_us);
+        let first = self.oldest(definition, place.side).div_euclid(slice_us);
         if slice >= first {
             let ring = self.rings.entry((place.join as u8, place.side, place.selection as u8)).or_default();
             ring.insert(slice, segment);
         }
     }
 
+    /// What is older on a side meets no event of the other side that is not late.
+    fn oldest(&self, definition: &Definition, side: Side) -> i64 {
+        let Watermark(passed) = self.watermarks.without(definition.unrelated(side.other()));
+        passed.0.saturating_sub(definition.keep_us(side))
+    }
+
     /// Event time moves on: slices whose window has passed are dropped.
-    pub(crate) fn advance(&mut self, watermark: Watermark, file: &File) {
-        self.watermark = self.watermark.max(watermark);
-        let Watermark(now) = self.watermark;
-        for ((join, side, _), ring) in &mut self.rings {
+    pub(crate) fn advance(&mut self, watermarks: &Watermarks, file: &File) {
+        self.watermarks.clone_from(watermarks);
+        let mut rings = std::mem::take(&mut self.rings);
+        for ((join, side, _), ring) in &mut rings {
             let Some(definition) = file.definitions.joins.get(*join as usize) else { continue };
-            let oldest = now.0.saturating_sub(definition.keep_us(*side));
-            ring.drop_before(oldest, slice_us(definition, *side));
+            ring.drop_before(self.oldest(definition, *side), slice_us(definition, *side));
         }
+        self.rings = rings;
     }
 
     /// Over the limit, what has waited longest of the most frequent events goes: the rare ones are worth more.
@@ -330,8 +336,8 @@ impl EventJoins {
     }
 
     /// Event time moves on: events whose windows have passed are forgotten.
-    pub fn advance(&mut self, watermark: Watermark) {
-        self.tenants.values_mut().for_each(|joins| joins.advance(watermark, &self.parameters.file));
+    pub fn advance(&mut self, watermarks: &Watermarks) {
+        self.tenants.values_mut().for_each(|joins| joins.advance(watermarks, &self.parameters.file));
     }
 
     /// Rows that wait for events of the other side.

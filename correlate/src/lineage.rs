@@ -1,21 +1,24 @@
 //! Process lineage: who started whom, so that alerts of one process tree join by the tree and not by the host.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event::Time;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use crate::evidence::Key;
 use crate::fixed::{ONE, rarity};
 use crate::parameters::{File, Weighing};
 
-/// There may be a million of them: images are in one place, and most have no children.
-#[derive(Debug, Clone, Default)]
+/// There may be a million of them: images are in one place, most names are GUIDs, and most have no children.
+#[derive(Debug, Clone)]
 struct Process {
-    name: Box<str>,
+    key: Key,
+    name: Name,
     /// Lower-case base name of the image, the smallest seen (there should be one); no text: not known.
     image: TextId,
     /// Earliest proof of a parent; the smallest pair wins, whatever came first.
@@ -25,6 +28,33 @@ struct Process {
     children: Option<Box<Vec<(Time, Key)>>>,
     /// Generation of eviction: epoch of the latest mention.
     seen: i64,
+}
+
+/// The name of a process.
+#[derive(Debug, Clone)]
+enum Name {
+    /// In braces and lower case.
+    Guid(Uuid),
+    Text(Box<str>),
+}
+
+impl Name {
+    fn of(text: &str) -> Self {
+        // Whatever is written otherwise keeps its form.
+        let guid = Uuid::try_parse(text).ok().map(Name::Guid).filter(|name| name.text() == text);
+        guid.unwrap_or_else(|| Name::Text(text.into()))
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Name::Text(text) if text.is_empty())
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Name::Guid(id) => id.braced().to_string().into(),
+            Name::Text(text) => Cow::Borrowed(text),
+        }
+    }
 }
 
 /// A text of [`Texts`].
@@ -67,10 +97,67 @@ const CHILDREN_MAX: usize = 256;
 /// The processes of a tenant. Over its limit, the processes mentioned longest ago go, and are counted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lineage {
-    processes: HashMap<Key, Process>,
+    processes: Processes,
     texts: Texts,
     /// Processes forgotten because the table was full.
     pub(crate) evicted: u64,
+}
+
+/// Processes by key, close together.
+#[derive(Debug, Clone, Default)]
+struct Processes {
+    all: Vec<Process>,
+    /// Their places, by key.
+    places: HashTable<u32>,
+}
+
+impl Processes {
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.all.iter()
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.all.iter_mut()
+    }
+
+    fn get(&self, key: Key) -> Option<&Process> {
+        let place = self.places.find(key.0, |place| self.all[*place as usize].key == key)?;
+        Some(&self.all[*place as usize])
+    }
+
+    /// The process with that key, which is made where there is none.
+    fn entry(&mut self, key: Key) -> &mut Process {
+        let all = &self.all;
+        let place = match self.places.find(key.0, |place| all[*place as usize].key == key) {
+            Some(place) => *place,
+            None => self.insert(Process::new(key)),
+        };
+        &mut self.all[place as usize]
+    }
+
+    fn insert(&mut self, process: Process) -> u32 {
+        let (key, place) = (process.key, self.all.len() as u32);
+        // By an eighth, not by twice: there may be a million.
+        if self.all.len() == self.all.capacity() {
+            self.all.reserve_exact(self.all.len() / 8 + 1_024);
+        }
+        self.all.push(process);
+        let all = &self.all;
+        self.places.insert_unique(key.0, place, |place| all[*place as usize].key.0);
+        place
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Process) -> bool) {
+        let all = std::mem::take(&mut self.all);
+        self.places.clear();
+        for process in all.into_iter().filter(keep) {
+            self.insert(process);
+        }
+    }
 }
 
 /// A process of an alert, or an ancestor of one.
@@ -101,19 +188,19 @@ impl Lineage {
         let mut changed = self.mention(process, time);
         let Some(parent) = parent.filter(|p| p.key != process.key) else { return changed };
         changed |= self.mention(parent, time);
-        let child = self.processes.entry(process.key).or_default();
+        let child = self.processes.entry(process.key);
         if child.parent.is_none_or(|known| (time, parent.key) < known) {
             child.parent = Some((time, parent.key));
             changed = true;
         }
-        self.processes.entry(parent.key).or_default().add_child(time, process.key) || changed
+        self.processes.entry(parent.key).add_child(time, process.key) || changed
     }
 
     fn mention(&mut self, mention: &Mention<'_>, time: Time) -> bool {
-        let process = self.processes.entry(mention.key).or_default();
+        let process = self.processes.entry(mention.key);
         process.seen = process.seen.max(time.0);
         if process.name.is_empty() {
-            process.name = mention.name.into();
+            process.name = Name::of(mention.name);
         }
         let Some(image) = mention.image.as_deref() else { return false };
         let is_new = process.image == 0 || image < self.texts.get(process.image).as_ref();
@@ -125,7 +212,7 @@ impl Lineage {
 
     /// Lower-case base name of a process's image.
     pub(crate) fn image(&self, key: Key) -> Option<&Arc<str>> {
-        self.image_of(self.processes.get(&key)?)
+        self.image_of(self.processes.get(key)?)
     }
 
     fn image_of(&self, process: &Process) -> Option<&Arc<str>> {
@@ -134,13 +221,13 @@ impl Lineage {
 
     /// Whether the parent of a process is known at time `t`.
     pub(crate) fn is_known(&self, key: Key, t: Time) -> bool {
-        self.processes.get(&key).and_then(|p| p.parent).is_some_and(|(time, _)| time <= t)
+        self.processes.get(key).and_then(|p| p.parent).is_some_and(|(time, _)| time <= t)
     }
 
     /// The process that started this one, as far as known at time `t`.
     pub(crate) fn parent(&self, key: Key, t: Time) -> Option<Key> {
         self.processes
-            .get(&key)
+            .get(key)
             .and_then(|p| p.parent)
             .filter(|(time, _)| *time <= t)
             .map(|(_, parent)| parent)
@@ -158,13 +245,13 @@ impl Lineage {
         let mut found: SmallVec<[Ancestor; 6]> = SmallVec::new();
         let mut at = Some(key);
         while let Some(key) = at.take() {
-            let Some(process) = self.processes.get(&key) else { break };
+            let Some(process) = self.processes.get(key) else { break };
             let rarity = self.rarity(process, t, file, weighing);
             let steps = found.len() as u8;
             if rarity == 0 || found.iter().any(|a| a.key == key) {
                 break;
             }
-            found.push(Ancestor { key, steps, rarity, name: (*process.name).into() });
+            found.push(Ancestor { key, steps, rarity, name: process.name.text().into() });
             if steps < file.tree.steps {
                 at = process.parent.filter(|(time, _)| *time <= t).map(|(_, parent)| parent);
             }
@@ -174,7 +261,7 @@ impl Lineage {
 
     /// Whether the table knows the process, and it starts everything.
     pub(crate) fn is_session_root(&self, key: Key, t: Time, file: &File, weighing: &Weighing) -> bool {
-        self.processes.get(&key).is_some_and(|p| self.rarity(p, t, file, weighing) == 0)
+        self.processes.get(key).is_some_and(|p| self.rarity(p, t, file, weighing) == 0)
     }
 
     /// Forgets the processes that were mentioned longest ago until the table is within its limit.
@@ -185,15 +272,13 @@ impl Lineage {
         // A quarter at once, so that the cost of finding them is spread over many insertions.
         let excess = self.processes.len() - (limit - limit / 4);
         let mut by_age: BTreeMap<(i64, Key), ()> = BTreeMap::new();
-        for (key, process) in &self.processes {
-            by_age.insert((process.seen, *key), ());
+        for process in self.processes.iter() {
+            by_age.insert((process.seen, process.key), ());
             if by_age.len() > excess {
                 by_age.pop_last();
             }
         }
-        for (_, key) in by_age.keys() {
-            self.processes.remove(key);
-        }
+        self.processes.retain(|process| !by_age.contains_key(&(process.seen, process.key)));
         self.evicted += excess as u64;
         self.forget_texts();
     }
@@ -201,7 +286,7 @@ impl Lineage {
     /// Forgets processes last mentioned before `t`, which are beyond the horizon of any join.
     pub(crate) fn forget_before(&mut self, t: Time) {
         let before = self.processes.len();
-        self.processes.retain(|_, process| process.seen >= t.0);
+        self.processes.retain(|process| process.seen >= t.0);
         if self.processes.len() < before {
             self.forget_texts();
         }
@@ -213,7 +298,7 @@ impl Lineage {
             return;
         }
         let old = std::mem::take(&mut self.texts);
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.image = self.texts.id(old.get(process.image));
         }
     }
@@ -228,6 +313,10 @@ impl Lineage {
 }
 
 impl Process {
+    fn new(key: Key) -> Self {
+        Self { key, name: Name::Text("".into()), image: 0, parent: None, children: None, seen: 0 }
+    }
+
     fn children(&self) -> &[(Time, Key)] {
         self.children.as_deref().map_or(&[], Vec::as_slice)
     }
@@ -274,17 +363,17 @@ impl Serialize for Lineage {
         impl Serialize for Processes<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let Processes(lineage) = self;
-                let mut entries: Vec<(&Key, &Process)> = lineage.processes.iter().collect();
-                entries.sort_unstable_by_key(|(key, _)| **key);
-                serializer.collect_seq(entries.into_iter().map(|(key, process)| {
+                let mut sorted: Vec<&Process> = lineage.processes.iter().collect();
+                sorted.sort_unstable_by_key(|process| process.key);
+                serializer.collect_seq(sorted.into_iter().map(|process| {
                     let written = Written {
-                        name: &*process.name,
-                        image: lineage.image_of(process).map(AsRef::as_ref),
+                        name: process.name.text(),
+                        image: lineage.image_of(process).map(|image| Cow::Borrowed(image.as_ref())),
                         parent: process.parent,
                         children: process.children(),
                         seen: process.seen,
                     };
-                    (key, written)
+                    (process.key, written)
                 }))
             }
         }
@@ -299,13 +388,14 @@ impl<'de> Deserialize<'de> for Lineage {
         let mut lineage = Self { evicted: written.evicted, ..Self::default() };
         for (key, process) in written.processes {
             let process = Process {
-                name: process.name.into(),
+                key,
+                name: Name::of(&process.name),
                 image: process.image.map_or(0, |image| lineage.texts.id(&image)),
                 parent: process.parent,
                 children: (!process.children.is_empty()).then(|| Box::new(process.children)),
                 seen: process.seen,
             };
-            lineage.processes.insert(key, process);
+            lineage.processes.insert(process);
         }
         Ok(lineage)
     }
@@ -348,6 +438,24 @@ mod tests {
         }
         assert_eq!(steps(&lineage, 100, 5), [(100, 0), (1, 1)]);
         assert_eq!(steps(&lineage, 100, 300), [(100, 0)]);
+    }
+
+    #[test]
+    fn names_come_back_as_they_were() {
+        for (text, is_guid) in [
+            ("{5b5a2f36-1c2d-64d0-0100-00000000f400}", true),
+            ("{5B5A2F36-1C2D-64D0-0100-00000000F400}", false),
+            ("{5b5a2f361c2d64d0010000000000f400}", false),
+            ("{5b5a2f36-1c2d-64d0-0100-00000000f40}", false),
+            ("5b5a2f36-1c2d-64d0-0100-00000000f400", false),
+            ("{-----}", false),
+            ("{+b5a2f36-1c2d-64d0-0100-00000000f400}", false),
+            ("ws-1/4711@2026-03-02t07:00:00z", false),
+            ("", false),
+        ] {
+            let name = Name::of(text);
+            assert_eq!((name.text().as_ref(), matches!(name, Name::Guid(_))), (text, is_guid));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{RiskLevel, Severity};
+use event::{Feed, RiskLevel, Severity};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -352,6 +352,14 @@ impl Parameters {
         file.check()?;
         let hash = blake3::Hasher::new().update(text.as_bytes()).update(JOINS.as_bytes()).finalize().to_hex();
         Ok(Self { file: Arc::new(file), hash: hash[..16].into(), text: text.into() })
+    }
+
+    /// What sources can give: joins of events do not wait for kinds of source that have nothing for them. They wait for all
+    /// where this is not set.
+    #[must_use]
+    pub fn feeds(mut self, feeds: &[Feed]) -> Self {
+        Arc::make_mut(&mut self.file).definitions.relate(feeds);
+        self
     }
 
     /// The first 64 bits of the BLAKE3 of the file and of `joins.yml`, in hex: results with one hash are comparable.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
-    RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark,
+    RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark, Watermarks,
 };
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
@@ -169,9 +169,9 @@ impl Shard {
     }
 
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
-    pub(crate) fn advance(&mut self, watermark: Watermark, file: &File) -> Vec<IncidentDelta> {
-        self.watermark = self.watermark.max(watermark.0);
-        self.facts.joins.advance(watermark, file);
+    pub(crate) fn advance(&mut self, watermarks: &Watermarks, file: &File) -> Vec<IncidentDelta> {
+        self.watermark = self.watermark.max(watermarks.all().0);
+        self.facts.joins.advance(watermarks, file);
         self.take_back_stale(file);
         self.place_waiting(file);
         self.seal(file);

@@ -1,12 +1,14 @@
 //! Snapshots: the whole state of a correlator as bytes, tied to the parameters it was made with.
 
+use std::io::{self, Write};
+
 use event::snapshot::Pieces;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CorrelateError;
 
 /// Format of the bytes; raised with every change that older programs cannot read.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// Marks the bytes as ours.
 const MAGIC: &[u8; 8] = b"asterc03";
@@ -19,8 +21,9 @@ struct Envelope<T> {
 }
 
 /// Writes a state.
-pub(crate) fn write<T: Serialize>(parameters: &str, state: &T) -> Pieces {
-    event::snapshot::write(MAGIC, &Envelope { version: VERSION, parameters: parameters.to_owned(), state })
+pub(crate) fn write_to<T: Serialize>(parameters: &str, state: &T, out: impl Write) -> io::Result<()> {
+    let envelope = Envelope { version: VERSION, parameters: parameters.to_owned(), state };
+    event::snapshot::write_to(MAGIC, &envelope, out)
 }
 
 /// Reads a state back.

@@ -507,10 +507,10 @@ fn events_wait_no_longer_than_their_window_and_lateness() {
     joins.observe(&second.batch(2));
     assert_eq!(joins.rows(), 2);
     // The start waits for downloads that come up to ten seconds after it, the download for a day; both by the slice.
-    joins.advance(watermark(second.s + 1_300));
+    joins.advance(&watermark(second.s + 1_300).into());
     assert_eq!(joins.rows(), 1);
     assert_eq!(joins.observe(&second.at(5_000).batch(3)).len(), 1);
-    joins.advance(watermark(first.s + 28 * 3_600));
+    joins.advance(&watermark(first.s + 28 * 3_600).into());
     assert_eq!(joins.rows(), 0);
 }
 

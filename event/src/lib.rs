@@ -29,6 +29,7 @@ mod builder;
 mod class;
 mod column;
 mod entity;
+mod feed;
 mod ids;
 mod incident;
 pub mod ocsf;
@@ -46,6 +47,7 @@ pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, byte
 pub use builder::BatchBuilder;
 pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use entity::{Entity, EntityId, EntityType, Role};
+pub use feed::{Feed, RowShape, Watermarks};
 pub use ids::{ActionId, AlertId, CampaignId, EffectId, IncidentId, InputId, SuggestionId, TenantId};
 pub use incident::{
     Asset, AssetPart, BlastRadius, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath,

@@ -17,6 +17,16 @@ pub struct Pieces(Vec<Vec<u8>>);
 const PIECE: usize = 1 << 20;
 
 impl Pieces {
+    /// What `write` writes.
+    pub fn of(write: impl FnOnce(&mut Self) -> io::Result<()>) -> Self {
+        let mut pieces = Self::default();
+        // Writing to memory fails only where a type refuses to be written, which no state of ours does.
+        match write(&mut pieces) {
+            Ok(()) => pieces,
+            Err(error) => unreachable!("state is writable: {error}"),
+        }
+    }
+
     /// All bytes.
     pub fn len(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
@@ -93,22 +103,24 @@ impl Write for Pieces {
 /// Writes `state` behind `magic`, which names the kind of state and its format. Equal states have equal bytes, as long
 /// as they write their parts in an order of their own.
 pub fn write<T: Serialize>(magic: &[u8; 8], state: &T) -> Pieces {
-    // Writing to memory fails only where a type refuses to be written, which no state of ours does.
-    match try_write(magic, state) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("state is writable: {error}"),
-    }
+    Pieces::of(|pieces| write_to(magic, state, pieces))
 }
 
-fn try_write<T: Serialize>(magic: &[u8; 8], state: &T) -> Result<Pieces, ciborium::ser::Error<io::Error>> {
-    let mut pieces = Pieces::default();
-    pieces.write_all(magic).map_err(ciborium::ser::Error::Io)?;
-    let mut compressed = zstd::Encoder::new(pieces, LEVEL).map_err(ciborium::ser::Error::Io)?;
-    let mut out = BufWriter::new(&mut compressed);
-    ciborium::into_writer(state, &mut out)?;
-    out.flush().map_err(ciborium::ser::Error::Io)?;
-    drop(out);
-    compressed.finish().map_err(ciborium::ser::Error::Io)
+/// As [`write`], to where it does not take memory.
+///
+/// # Errors
+/// Where `out` cannot be written.
+pub fn write_to<T: Serialize>(magic: &[u8; 8], state: &T, mut out: impl Write) -> io::Result<()> {
+    out.write_all(magic)?;
+    let mut compressed = zstd::Encoder::new(out, LEVEL)?;
+    let mut plain = BufWriter::new(&mut compressed);
+    ciborium::into_writer(state, &mut plain).map_err(|error| match error {
+        ciborium::ser::Error::Io(error) => error,
+        ciborium::ser::Error::Value(problem) => io::Error::other(problem),
+    })?;
+    plain.flush()?;
+    drop(plain);
+    compressed.finish()?.flush()
 }
 
 /// Reads what [`write`] wrote behind the same `magic`.

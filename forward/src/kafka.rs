@@ -1,5 +1,6 @@
 //! Findings, incidents and actions to Kafka: OCSF JSON as the value, CloudEvents attributes as headers
-//! (CloudEvents Kafka protocol binding 1.0.2, binary mode), the incident as the key.
+//! (CloudEvents Kafka protocol binding 1.0.2, binary mode). The key is the incident, of actions the action: their topic is
+//! compacted, so that whoever reads it from its beginning has the last state of each.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::error::ForwardError;
-use crate::message::Message;
+use crate::message::{Message, Stream};
 use crate::sink::Sink;
 
 /// How long the producer may try one message before the batch counts as failed.
@@ -24,6 +26,8 @@ const DELIVERY_WITHIN: Duration = Duration::from_secs(30);
 pub struct KafkaSink {
     name: String,
     producer: FutureProducer<SinkContext>,
+    /// Until the topic of actions is there.
+    admin: Option<AdminClient<SinkContext>>,
     refusal: Refusal,
     delivery_within: Duration,
 }
@@ -59,8 +63,34 @@ impl KafkaSink {
         config.set("enable.idempotence", "true").set("acks", "all");
         let refusal = Refusal::default();
         let context = SinkContext { refusal: refusal.clone() };
-        let producer = config.create_with_context(context).map_err(|e| refused(e, settings))?;
-        Ok(KafkaSink { name: name.into(), producer, refusal, delivery_within })
+        let producer = config.create_with_context(context.clone()).map_err(|e| refused(e, settings))?;
+        let admin = config.create_with_context(context).map_err(|e| refused(e, settings))?;
+        Ok(KafkaSink { name: name.into(), producer, admin: Some(admin), refusal, delivery_within })
+    }
+
+    /// Creates the topic of actions as a compacted one, with as many partitions and replicas as the broker gives by default.
+    /// One that exists stays as it is.
+    async fn create_topic(&mut self) -> Result<(), ForwardError> {
+        let Some(admin) = &self.admin else { return Ok(()) };
+        let name = Stream::Actions.topic();
+        let topic = NewTopic::new(name, -1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let options = AdminOptions::new().request_timeout(Some(self.delivery_within));
+        let created = admin.create_topics([&topic], &options).await;
+        let unavailable = |error: &KafkaError| {
+            let reason = self.refusal.get().unwrap_or_else(|| error.to_string());
+            ForwardError::Unavailable { sink: self.name.clone(), reason }
+        };
+        for outcome in created.map_err(|error| unavailable(&error))? {
+            match outcome {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => tracing::warn!(
+                    "the topic {name} could not be created as a compacted one ({code}): create it with \
+                     cleanup.policy=compact, if it is to keep the last state of each action"
+                ),
+            }
+        }
+        self.admin = None;
+        Ok(())
     }
 
     async fn send(&self, message: &Message) -> Result<(), ForwardError> {
@@ -127,6 +157,7 @@ impl Refusal {
     }
 }
 
+#[derive(Clone)]
 struct SinkContext {
     refusal: Refusal,
 }
@@ -152,6 +183,7 @@ impl Sink for KafkaSink {
     }
 
     async fn deliver(&mut self, messages: &[Message]) -> Result<(), ForwardError> {
+        self.create_topic().await?;
         // The producer keeps the order in which the sends begin; all acknowledgements are awaited, so that a
         // refused message does not hide an unavailable broker.
         let sent = join_all(messages.iter().map(|m| self.send(m))).await;
@@ -165,6 +197,7 @@ impl Sink for KafkaSink {
 #[cfg(test)]
 mod tests {
     use rdkafka::Message as _;
+    use rdkafka::admin::ResourceSpecifier;
     use rdkafka::consumer::{Consumer, StreamConsumer};
     use rdkafka::message::Headers;
 
@@ -228,6 +261,12 @@ mod tests {
         let sequence = i64::from(std::process::id());
         let message = Message::of(&incident_row(sequence)).unwrap().unwrap();
         sink.deliver(std::slice::from_ref(&message)).await.unwrap();
+        let admin: AdminClient<_> =
+            ClientConfig::new().set("bootstrap.servers", &bootstrap).create().unwrap();
+        let actions = ResourceSpecifier::Topic(Stream::Actions.topic());
+        let described = admin.describe_configs([&actions], &AdminOptions::new()).await.unwrap();
+        let policy = described[0].as_ref().unwrap().get("cleanup.policy").unwrap().value.clone();
+        assert_eq!(policy.as_deref(), Some("compact"));
 
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", &bootstrap)

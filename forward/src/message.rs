@@ -57,7 +57,7 @@ pub struct Message {
     pub event_type: String,
     /// Tenant.
     pub tenant: TenantId,
-    /// The incident, else the subject: one key keeps its order.
+    /// The incident, else the subject; of actions the action. One key keeps its order.
     pub key: String,
     /// Id of what it is about.
     pub subject: String,
@@ -88,7 +88,7 @@ impl Message {
             "action" => {
                 let action: Action = serde_json::from_str(&row.body).map_err(unreadable)?;
                 let time = action.history.last().map_or(action.created_at, |t| t.at);
-                (Stream::Actions, action.incident.to_string(), time, ocsf::remediation(&action))
+                (Stream::Actions, action.id.to_string(), time, ocsf::remediation(&action))
             }
             _ => return Ok(None),
         };
@@ -181,7 +181,7 @@ mod tests {
             ..incident_row(9)
         };
         let message = Message::of(&row).unwrap().unwrap();
-        assert_eq!((message.stream, message.key.as_str()), (Stream::Actions, "i-1"));
+        assert_eq!((message.stream, message.key.as_str()), (Stream::Actions, "c-1"));
         assert_eq!(message.body["class_uid"], 7001);
         assert_eq!(message.body["status"], "Success");
         assert_eq!(message.body["unmapped"]["decision"]["rule"], "r");

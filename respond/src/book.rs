@@ -66,6 +66,20 @@ fn own_names(target: &Target) -> impl Iterator<Item = &Entity> {
 }
 
 impl Book {
+    /// What bears on the actions of an incident: others about the same effects, all effects, and what counts against caps.
+    pub(crate) fn about(&self, incident: &IncidentId) -> Self {
+        let mut about = Self {
+            effects: self.effects.clone(),
+            starts: self.starts.clone(),
+            ends: self.ends.clone(),
+            ..Self::default()
+        };
+        for effect in self.of_incident(incident).map(effect_of) {
+            self.of_effect(&effect).cloned().for_each(|action| about.put_action(action));
+        }
+        about
+    }
+
     pub(crate) fn put_action(&mut self, action: Action) {
         self.learn_names(&action.tenant, &action.target);
         match action.state.is_final() {

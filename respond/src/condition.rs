@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, Program, Value};
-use event::{EntityType, Incident};
+use event::{
+    Entity, EntityType, Incident, IncidentId, IncidentStatus, RiskClass, Role, Severity, Target, TenantId,
+    Time,
+};
 use serde::Serialize;
 
 use crate::select::Candidate;
+use crate::verb::Verb;
 
 /// A longer condition is no condition a person can review; the bound also bounds the parser's stack.
 const CONDITION_BYTES_MAX: usize = 4_096;
@@ -42,6 +46,22 @@ struct CandidateFacts {
     techniques: Vec<String>,
     domains: Vec<&'static str>,
     alerts: i64,
+}
+
+/// The target of an action as the policy's conditions see it.
+#[derive(Debug, Clone, Serialize)]
+struct TargetFacts {
+    #[serde(rename = "type")]
+    entity_type: &'static str,
+    name: String,
+    names: Vec<String>,
+}
+
+/// An action as the policy's conditions see it.
+#[derive(Debug, Clone, Serialize)]
+struct ActionFacts {
+    verb: &'static str,
+    risk: i64,
 }
 
 /// What conditions are evaluated on; made once for an incident and all rules.
@@ -93,16 +113,27 @@ impl IncidentFacts {
 
 impl CandidateFacts {
     fn of(candidate: &Candidate) -> Self {
-        let entity = &candidate.target.entity;
-        let own = candidate.target.identifiers.iter().filter(|e| e.entity_type == entity.entity_type);
+        let TargetFacts { name, names, .. } = TargetFacts::of(&candidate.target);
         CandidateFacts {
-            name: entity.value.to_string(),
-            names: own.map(|e| e.value.to_string()).collect(),
+            name,
+            names,
             severity: candidate.severity as i64,
             tactics: candidate.tactics.iter().map(|t| t.as_str()).collect(),
             techniques: candidate.techniques.iter().map(|t| t.to_string()).collect(),
             domains: candidate.domains.iter().map(|d| d.as_str()).collect(),
             alerts: i64::from(candidate.alerts),
+        }
+    }
+}
+
+impl TargetFacts {
+    fn of(target: &Target) -> Self {
+        let entity = &target.entity;
+        let own = target.identifiers.iter().filter(|e| e.entity_type == entity.entity_type);
+        TargetFacts {
+            entity_type: entity.entity_type.as_str(),
+            name: entity.value.to_string(),
+            names: own.map(|e| e.value.to_string()).collect(),
         }
     }
 }
@@ -115,30 +146,100 @@ impl Condition {
         facts: &Facts,
         candidate: Option<&Candidate>,
     ) -> Result<Self, String> {
-        if source.len() > CONDITION_BYTES_MAX {
-            return Err(format!("condition has {} bytes, at most {CONDITION_BYTES_MAX}", source.len()));
-        }
-        let program = Program::compile(source).map_err(|e| e.to_string())?;
-        let condition = Condition { program: Arc::new(program) };
+        let condition = Self::parse(source)?;
         condition.evaluate(facts, candidate)?;
         Ok(condition)
     }
 
+    /// The same for a condition on an action that is proposed.
+    pub(crate) fn compile_for_action(source: &str) -> Result<Self, String> {
+        let condition = Self::parse(source)?;
+        let (facts, candidate) = sample(EntityType::Device)?;
+        condition.holds_for(&facts, &candidate.target, Verb::HostIsolate, Verb::HostIsolate.risk())?;
+        Ok(condition)
+    }
+
+    fn parse(source: &str) -> Result<Self, String> {
+        if source.len() > CONDITION_BYTES_MAX {
+            return Err(format!("condition has {} bytes, at most {CONDITION_BYTES_MAX}", source.len()));
+        }
+        let program = Program::compile(source).map_err(|e| e.to_string())?;
+        Ok(Condition { program: Arc::new(program) })
+    }
+
+    /// Whether the condition holds for an action that is proposed.
+    pub(crate) fn holds_for(
+        &self,
+        facts: &Facts,
+        target: &Target,
+        verb: Verb,
+        risk: RiskClass,
+    ) -> Result<bool, String> {
+        let mut context = facts.context.new_inner_scope();
+        let action = ActionFacts { verb: verb.as_str(), risk: risk as i64 };
+        context.add_variable("target", TargetFacts::of(target)).map_err(|e| e.to_string())?;
+        context.add_variable("action", action).map_err(|e| e.to_string())?;
+        self.execute(&context)
+    }
+
     /// Whether the condition holds.
     pub(crate) fn evaluate(&self, facts: &Facts, candidate: Option<&Candidate>) -> Result<bool, String> {
-        let outcome = match candidate {
-            None => self.program.execute(&facts.context),
-            Some(candidate) => {
-                let mut context = facts.context.new_inner_scope();
-                let name = candidate.target.entity.entity_type.as_str();
-                context.add_variable(name, CandidateFacts::of(candidate)).map_err(|e| e.to_string())?;
-                self.program.execute(&context)
-            }
-        };
-        match outcome {
+        let Some(candidate) = candidate else { return self.execute(&facts.context) };
+        let mut context = facts.context.new_inner_scope();
+        let name = candidate.target.entity.entity_type.as_str();
+        context.add_variable(name, CandidateFacts::of(candidate)).map_err(|e| e.to_string())?;
+        self.execute(&context)
+    }
+
+    fn execute(&self, context: &Context<'_, '_>) -> Result<bool, String> {
+        match self.program.execute(context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("gives {:?}, not true or false", other.type_of())),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+/// An incident and a candidate to try conditions on: every name exists, the values are unremarkable.
+pub(crate) fn sample(entity_type: EntityType) -> Result<(Facts, Candidate), String> {
+    let incident = Incident {
+        id: IncidentId::new("i-sample"),
+        tenant: TenantId::default(),
+        version: 1,
+        status: IncidentStatus::New,
+        redirect_to: None,
+        title: String::new(),
+        summary: String::new(),
+        severity: Severity::Medium,
+        score: 50,
+        confidence: 50,
+        domains: Vec::new(),
+        tactics: Vec::new(),
+        techniques: Vec::new(),
+        first_time: Time(0),
+        last_time: Time(0),
+        alerts: Vec::new(),
+        entities: Vec::new(),
+        joins: Vec::new(),
+        sealed: false,
+        assignee: None,
+        classification: None,
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
+        links: Vec::new(),
+    };
+    let entity = Entity { entity_type, role: Role::Target, value: "sample".into() };
+    let target = Target { identifiers: vec![entity.clone()], entity, label: None };
+    let candidate = Candidate { severity: Severity::Medium, alerts: 1, ..Candidate::new(target) };
+    Ok((Facts::of(&incident)?, candidate))
+}
+
+#[cfg(test)]
+impl Facts {
+    /// Of an incident in which nothing is remarkable.
+    pub(crate) fn sample() -> Self {
+        sample(EntityType::Device).unwrap().0
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! absent -> applying -> active -> reverting -> reverted
 //! applying -> absent                 the command failed, and certainly did nothing
-//! active -> drifted -> active | reverting
+//! active -> drifted -> active | applying | reverting
 //! reverting -> revert_failed -> reverting
 //! reverting -> applying              somebody took hold again in the meantime
 //! ```
@@ -19,7 +19,7 @@ pub(crate) fn may_follow(from: EffectState, to: EffectState) -> bool {
         Absent | Reverted => matches!(to, Applying),
         Applying => matches!(to, Active | Absent | Reverting),
         Active => matches!(to, Drifted | Reverting),
-        Drifted => matches!(to, Active | Reverting),
+        Drifted => matches!(to, Active | Applying | Reverting),
         Reverting => matches!(to, Reverted | RevertFailed | Applying),
         RevertFailed => matches!(to, Reverting | Applying),
     }
@@ -64,6 +64,11 @@ pub(crate) fn absent(tenant: &TenantId, target: &Target, kind: &str, at: Time) -
 pub(crate) fn is_wanted(effect: &Effect) -> bool {
     let on = !matches!(effect.state, EffectState::Absent | EffectState::Reverted | EffectState::RevertFailed);
     on && !effect.holders.is_empty()
+}
+
+/// Whether it is wanted, and nobody has seen that it no longer holds.
+pub(crate) fn is_in_place(effect: &Effect) -> bool {
+    is_wanted(effect) && effect.state != EffectState::Drifted
 }
 
 /// Adds a holder, kept sorted so that the order of arrival does not matter; extends the end, never shortens it.

@@ -27,6 +27,7 @@
 //! ```
 
 pub mod audit;
+mod automation;
 mod book;
 mod command;
 mod condition;
@@ -50,11 +51,12 @@ mod properties;
 mod testing;
 
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
+pub use automation::{Automation, Group, When};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
 pub use pattern::{Pattern, Patterns};
-pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};
+pub use policy::{Breaker, Caps, Exclusion, Maintenance, OnDrift, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};
 pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
 pub use span::Span;

@@ -22,6 +22,11 @@ impl Patterns {
         self.0.get(&target.entity.entity_type)?.iter().find(|pattern| pattern.names(target))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(Vec::is_empty)
+    }
+
     /// Every pattern.
     pub fn iter(&self) -> impl Iterator<Item = &Pattern> {
         self.0.values().flatten()

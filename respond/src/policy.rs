@@ -8,62 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use event::{EntityType, RiskClass, Target, TenantId, Time};
 use serde::{Deserialize, Serialize};
 
+use crate::automation::{Automation, Group};
+use crate::condition::Facts;
 use crate::error::RespondError;
 use crate::pattern::{Pattern, Patterns};
 use crate::span::Span;
 use crate::verb::Verb;
-
-/// How much may happen without a person; ordered from least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Automation {
-    /// Nothing happens; that it was asked for is recorded.
-    Off,
-    /// Dry run: what would have happened is recorded.
-    AuditOnly,
-    /// Everything waits for a person: the engine recommends.
-    #[default]
-    #[serde(alias = "recommend")]
-    ApproveAll,
-    /// Risk classes R0 and R1 run, the rest waits.
-    Semi,
-    /// Risk classes up to R2 run, the rest waits.
-    Full,
-}
-
-impl Automation {
-    /// The name used in configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Automation::Off => "off",
-            Automation::AuditOnly => "audit_only",
-            Automation::ApproveAll => "approve_all",
-            Automation::Semi => "semi",
-            Automation::Full => "full",
-        }
-    }
-
-    /// The highest risk class that runs without a person.
-    const fn risk_max(self) -> Option<RiskClass> {
-        match self {
-            Automation::Off | Automation::AuditOnly | Automation::ApproveAll => None,
-            Automation::Semi => Some(RiskClass::R1),
-            Automation::Full => Some(RiskClass::R2),
-        }
-    }
-}
-
-/// Entities with an automation level of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Group {
-    /// Name, shown in decisions.
-    pub name: String,
-    /// Their names, with `*` and `?`, by type.
-    pub names: Patterns,
-    /// Their level.
-    pub automation: Automation,
-}
 
 /// Entities that are left alone for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +77,19 @@ impl Default for Breaker {
     }
 }
 
+/// What follows when an effect no longer holds, and we have not ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrift {
+    /// People are told.
+    Tell,
+    /// People are told, and may approve that it is brought about again.
+    #[default]
+    Ask,
+    /// It is brought about again, twice at most; then people are asked.
+    Reapply,
+}
+
 /// Blast-radius caps. A person's approval does not lift them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -157,9 +120,9 @@ const APPROVERS_MAX: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Level of whatever is in no group.
+    /// Level of actions that are in no group.
     pub automation: Automation,
-    /// Groups; the first that names the target decides.
+    /// Actions with a level of their own; the first group that an action is in decides.
     pub groups: Vec<Group>,
     /// What is never acted on: names with `*` and `?`, by type of entity.
     pub protected: Patterns,
@@ -193,6 +156,10 @@ pub struct Policy {
     pub ttl: Span,
     /// How long an effect may hold at most.
     pub ttl_max: Span,
+    /// How often what holds is looked at, whether it still does.
+    pub look_every: Span,
+    /// What follows when it does not.
+    pub on_drift: OnDrift,
     /// Confidence (0 to 100) that an incident needs for anything above R1 to run by itself.
     pub auto_confidence_min: u32,
     /// Telemetry domains that must agree for anything above R1 to run by itself.
@@ -230,6 +197,8 @@ impl Default for Policy {
             execute_within: Span::from_hours(24),
             ttl: Span::from_hours(24),
             ttl_max: Span::from_hours(7 * 24),
+            look_every: Span::from_secs(900),
+            on_drift: OnDrift::default(),
             auto_confidence_min: 80,
             auto_domains_min: 2,
         }
@@ -239,6 +208,9 @@ impl Default for Policy {
 /// What is asked for.
 pub(crate) struct Proposal<'a> {
     pub(crate) now: Time,
+    pub(crate) tenant: &'a TenantId,
+    /// Of the incident.
+    pub(crate) facts: &'a Facts,
     pub(crate) verb: Verb,
     pub(crate) target: &'a Target,
     pub(crate) risk: RiskClass,
@@ -331,8 +303,19 @@ impl Policy {
         if self.breaker.failures == 0 || self.breaker.of < self.breaker.failures {
             return bad("respond.policy.breaker: failures must be at least 1 and at most of");
         }
+        if self.look_every < Span::from_secs(60) {
+            return bad("respond.policy.look_every is under 1m: providers would be asked without end");
+        }
         if self.auto_confidence_min > 100 {
             return bad("respond.policy.auto_confidence_min is over 100: confidence goes from 0 to 100");
+        }
+        if let Some(group) = self.groups.iter().find(|group| group.is_open()) {
+            let text = format!(
+                "respond.policy.groups: {:?} takes every action: set respond.policy.automation, or say of which tenants, \
+                 names, verbs, risk or when",
+                group.name
+            );
+            return Err(RespondError::BadInput(text));
         }
         let groups = self.groups.iter().flat_map(|group| group.names.iter());
         let mut patterns = self.protected.iter().chain(self.critical.iter()).chain(groups);
@@ -394,9 +377,14 @@ impl Policy {
     }
 
     fn level(&self, proposal: &Proposal<'_>, reasons: &mut Vec<String>) -> Automation {
-        let group = self.groups.iter().find(|group| group.names.find(proposal.target).is_some());
-        let (level, of) = match group {
-            Some(group) => (group.automation, format!("group {}", group.name)),
+        let mut takes = self.groups.iter().map(|group| (group, group.takes(proposal)));
+        let (level, of) = match takes.find(|(_, takes)| *takes != Ok(false)) {
+            Some((group, Ok(_))) => (group.automation, format!("group {}", group.name)),
+            // It might have been a group in which nothing runs.
+            Some((group, Err(fault))) => {
+                reasons.push(format!("group {} cannot be judged: {fault}", group.name));
+                (group.automation.min(Automation::ApproveAll), format!("group {}", group.name))
+            }
             None => (self.automation, "default".to_owned()),
         };
         reasons.push(format!("automation is {} ({of})", level.as_str()));
@@ -482,7 +470,7 @@ impl Policy {
             return Some(format!("{lacks}: a person must"));
         }
         let in_maintenance = |m: &&Maintenance| {
-            let is_meant = m.names.iter().next().is_none() || m.names.find(p.target).is_some();
+            let is_meant = m.names.is_empty() || m.names.find(p.target).is_some();
             (m.from..m.until).contains(&p.now) && is_meant
         };
         if let Some(Maintenance { until, reason, .. }) = self.maintenance.iter().find(in_maintenance) {
@@ -532,6 +520,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::automation::When;
     use crate::testing::device_target;
 
     fn decide(policy: &Policy, host: &str, usage: &Usage) -> (Outcome, String) {
@@ -539,6 +528,8 @@ mod tests {
         let risk = policy.risk(RiskClass::R2, &target);
         let proposal = Proposal {
             now: Time::from_secs(1_000),
+            tenant: &TenantId::default(),
+            facts: &Facts::sample(),
             verb: Verb::HostIsolate,
             target: &target,
             risk,
@@ -649,9 +640,8 @@ mod tests {
     #[test]
     fn the_first_group_that_names_the_device_decides() {
         let group = |name: &str, pattern: &str, automation| Group {
-            name: name.into(),
             names: Patterns::new(&[(EntityType::Device, &[pattern])]),
-            automation,
+            ..group_of(name, automation)
         };
         let groups =
             vec![group("lab", "ws-9*", Automation::Off), group("workstations", "ws-*", Automation::Full)];
@@ -659,6 +649,75 @@ mod tests {
         assert_eq!(decide(&policy, "ws-01.corp.example", &Usage::default()).0, Outcome::Execute);
         assert_eq!(decide(&policy, "ws-91", &Usage::default()).0, Outcome::Suppress);
         assert_eq!(decide(&policy, "kiosk-1", &Usage::default()).0, Outcome::Approve);
+    }
+
+    fn group_of(name: &str, automation: Automation) -> Group {
+        Group {
+            name: name.into(),
+            tenants: BTreeSet::new(),
+            names: Patterns::default(),
+            verbs: BTreeSet::new(),
+            risk: BTreeSet::new(),
+            when: None,
+            automation,
+        }
+    }
+
+    #[test]
+    fn a_group_takes_what_is_all_that_it_says() {
+        let when = |source: &str| When::try_from(source.to_owned()).unwrap();
+        let by = |group: Group| {
+            let policy = Policy { groups: vec![group], ..Policy::default() };
+            policy.check().unwrap();
+            decide(&policy, "ws-01", &Usage::default()).0
+        };
+        let full = || group_of("g", Automation::Full);
+        for (group, expected) in [
+            (Group { tenants: ["default".to_owned()].into(), ..full() }, Outcome::Execute),
+            (Group { tenants: ["acme".to_owned()].into(), ..full() }, Outcome::Approve),
+            (Group { verbs: [Verb::HostIsolate].into(), ..full() }, Outcome::Execute),
+            (Group { verbs: [Verb::HostScan].into(), ..full() }, Outcome::Approve),
+            (Group { risk: [RiskClass::R2].into(), ..full() }, Outcome::Execute),
+            (Group { risk: [RiskClass::R0, RiskClass::R1].into(), ..full() }, Outcome::Approve),
+            (Group { when: Some(when("incident.confidence >= 50")), ..full() }, Outcome::Execute),
+            (Group { when: Some(when("incident.confidence >= 51")), ..full() }, Outcome::Approve),
+            (
+                Group {
+                    when: Some(when("target.type == 'device' && target.name == 'ws-01' && action.risk == 2")),
+                    ..full()
+                },
+                Outcome::Execute,
+            ),
+            (
+                Group {
+                    when: Some(when("action.verb == 'host.isolate' && !('ws-02' in target.names)")),
+                    ..full()
+                },
+                Outcome::Execute,
+            ),
+        ] {
+            assert_eq!(by(group.clone()), expected, "{group:?}");
+        }
+        let faulty = Group {
+            when: Some(when("target.name == 'sample' || 1 / (size(target.names) - 1) > 0")),
+            ..full()
+        };
+        assert_eq!(by(faulty), Outcome::Approve, "what cannot be judged does not run");
+    }
+
+    #[test]
+    fn conditions_of_groups_are_checked_when_they_are_read() {
+        let read = |when: &str| {
+            let text = format!("name: g\nautomation: full\nwhen: {when}\n");
+            serde_yaml_ng::from_str::<Group>(&text).map(|g| String::from(g.when.unwrap()))
+        };
+        assert_eq!(read("incident.score > 5").unwrap(), "incident.score > 5");
+        for wrong in ["incident.scor > 5", "incident.score", "(", "device.name == 'x'"] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("when {wrong:?}: ")), "{error}");
+        }
+        let open = Policy { groups: vec![group_of("all", Automation::Full)], ..Policy::default() };
+        assert!(open.check().unwrap_err().to_string().contains("\"all\" takes every action"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::audit::{AuditEntry, AuditHead, verify};
 use crate::testing::{alert, incident};
 use crate::{
-    ActionChange, Automation, Caps, ExecuteError, Patterns, Policy, Probe, Progress, Reply, Report,
+    ActionChange, Automation, Caps, ExecuteError, OnDrift, Patterns, Policy, Probe, Progress, Reply, Report,
     Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
 };
 
@@ -23,15 +23,40 @@ const RULE: &str = "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: at
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Happening {
-    Incident { number: u8, hosts: u8 },
-    Close { number: u8 },
-    Merge { from: u8, to: u8 },
-    Approve { nth: u8 },
-    Reject { nth: u8 },
-    Cancel { nth: u8 },
-    Undo { nth: u8 },
+    Incident {
+        number: u8,
+        hosts: u8,
+    },
+    Close {
+        number: u8,
+    },
+    Merge {
+        from: u8,
+        to: u8,
+    },
+    Approve {
+        nth: u8,
+    },
+    Reject {
+        nth: u8,
+    },
+    Cancel {
+        nth: u8,
+    },
+    Undo {
+        nth: u8,
+    },
+    RollBack {
+        number: u8,
+    },
+    /// Somebody else ends what we brought about.
+    Drift {
+        host: u8,
+    },
     Work(Fault),
-    Pass { s: u32 },
+    Pass {
+        s: u32,
+    },
     KillSwitch(bool),
     Crash,
 }
@@ -67,6 +92,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(|nth| Happening::Reject { nth }),
         1 => any::<u8>().prop_map(|nth| Happening::Cancel { nth }),
         1 => any::<u8>().prop_map(|nth| Happening::Undo { nth }),
+        1 => (0..4u8).prop_map(|number| Happening::RollBack { number }),
+        1 => (0..3u8).prop_map(|host| Happening::Drift { host }),
         12 => fault.prop_map(Happening::Work),
         4 => prop_oneof![Just(1), Just(30), Just(600), Just(4_000), Just(100_000)].prop_map(|s| Happening::Pass { s }),
         1 => any::<bool>().prop_map(Happening::KillSwitch),
@@ -162,6 +189,7 @@ fn policy() -> Policy {
         caps: Caps { rule_per_hour_max: 3, tenant_per_hour_max: 3, concurrent_max: 2 },
         ttl: Span::from_hours(2),
         execute_within: Span::from_hours(3),
+        on_drift: OnDrift::Reapply,
         ..Policy::default()
     }
 }
@@ -295,6 +323,13 @@ impl World {
             Happening::Undo { nth: n } => {
                 nth(self, n).and_then(|id| self.responder.undo(&id, "ann", "", now).ok()).unwrap_or_default()
             }
+            Happening::RollBack { number } => {
+                self.responder.roll_back(&IncidentId::new(format!("i-{number}")), "ann", "", now).0
+            }
+            Happening::Drift { host } => {
+                self.provider.isolated.remove(HOSTS[usize::from(host)]);
+                Vec::new()
+            }
             Happening::Work(fault) => {
                 self.work(fault);
                 Vec::new()
@@ -393,8 +428,15 @@ fn queued(action: &Action) -> bool {
     action.history.iter().any(|t| t.to == event::ActionState::Queued)
 }
 
+/// A hundred histories, or as many as the environment asks for: `cargo xtask histories`.
+fn config() -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { 100 };
+    ProptestConfig { cases, failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_double_act_no_orphan_no_protected_no_excess_and_everything_is_reverted(
@@ -491,6 +533,130 @@ fn what_went_wrong_once_goes_right() {
     for history in [cancelled_then_sent_again, held_twice_by_one_incident, release_in_doubt_forgotten] {
         World::live(history);
     }
+}
+
+/// The host is isolated, somebody else releases it, and the engine has a look.
+fn drift(world: &mut World) {
+    assert!(world.provider.isolated.contains_key("ws-01"));
+    world.happen(Happening::Drift { host: 0 });
+    world.happen(Happening::Pass { s: 1_000 });
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn what_has_drifted_is_brought_back_twice_and_then_people_are_asked() {
+    let mut world = World::new();
+    world.happen(Happening::Incident { number: 0, hosts: 1 });
+    world.settle();
+    for _ in 0..2 {
+        drift(&mut world);
+        assert!(world.provider.isolated.contains_key("ws-01"), "it is brought back");
+    }
+    drift(&mut world);
+    let effect = world.store.effects.values().next().unwrap().clone();
+    assert_eq!(effect.state, EffectState::Drifted);
+    let waits = |a: &&Action| a.state == event::ActionState::AwaitingApproval;
+    let asked: Vec<Action> = world.store.actions.values().filter(waits).cloned().collect();
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].decision.reasons.last().unwrap().contains("brought back 2 times"), "{asked:?}");
+    world.happen(Happening::Pass { s: 3_600 });
+    let approved = world.responder.approve(&asked[0].id, "ann", "", world.now).unwrap();
+    world.persist(approved);
+    world.settle();
+    let effect = world.responder.effect(&effect.id).unwrap();
+    assert_eq!((effect.state, effect.holders.len()), (EffectState::Active, 1));
+    assert!(world.provider.isolated.contains_key("ws-01"));
+    world.run_out();
+}
+
+#[test]
+fn what_holds_again_has_drifted_no_more() {
+    let mut world = World::new();
+    world.policy.on_drift = OnDrift::Tell;
+    world.crash();
+    world.happen(Happening::Incident { number: 0, hosts: 1 });
+    world.settle();
+    let by = world.provider.isolated["ws-01"].clone();
+    drift(&mut world);
+    let state = |world: &World| world.store.effects.values().next().unwrap().state;
+    assert_eq!((state(&world), world.store.actions.len()), (EffectState::Drifted, 1));
+    world.provider.isolated.insert("ws-01".to_owned(), by);
+    world.happen(Happening::Pass { s: 1_000 });
+    world.settle();
+    assert_eq!(state(&world), EffectState::Active);
+    world.run_out();
+}
+
+#[test]
+fn a_rehearsal_tells_what_comes_and_changes_nothing() {
+    let mut world = World::new();
+    world.happen(Happening::Incident { number: 0, hosts: 3 });
+    world.settle();
+    let (before, incident) = (world.store.actions.clone(), IncidentId::new("i-0"));
+    let now = world.now;
+    let would = world.responder.rehearse(&incident, |r| r.roll_back(&incident, "ann", "", now).0);
+    assert_eq!(before, world.responder.actions().map(|a| (a.id.clone(), a.clone())).collect());
+    let (did, left) = world.responder.roll_back(&incident, "ann", "", now);
+    assert_eq!((would, left.len()), (did.clone(), 0));
+    let releases = did.iter().filter(|change| change.action.verb == "host.release").count();
+    assert_eq!((releases, world.provider.isolated.len()), (2, 2));
+    world.persist(did);
+    world.settle();
+    assert_eq!(world.provider.isolated.len(), 0);
+    let (again, left) = world.responder.roll_back(&incident, "ann", "", world.now);
+    assert_eq!((again.len(), left.len()), (0, 0));
+    world.run_out();
+}
+
+#[test]
+fn the_author_of_a_rule_does_not_approve_what_is_dangerous() {
+    let mut world = World::new();
+    world.policy.automation = Automation::ApproveAll;
+    let rule = RULE.replace("action: host.isolate\nttl: 2h", "author: Ann\naction: host.offboard");
+    let (rules, report) = ResponseRules::load([("r.yml".to_owned(), rule)]);
+    assert_eq!(report.rejected, []);
+    world.responder = Responder::new(rules, world.policy.clone()).unwrap();
+    world.happen(Happening::Incident { number: 0, hosts: 1 });
+    let id = world.store.actions.keys().next().unwrap().clone();
+    let refused = world.responder.approve(&id, "ann", "", world.now).unwrap_err().to_string();
+    assert!(refused.contains("ann wrote the rule that asks for it"), "{refused}");
+    assert_eq!(world.responder.approve(&id, "kim", "", world.now).unwrap().len(), 1);
+}
+
+#[test]
+fn a_dead_provider_has_few_steps_under_way_and_nothing_is_lost() {
+    const COMMANDS: usize = 10_000;
+    let mut world = World::new();
+    let caps = Caps { rule_per_hour_max: u32::MAX, tenant_per_hour_max: u32::MAX, concurrent_max: u32::MAX };
+    world.policy = Policy { caps, ..world.policy };
+    world.crash();
+    for n in 0..COMMANDS / 100 {
+        let names: Vec<String> = (0..100).map(|m| format!("ws-{n}-{m}")).collect();
+        let alerts: Vec<_> = names
+            .iter()
+            .map(|h| alert(&format!("a-{h}"), "attack.execution", &[(Role::Device, h)]))
+            .collect();
+        let mut incident = incident(&alerts);
+        incident.id = IncidentId::new(format!("i-{n}"));
+        let Ok(changes) = world.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), world.now);
+        world.persist(changes);
+    }
+    let open = |world: &World| world.responder.actions().filter(|a| !a.state.is_final()).count();
+    assert_eq!(open(&world), COMMANDS);
+    for _ in 0..3 {
+        let steps: Vec<_> = std::iter::from_fn(|| world.responder.next_work(world.now)).collect();
+        assert_eq!(steps.len(), 16, "the others wait their turn");
+        for leased in steps {
+            world.persist(leased.changes);
+            let outcome = Err(ExecuteError::Retryable { message: "refused".into(), after_s: None });
+            let report = Report { action: leased.work.request.action, fence: leased.work.fence, outcome };
+            let changes = world.responder.report(report, world.now).unwrap();
+            world.persist(changes);
+        }
+    }
+    assert_eq!(open(&world), COMMANDS);
+    assert_eq!(world.responder.counts().refused, 0);
 }
 
 #[test]

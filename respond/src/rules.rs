@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{Alert, Incident, Severity, Target};
+use event::{Alert, Incident, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Condition, Facts};
-use crate::policy::Automation;
+use crate::automation::Automation;
+use crate::condition::{Condition, Facts, sample};
 use crate::select::{Candidate, Selector, candidates};
 use crate::span::Span;
 use crate::verb::Verb;
@@ -55,6 +55,8 @@ pub struct ResponseRule {
     pub ttl: Option<Span>,
     /// The most automation that its author allows, if it says.
     pub automation: Option<Automation>,
+    /// Who wrote it, if it says.
+    pub author: Option<Arc<str>>,
     target: Selector,
     when: Condition,
     target_where: Option<Condition>,
@@ -131,6 +133,11 @@ impl ResponseRules {
         self.rules.values()
     }
 
+    /// The rule of this id.
+    pub(crate) fn get(&self, id: &str) -> Option<&ResponseRule> {
+        self.rules.get(id)
+    }
+
     fn load_file(&mut self, file: &str, text: &str, report: &mut LoadReport) {
         let mut reject = |line, rule, reason| {
             report.rejected.push(RejectedRule { file: file.to_owned(), line, rule, reason });
@@ -175,19 +182,13 @@ impl ResponseRules {
     pub(crate) fn evaluate<E>(
         &self,
         incident: &Incident,
+        facts: &Facts,
         alerts: impl FnOnce() -> Result<Vec<Alert>, E>,
     ) -> Result<(Vec<Wanted<'_>>, Vec<RuleFault>), E> {
         let (mut wanted, mut faults) = (Vec::new(), Vec::new());
-        let facts = match Facts::of(incident) {
-            Ok(facts) => facts,
-            Err(reason) => {
-                faults.push(RuleFault { rule: "all".into(), reason });
-                return Ok((wanted, faults));
-            }
-        };
         let mut applying = Vec::new();
         for rule in self.rules.values() {
-            match rule.when.evaluate(&facts, None) {
+            match rule.when.evaluate(facts, None) {
                 Ok(true) => applying.push(rule),
                 Ok(false) => {}
                 Err(reason) => faults.push(RuleFault { rule: rule.id.clone(), reason }),
@@ -200,7 +201,7 @@ impl ResponseRules {
                     applying.iter().copied().filter(|rule| rule.target == selector).collect();
                 if !rules.is_empty() {
                     let candidates = candidates(selector, incident, &alerts);
-                    rules.iter().for_each(|rule| rule.select(&facts, &candidates, &mut wanted, &mut faults));
+                    rules.iter().for_each(|rule| rule.select(facts, &candidates, &mut wanted, &mut faults));
                 }
             }
         }
@@ -242,7 +243,7 @@ impl RuleDocument {
         }
         let args = verb.complete_args(&self.args)?;
         let version = self.version();
-        let (facts, candidate) = sample(self.target)?;
+        let (facts, candidate) = sample(self.target.entity_type())?;
         let in_field = |field: &'static str| move |e: String| format!("{field}: {e}");
         let when = Condition::compile(&self.when, &facts, None).map_err(in_field("when"))?;
         let target_where = self.target_where.as_deref();
@@ -255,6 +256,7 @@ impl RuleDocument {
             args,
             ttl: self.ttl,
             automation: self.automation,
+            author: self.author.map(Into::into),
             target: self.target,
             when,
             target_where: target_where.transpose().map_err(in_field("where"))?,
@@ -280,43 +282,6 @@ fn line_of(text: &str, id: &str) -> Option<usize> {
         value.is_some_and(|v| v.trim_matches(['"', '\'']) == id)
     };
     text.lines().enumerate().filter(|(_, line)| names_it(line)).last().map(|(i, _)| i + 1)
-}
-
-/// An incident and a candidate to try conditions on: every name exists, the values are unremarkable.
-fn sample(selector: Selector) -> Result<(Facts, Candidate), String> {
-    use event::{Entity, IncidentId, IncidentStatus, Role, TenantId, Time};
-    let incident = Incident {
-        id: IncidentId::new("i-sample"),
-        tenant: TenantId::default(),
-        version: 1,
-        status: IncidentStatus::New,
-        redirect_to: None,
-        title: String::new(),
-        summary: String::new(),
-        severity: Severity::Medium,
-        score: 50,
-        confidence: 50,
-        domains: Vec::new(),
-        tactics: Vec::new(),
-        techniques: Vec::new(),
-        first_time: Time(0),
-        last_time: Time(0),
-        alerts: Vec::new(),
-        entities: Vec::new(),
-        joins: Vec::new(),
-        sealed: false,
-        assignee: None,
-        classification: None,
-        priority: Vec::new(),
-        assets: Vec::new(),
-        blast_radius: Default::default(),
-        timeline: Vec::new(),
-        links: Vec::new(),
-    };
-    let entity = Entity { entity_type: selector.entity_type(), role: Role::Target, value: "sample".into() };
-    let target = Target { identifiers: vec![entity.clone()], entity, label: None };
-    let candidate = Candidate { severity: Severity::Medium, alerts: 1, ..Candidate::new(target) };
-    Ok((Facts::of(&incident)?, candidate))
 }
 
 #[cfg(test)]
@@ -383,7 +348,7 @@ mod tests {
             let (rules, report) = load(&format!("{rule}where: '{target_where}'\n"));
             assert_eq!(report.rejected, [], "{when} {target_where}");
             let given = || Ok::<_, Infallible>(alerts.to_vec());
-            let Ok((wanted, faults)) = rules.evaluate(&incident, given);
+            let Ok((wanted, faults)) = rules.evaluate(&incident, &Facts::of(&incident).unwrap(), given);
             assert_eq!(faults, []);
             wanted.iter().map(|w| w.target.entity.value.to_string()).collect::<Vec<_>>()
         };
@@ -406,7 +371,8 @@ mod tests {
             GOOD.replace("incident.confidence >= 80", "incident.alerts < 1 || 1 / (incident.alerts - 1) > 0");
         let (rules, _) = load(&text);
         let never = || -> Result<Vec<Alert>, Infallible> { panic!("no rule applies") };
-        let Ok((wanted, faults)) = rules.evaluate(&incident(&alerts), never);
+        let incident = incident(&alerts);
+        let Ok((wanted, faults)) = rules.evaluate(&incident, &Facts::of(&incident).unwrap(), never);
         assert!(wanted.is_empty());
         assert_eq!(&*faults[0].rule, "r1");
     }

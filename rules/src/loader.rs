@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use event::Time;
+use event::{Feed, Time};
 use hashbrown::HashMap;
 use rsigma_parser::{CorrelationRule, FilterRule, SigmaRule};
 
@@ -27,6 +27,7 @@ pub struct RuleLoader {
     pipelines: Vec<Pipeline>,
     placeholders: Placeholders,
     overlays: Vec<Overlay>,
+    feeds: Vec<Feed>,
     now: Option<Time>,
 }
 
@@ -52,6 +53,14 @@ impl RuleLoader {
         self
     }
 
+    /// What sources can give: a correlation rule does not wait for kinds of source that have nothing for it. It waits for
+    /// all where this is not set.
+    #[must_use]
+    pub fn feeds(mut self, feeds: Vec<Feed>) -> Self {
+        self.feeds = feeds;
+        self
+    }
+
     /// The time by which entries of overlays have expired; none has where it is not set.
     #[must_use]
     pub fn now(mut self, now: Time) -> Self {
@@ -65,7 +74,7 @@ impl RuleLoader {
     /// Transformations that did nothing to any rule are among the warnings.
     pub fn load(self, documents: impl IntoIterator<Item = (String, String)>) -> (RuleSet, LoadReport) {
         let rewriter = Rewriter::new(self.pipelines, self.placeholders);
-        let mut loading = Loading { rewriter, ..Loading::default() };
+        let mut loading = Loading { rewriter, feeds: self.feeds, ..Loading::default() };
         let mut hashes = Vec::new();
         for (file, text) in documents {
             hashes.push(*blake3::hash(text.as_bytes()).as_bytes());
@@ -109,6 +118,7 @@ struct Loading {
     /// Suppression of alerts as rules declare it, by their id.
     declared: BTreeMap<Arc<str>, SuppressionSpec>,
     applied: Applied,
+    feeds: Vec<Feed>,
     report: LoadReport,
     bytes: usize,
     next_expiry: Option<Time>,
@@ -209,7 +219,8 @@ impl Loading {
         }
         self.note_unknown_targets(&filters, &names);
         let pending = self.rewrite_correlations(&logsources);
-        let (correlations, rejected) = resolve(pending, &self.applied.disabled, &names, &mut atoms);
+        let (mut correlations, rejected) = resolve(pending, &self.applied.disabled, &names, &mut atoms);
+        correlations.relate(&self.feeds, &rules);
         rejected.into_iter().for_each(|(info, reason)| self.reject_rule(&info, reason));
         let specs = &self.applied.suppressions;
         let (suppressions, unsound) = suppression::compile(specs, &rules, &correlations, &mut atoms);

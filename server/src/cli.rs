@@ -208,6 +208,17 @@ pub(crate) struct TargetArgs {
     pub(crate) tenant: String,
 }
 
+impl TargetArgs {
+    /// Who speaks: nobody is named where the server knows it by the token.
+    pub(crate) fn speaker(&self, by: Option<&str>) -> Option<String> {
+        let login = || match &self.token {
+            Some(_) => None,
+            None => std::env::var("USER").ok().or_else(|| Some("analyst".to_owned())),
+        };
+        by.map(str::to_owned).or_else(login)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,
@@ -475,9 +486,15 @@ pub(crate) enum IncidentsCommand {
 pub(crate) struct EditArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Who changes it [default: the login name]
-    #[arg(long, env = "USER", default_value = "analyst")]
-    pub(crate) by: String,
+    /// Who changes it [default: the login name, or whose token it is]
+    #[arg(long)]
+    by: Option<String>,
+}
+
+impl EditArgs {
+    pub(crate) fn by(&self) -> Option<String> {
+        self.target.speaker(self.by.as_deref())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -523,6 +540,16 @@ pub(crate) enum ActionsCommand {
     /// Take an action back
     #[command(after_help = "Example:\n  asterism actions undo c-1234 --comment 'host is clean'")]
     Undo(DecideArgs),
+    /// Take back all that was done about an incident
+    #[command(after_help = "Example:\n  asterism actions rollback i-1234 --dry-run")]
+    Rollback {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Incident id
+        incident: String,
+        #[command(flatten)]
+        said: SaidArgs,
+    },
     /// What rules in audit_only would have done, by rule: how often, on what
     #[command(after_help = "Example:\n  asterism actions report --data-dir data")]
     Report {
@@ -551,12 +578,21 @@ pub(crate) struct DecideArgs {
     /// Action ids; several must have one verb
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) said: SaidArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaidArgs {
     /// Why; goes into the audit chain
     #[arg(long, default_value = "")]
     pub(crate) comment: String,
-    /// Who decides [default: the login name]
-    #[arg(long, env = "USER", default_value = "analyst")]
-    pub(crate) by: String,
+    /// Who decides [default: the login name, or whose token it is]
+    #[arg(long)]
+    pub(crate) by: Option<String>,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -63,7 +63,48 @@ pub(crate) enum Subscribed {
 pub(crate) struct Api {
     pub(crate) listen: SocketAddr,
     pub(crate) token_file: PathBuf,
+    pub(crate) users: Vec<ApiUser>,
     pub(crate) ingest_body_bytes_max: usize,
+}
+
+/// Somebody with a token of their own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiUser {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) token_file: PathBuf,
+}
+
+/// What a user of the API may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Reads and hunts.
+    Viewer,
+    /// The same, and edits incidents.
+    Analyst,
+    /// The same, and decides on actions.
+    Responder,
+    /// Brings records.
+    Sender,
+    /// Leases the work of playbooks, and reads.
+    Playbook,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Analyst => "analyst",
+            Role::Responder => "responder",
+            Role::Sender => "sender",
+            Role::Playbook => "playbook",
+            Role::Admin => "admin",
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -200,11 +241,19 @@ impl Config {
     }
 
     fn validate(&self) -> anyhow::Result<()> {
-        if !self.api.listen.ip().is_loopback() && self.api.token_file.as_os_str().is_empty() {
+        let needs_no_token = self.api.token_file.as_os_str().is_empty() && self.api.users.is_empty();
+        if !self.api.listen.ip().is_loopback() && needs_no_token {
             bail!(
-                "api.listen is {}, which others can reach, but api.token_file is empty: set a token file, or listen on 127.0.0.1",
+                "api.listen is {}, which others can reach, but api.token_file is empty and api.users has nobody: set a token \
+                 file, or listen on 127.0.0.1",
                 self.api.listen
             );
+        }
+        let mut names = BTreeSet::new();
+        if let Some(user) =
+            self.api.users.iter().find(|user| user.name.is_empty() || !names.insert(&user.name))
+        {
+            bail!("api.users: the name {:?} is empty or taken: name each user once", user.name);
         }
         self.kafka.validate()?;
         self.respond.policy.check()?;

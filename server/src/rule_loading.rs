@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use event::Time;
+use event::{Feed, Time};
+use ingest::MappingSet;
 use respond::{RejectedRule, ResponseRules};
 use rules::{LoadReport, Overlay, Pipeline, Placeholders, Rejected, RuleError, RuleLoader, RuleSet};
 
@@ -23,6 +24,7 @@ const RULE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(crate) struct RuleSources {
     paths: Vec<PathBuf>,
     rewrite: RewriteArgs,
+    feeds: Vec<Feed>,
 }
 
 impl RuleSources {
@@ -32,11 +34,17 @@ impl RuleSources {
         Self {
             paths: builtin.into_iter().chain(rules.dirs.iter().cloned()).collect(),
             rewrite: RewriteArgs { pipelines, placeholders, overlays },
+            feeds: Vec::new(),
         }
     }
 
+    /// Correlation rules do not wait for sources that have nothing for them: see [`RuleLoader::feeds`].
+    pub(crate) fn fed_by(self, mappings: &MappingSet) -> Self {
+        Self { feeds: mappings.feeds(), ..self }
+    }
+
     pub(crate) fn named(paths: &[PathBuf], rewrite: &RewriteArgs) -> Self {
-        Self { paths: paths.to_owned(), rewrite: rewrite.clone() }
+        Self { paths: paths.to_owned(), rewrite: rewrite.clone(), feeds: Vec::new() }
     }
 
     /// Loads rules in path order, through pipelines and with overlays. `now` tells which entries of overlays have expired.
@@ -53,7 +61,7 @@ impl RuleSources {
     /// else.
     fn loader(&self) -> anyhow::Result<RuleLoader> {
         let RewriteArgs { pipelines, placeholders, overlays } = &self.rewrite;
-        let mut loader = RuleSet::loader();
+        let mut loader = RuleSet::loader().feeds(self.feeds.clone());
         for file in pipelines {
             loader = loader.pipeline(Pipeline::parse(&file.display().to_string(), &text_of(file)?)?);
         }

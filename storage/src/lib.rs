@@ -32,6 +32,6 @@ pub use positions::Positions;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, CompletenessFilter, CompletenessRow,
     Cursor, DeadLetterRow, ExceptionRow, IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page,
-    RiskFilter, RunningOf, RunningSuppressions, SinkRow, Snapshot, StateChange, StateDb, StateLimits,
+    RiskFilter, RunningOf, RunningSuppressions, SinkRow, Snapshot, Spool, StateChange, StateDb, StateLimits,
     SuppressionRow, Trimmed, UndeliveredRow,
 };

@@ -15,9 +15,11 @@ mod page;
 mod query;
 mod read;
 mod schema;
+mod spool;
 mod writer;
 
 use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ pub use change::{
 pub use engine::{OutboxRow, StateLimits, Trimmed};
 pub use page::{ActionFilter, AlertFilter, Cursor, IncidentFilter, IncidentSort, Page, RiskFilter};
 pub use query::{CompletenessFilter, IncidentCounts};
+pub use spool::Spool;
 
 /// The state database. Clones share one writer and one pool of readers.
 #[derive(Debug, Clone)]
@@ -53,7 +56,7 @@ impl StateDb {
     /// folder cannot be written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path: Arc<Path> = path.as_ref().into();
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder(&path);
         std::fs::create_dir_all(folder).map_err(|e| StorageError::io(folder, &e))?;
         let lock = lock(&path)?;
         let connection = schema::open_writer(&path)?;
@@ -75,6 +78,14 @@ impl StateDb {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps what `write` writes beside the database, for a [`Snapshot`].
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] and [`StorageError::Unavailable`], of the folder.
+    pub fn spool(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Spool, StorageError> {
+        Spool::write(folder(&self.path), write)
     }
 
     /// Applies a change in one durable transaction: all of it, or nothing of it.
@@ -110,6 +121,10 @@ impl StateDb {
     }
 }
 
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Takes the lock that keeps a second writer out; it falls with the process, however that ends.
 fn lock(path: &Path) -> Result<File, StorageError> {
     let mut lock_path = PathBuf::from(path).into_os_string();
@@ -132,6 +147,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
 pub(crate) enum ReadError {
     Sqlite(rusqlite::Error),
     Json(serde_json::Error),
+    Io(io::Error),
     Storage(StorageError),
 }
 
@@ -140,6 +156,7 @@ impl ReadError {
         match self {
             ReadError::Sqlite(e) => StorageError::sqlite(path, &e),
             ReadError::Json(e) => StorageError::corrupt(path.display(), format!("stored JSON: {e}")),
+            ReadError::Io(e) => StorageError::io(path, &e),
             ReadError::Storage(e) => e,
         }
     }
@@ -154,6 +171,12 @@ impl From<rusqlite::Error> for ReadError {
 impl From<serde_json::Error> for ReadError {
     fn from(e: serde_json::Error) -> Self {
         ReadError::Json(e)
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(e: io::Error) -> Self {
+        ReadError::Io(e)
     }
 }
 

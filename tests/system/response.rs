@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Running, Simulated, asterism, eventually, free_port, http, ok};
+use crate::harness::{Running, Simulated, asterism, eventually, free_port, http, json_lines, ok, stderr};
 use crate::scenario::case::Case;
 use crate::scenario::way::{append, config};
 
@@ -95,15 +95,21 @@ impl Site {
         });
     }
 
+    /// The account's switch.
+    fn is_enabled(&self) -> bool {
+        let state = self.graph.state();
+        let mut users = state["users"].as_object().unwrap().values();
+        let mia = users.find(|user| user["userPrincipalName"] == "mia.lang@contoso.example").unwrap();
+        mia["accountEnabled"].as_bool().unwrap()
+    }
+
     /// The account's switch, the number of grants, where the message lies.
     fn world(&self) -> (bool, usize, String) {
         let state = self.graph.state();
         let of = |kind: &str| state[kind].as_object().unwrap().clone();
-        let mia =
-            of("users").into_values().find(|user| user["userPrincipalName"] == "mia.lang@contoso.example");
         let message = of("messages").into_values().next().unwrap();
         let location = message["latestDelivery"]["location"].as_str().unwrap().to_owned();
-        (mia.unwrap()["accountEnabled"].as_bool().unwrap(), of("grants").len(), location)
+        (self.is_enabled(), of("grants").len(), location)
     }
 }
 
@@ -251,6 +257,74 @@ fn a_playbook_leases_steps_and_a_crash_repeats_none() {
     site.comes_to(again["action"].as_str().unwrap(), "succeeded");
     assert_eq!(site.graph.changes("revokeSignInSessions"), 0);
     daemon.stop();
+}
+
+/// Scenario: an account waits to be disabled, a workstation is isolated. A viewer, a responder and a stranger come with
+/// tokens of their own; at last all of it turns out to be a mistake.
+/// Guarantees: each does what the role may, under the name of the token; a dry run tells what would change and changes
+/// nothing; a roll back takes back everything about the incident, and says what cannot be.
+#[test]
+fn people_decide_under_their_own_names_and_all_of_an_incident_is_taken_back() {
+    let site = Site::new(&Case::named("phishing_to_cloud_mailbox"));
+    let user = |name: &str, role: &str| {
+        let file = site.scratch.path().join(name);
+        std::fs::write(&file, format!("{name}-secret\n")).unwrap();
+        format!("{{ name = {name:?}, role = {role:?}, token_file = {file:?} }}")
+    };
+    let users = format!("[api]\nusers = [{}, {}]\n", user("kim", "responder"), user("sam", "viewer"));
+    let settings = std::fs::read_to_string(&site.config).unwrap().replace("[api]\n", &users);
+    std::fs::write(&site.config, settings).unwrap();
+    let daemon = site.start();
+    let server = format!("http://127.0.0.1:{}", site.api);
+    let run = |token: &str, args: &[&str]| {
+        let output = asterism().args(args).args(["--server", &server, "--token", token]).output().unwrap();
+        (output.status.code(), stderr(&output), json_lines(&output))
+    };
+    let of = |verb: &str, state: &str| {
+        let (_, _, actions) = run("sam-secret", &["actions", "list", "--json", "--limit", "100"]);
+        actions.into_iter().find(|action| action["verb"] == verb && action["state"] == state)
+    };
+    let find = |verb: &str, state: &str| {
+        eventually(&format!("{verb} is {state}"), Duration::from_secs(60), || of(verb, state))
+    };
+    let action = find("user.disable", "awaiting_approval");
+    let (id, incident) = (action["id"].as_str().unwrap(), action["incident"].as_str().unwrap());
+    find("host.isolate", "succeeded");
+    find("user.revoke_sessions", "succeeded");
+
+    for (token, args, said) in [
+        ("nobody", &["actions", "approve", id][..], "a bearer token is required"),
+        ("sam-secret", &["actions", "approve", id], "the role viewer may not do that"),
+        ("kim-secret", &["actions", "approve", id, "--by", "anna"], "kim's, who cannot speak for \"anna\""),
+    ] {
+        let (code, text, _) = run(token, args);
+        assert!(code == Some(1) && text.contains(said), "{text}");
+    }
+    let (code, text, _) = run("kim-secret", &["actions", "approve", id, "--dry-run"]);
+    assert!(code == Some(0) && text.contains("would be queued"), "{text}");
+    assert!(of("user.disable", "awaiting_approval").is_some(), "a dry run changes nothing");
+    assert_eq!(run("kim-secret", &["actions", "approve", id]).0, Some(0));
+    assert_eq!(find("user.disable", "succeeded")["approvals"][0]["by"], "kim");
+
+    let (code, text, _) = run("kim-secret", &["actions", "rollback", incident, "--dry-run"]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "host.release",
+        "user.enable",
+        "would be queued",
+        "user.revoke_sessions is done and cannot be undone",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(of("host.release", "queued").is_none() && !site.is_enabled(), "a dry run changes nothing");
+    let (code, text, _) = run("kim-secret", &["actions", "rollback", incident, "--comment", "a drill"]);
+    assert!(code == Some(1) && text.contains("1 stay as they are"), "{text}");
+    find("host.release", "succeeded");
+    find("user.enable", "succeeded");
+    assert!(site.is_enabled(), "the account is as it was");
+    assert!(of("email.soft_delete", "awaiting_approval").is_none(), "what waited is cancelled");
+    daemon.stop();
+    ok(asterism().args(["audit", "verify", "--data-dir"]).arg(site.scratch.path().join("data")));
 }
 
 /// Takes webhooks; every fifth answer is 503, and the seventh request is refused for good.

@@ -8,7 +8,7 @@ use crate::process::say;
 use crate::workspace;
 
 /// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `alert_graph`,
-/// `correlation_rules`, `end_to_end`, `peers`.
+/// `correlation_rules`, `end_to_end`, `response_latency`, `peers`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
@@ -23,7 +23,7 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
             cargo(&["run", "--release", "--bin", bench])?;
         }
     }
-    if wanted("quality") || wanted("end_to_end") {
+    if ["quality", "end_to_end", "response_latency"].into_iter().any(&wanted) {
         cargo(&["build", "--release", "--bin", "asterism"])?;
     }
     let asterism = workspace::target_dir().join("release/asterism");
@@ -37,6 +37,9 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     }
     if wanted("end_to_end") {
         program("end_to_end", &["--events", events])?;
+    }
+    if wanted("response_latency") {
+        program("response_latency", &[])?;
     }
     if wanted("peers") {
         peers("diff")?;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod demo;
 mod fuzz;
+mod histories;
 mod kafka;
 mod process;
 mod test;
@@ -39,6 +40,19 @@ enum Task {
         /// Only this target
         target: Option<String>,
     },
+    /// Puts the response layer through random histories of incidents, people's words, faults and crashes.
+    ///
+    /// The seed is printed: the same one makes the same histories.
+    ///
+    /// Example: cargo xtask histories --cases 5000
+    Histories {
+        /// Histories of each property
+        #[arg(long, default_value_t = 5_000)]
+        cases: u32,
+        /// Of the histories [default: another one each time]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Runs the demo and checks its truth.
     ///
     /// Example: cargo xtask demo --duration 60s
@@ -47,7 +61,8 @@ enum Task {
         #[arg(long, default_value = "60s")]
         duration: String,
     },
-    /// Runs the benchmarks, or one: decode, detect, correlate, quality, alert_graph, correlation_rules, end_to_end, peers.
+    /// Runs the benchmarks, or one: decode, detect, correlate, quality, alert_graph, correlation_rules, end_to_end,
+    /// response_latency, peers.
     ///
     /// Example: cargo xtask bench end_to_end --events 100000,1000000
     Bench {
@@ -68,6 +83,7 @@ async fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments).await,
         Task::Kafka(task) => kafka::run(task).await,
         Task::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()).map(|()| ExitCode::SUCCESS),
+        Task::Histories { cases, seed } => histories::run(cases, seed).map(|()| ExitCode::SUCCESS),
         Task::Demo { duration } => demo::run(&duration).map(|()| ExitCode::SUCCESS),
         Task::Bench { part, events } => bench::run(part.as_deref(), &events).map(|()| ExitCode::SUCCESS),
     };

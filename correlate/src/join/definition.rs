@@ -1,9 +1,9 @@
 //! The definitions of joins: `joins.yml`, read and compiled once against the schemas of its classes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use event::{Class, ClassSchema, ColumnType, EntityType};
+use event::{Class, ClassSchema, ColumnType, EntityType, Feed, RowShape};
 use serde::Deserialize;
 
 use super::key::Part;
@@ -60,6 +60,8 @@ pub(crate) struct Definition {
     /// Places in `same` of the values whose rarity weighs the join.
     pub(crate) common: Vec<usize>,
     sides: [Vec<Selection>; 2],
+    /// Of each side, the kinds of source that have no event for it.
+    unrelated: [BTreeSet<Arc<str>>; 2],
 }
 
 /// The events of one class that may take one side, and what is kept of them.
@@ -103,6 +105,11 @@ impl Definition {
         &self.sides[side as usize]
     }
 
+    /// The kinds of source that have no event for a side.
+    pub(crate) fn unrelated(&self, side: Side) -> &BTreeSet<Arc<str>> {
+        &self.unrelated[side as usize]
+    }
+
     /// The times between which the other event of an event at `t` lies.
     pub(crate) fn window(&self, side: Side, t: i64) -> (i64, i64) {
         match side {
@@ -117,6 +124,17 @@ impl Definition {
             Side::First => self.after_us,
             Side::Second => self.before_us,
         }
+    }
+}
+
+impl Selection {
+    /// Whether rows of that shape may meet the conditions and have a key.
+    fn may_take(&self, rows: &RowShape) -> bool {
+        let needed = self.conditions.iter().filter(|condition| condition.test != Test::Exists(false));
+        let has = |source: &Source| rows.columns.contains(&self.kept[source.column]);
+        rows.class == self.class
+            && needed.map(|condition| condition.column).all(|column| rows.columns.contains(&column))
+            && self.same.iter().chain(&self.differ).all(|sources| sources.iter().any(has))
     }
 }
 
@@ -149,6 +167,15 @@ impl Definitions {
             }
         }
         self.joins.push(definition);
+    }
+
+    /// What no source of a kind can give, nothing waits for.
+    pub(crate) fn relate(&mut self, feeds: &[Feed]) {
+        for join in &mut self.joins {
+            join.unrelated = [&join.sides[0], &join.sides[1]].map(|selections| {
+                Feed::unrelated(feeds, |rows| selections.iter().any(|selection| selection.may_take(rows)))
+            });
+        }
     }
 
     pub(crate) fn places(&self, class: Class) -> &[Place] {
@@ -275,6 +302,7 @@ impl WrittenJoin {
             sides: [compile(&self.first)?, compile(&self.second)?],
             same: self.same,
             differ: self.differ,
+            unrelated: Default::default(),
         })
     }
 }
@@ -424,6 +452,27 @@ mod tests {
         let click = &definitions.joins[0];
         assert_eq!(click.window(Side::First, 0), (-10_000_000, 600_000_000));
         assert_eq!(click.window(Side::Second, 0), (-600_000_000, 10_000_000));
+    }
+
+    #[test]
+    fn a_join_does_not_wait_for_what_has_nothing_for_it() {
+        let mut definitions = Definitions::parse(SHIPPED).unwrap();
+        let feed = |kind: &str, class: Class, columns: &[&str]| {
+            let schema = ClassSchema::of(class);
+            let columns = columns.iter().map(|name| schema.index_of(name).unwrap()).collect();
+            let rows = vec![RowShape { class, logsources: Arc::from([]), columns }];
+            Feed { kind: kind.into(), rows }
+        };
+        let signin = ["activity_id", "status_id", "user_email", "src_endpoint_ip"];
+        let logon = [&signin[..], &["logon_type_id", "logon_id", "device_hostname"]].concat();
+        definitions.relate(&[
+            feed("cloud", Class::AUTHENTICATION, &signin),
+            feed("windows", Class::AUTHENTICATION, &logon),
+            feed("other", Class::PROCESS_ACTIVITY, &logon[..1]),
+        ]);
+        let join = definitions.joins.iter().find(|join| &*join.name == "logon_to_execution").unwrap();
+        assert_eq!(*join.unrelated(Side::First), BTreeSet::from(["cloud".into(), "other".into()]));
+        assert_eq!(join.unrelated(Side::Second).len(), 3);
     }
 
     #[test]

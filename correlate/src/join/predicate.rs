@@ -13,7 +13,7 @@ pub(crate) struct Condition {
 }
 
 /// Words are in lower case; the case of values does not matter.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     Words { words: Vec<String>, lengths: u64 },
     Prefix(Vec<String>),

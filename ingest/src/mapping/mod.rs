@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use event::{Class, Domain, Logsource};
+use event::{Class, Domain, Feed, Logsource};
 
 use crate::error::MappingError;
 pub(crate) use expr::{Base, Expr, FieldId, FieldTable, Part, Piece, Step, Way};
@@ -123,6 +123,18 @@ impl MappingSet {
             logsources
         };
         self.kinds.values().map(|kind| (kind.name.as_ref(), of(kind))).collect()
+    }
+
+    /// What the sources of each kind can give. A kind whose events are OCSF already may have rows of any class, and is not
+    /// among them.
+    pub fn feeds(&self) -> Vec<Feed> {
+        let kinds = self.kinds.values().filter(|kind| kind.form == Form::Columns);
+        kinds
+            .map(|kind| Feed {
+                kind: Arc::clone(&kind.name),
+                rows: kind.variants.iter().map(Variant::rows).collect(),
+            })
+            .collect()
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Arc<SourceKind>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use event::{Class, ClassSchema, Domain, Logsource, Time};
+use event::{Class, ClassSchema, Domain, Logsource, RowShape, Time};
 
 use super::expr::{Expr, FieldId, Scope};
 use super::yaml::Node;
@@ -150,6 +150,19 @@ impl Variant {
                 None => Vec::new(),
             },
         })
+    }
+
+    pub(super) fn rows(&self) -> RowShape {
+        let columns = &ClassSchema::of(self.class).columns;
+        // What every row has is set by the decoder.
+        let always = columns.iter().position(|column| column.name == "raw").unwrap_or_default();
+        let product = columns.iter().position(|column| column.name == "product");
+        let own = self.columns.iter().map(|(column, _)| *column);
+        RowShape {
+            class: self.class,
+            logsources: Arc::clone(&self.logsources),
+            columns: (0..=always).chain(product).chain(own).collect(),
+        }
     }
 }
 

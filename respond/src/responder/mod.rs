@@ -4,6 +4,7 @@
 //! transaction, in order, *before* it does anything else: that is the write-ahead rule, and it is why a crash
 //! at any point repeats nothing. If they cannot be stored, drop the responder and restore it from storage.
 
+mod drift;
 mod hold;
 mod person;
 mod propose;
@@ -15,7 +16,7 @@ pub use run::Leased;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Action, ActionId, ActionState, Effect, EffectId, TenantId, Time};
+use event::{Action, ActionId, ActionState, Effect, EffectId, IncidentId, TenantId, Time};
 
 use crate::audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 use crate::book::{Book, Start, verb_of};
@@ -78,6 +79,8 @@ pub struct Responder {
     book: Book,
     leases: BTreeMap<ActionId, run::Lease>,
     paces: BTreeMap<ActionId, run::Pace>,
+    /// When effects that hold were looked at last.
+    looks: BTreeMap<EffectId, Time>,
     fence: u64,
     audit: AuditChain,
     changes: Vec<ActionChange>,
@@ -101,6 +104,7 @@ impl Responder {
             book: Book::default(),
             leases: BTreeMap::new(),
             paces: BTreeMap::new(),
+            looks: BTreeMap::new(),
             fence: 0,
             audit: AuditChain::default(),
             changes: Vec::new(),
@@ -178,8 +182,30 @@ impl Responder {
         if now.micros().saturating_sub(self.forgot_at.micros()) > Span::from_hours(1).micros() {
             self.forgot_at = now;
             self.book.forget_before(now.plus_micros(-REMEMBER.micros()));
+            self.forget_looks();
         }
         std::mem::take(&mut self.changes)
+    }
+
+    /// What would come of it if something were said of the actions of an incident now; nothing does.
+    pub fn rehearse<T>(&self, incident: &IncidentId, say: impl FnOnce(&mut Responder) -> T) -> T {
+        let mut rehearsal = Responder {
+            rules: Arc::clone(&self.rules),
+            policy: self.policy.clone(),
+            policy_version: self.policy_version.clone(),
+            verbs: self.verbs.clone(),
+            book: self.book.about(incident),
+            leases: self.leases.clone(),
+            paces: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            fence: self.fence,
+            audit: self.audit.clone(),
+            changes: Vec::new(),
+            counts: Counts::default(),
+            faults: BTreeMap::new(),
+            forgot_at: self.forgot_at,
+        };
+        say(&mut rehearsal)
     }
 
     /// Turns the kill switch: while it is on, no new effect is brought about; what holds is still taken back.

@@ -1,11 +1,11 @@
 //! What people ask for: approve, reject, cancel, undo.
 
-use event::{Action, ActionId, ActionState, Approval, Time};
+use event::{Action, ActionId, ActionState, Approval, IncidentId, RiskClass, Time};
 
 use super::{ActionChange, Entry, Responder};
 use crate::book::{effect_of, verb_of};
 use crate::command::{bounded, in_doubt};
-use crate::effect::is_wanted;
+use crate::effect::is_in_place;
 use crate::error::RespondError;
 use crate::policy::Policy;
 use crate::verb::Verb;
@@ -17,8 +17,8 @@ impl Responder {
     /// switch and protection bind people, too.
     ///
     /// # Errors
-    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more), or this person
-    /// has approved it before; [`RespondError::Limit`] where the policy forbids it now.
+    /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where it does not wait (any more), this person
+    /// has approved it before, or has written the rule that asks for an action of risk class R3 or R4; [`RespondError::Limit`] where the policy forbids it now.
     pub fn approve(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
         let mut action = self.waiting(id, now)?;
         if let Some(pattern) = self.policy.protects(&action.target) {
@@ -32,6 +32,13 @@ impl Responder {
         if action.approvals.iter().any(|a| a.approved && a.by == by) {
             return Err(conflict(&action, &format!("{by} has approved it; another person must")));
         }
+        let author = self.rules.get(&action.decision.rule).and_then(|rule| rule.author.as_deref());
+        if action.risk >= RiskClass::R3 && author.is_some_and(|author| author.eq_ignore_ascii_case(by)) {
+            return Err(conflict(
+                &action,
+                &format!("{by} wrote the rule that asks for it; another person must"),
+            ));
+        }
         action.approvals.push(approval(by, comment, true, now));
         let text = said("approved", comment);
         let (given, asked) = (action.approvals.len(), self.policy.approvers(action.risk));
@@ -40,7 +47,7 @@ impl Responder {
             self.commit(action, None, Entry::engine("approval", &text).by(by), now);
             return Ok(std::mem::take(&mut self.changes));
         }
-        let known = self.book.effect(&effect_of(&action)).filter(|effect| is_wanted(effect));
+        let known = self.book.effect(&effect_of(&action)).filter(|effect| is_in_place(effect));
         let is_held =
             known.is_some_and(|effect| effect.holders.iter().any(|h| h.by == action.incident.as_str()));
         let effect = match self.join_effect(&action, now) {
@@ -119,6 +126,49 @@ impl Responder {
         }
         self.let_go(id, &effect, "undo", by, &said(&format!("undone by {by}"), comment), now);
         Ok(std::mem::take(&mut self.changes))
+    }
+
+    /// Takes back all that an incident has done, the last first: what waits or is not done yet is cancelled, holds are let
+    /// go, and effects that nobody else holds are taken back. What cannot be is told beside the changes.
+    pub fn roll_back(
+        &mut self,
+        incident: &IncidentId,
+        by: &str,
+        comment: &str,
+        now: Time,
+    ) -> (Vec<ActionChange>, Vec<RespondError>) {
+        let mut actions: Vec<(Time, ActionId)> = self
+            .book
+            .of_incident(incident)
+            .filter(|a| verb_of(a).is_some_and(Verb::applies))
+            .map(|a| (a.history.last().map_or(a.created_at, |step| step.at), a.id.clone()))
+            .collect();
+        actions.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut changes, mut left) = (Vec::new(), Vec::new());
+        for (_, id) in actions {
+            match self.take_out(&id, by, comment, now) {
+                Ok(more) => changes.extend(more),
+                Err(error) => left.push(error),
+            }
+        }
+        (changes, left)
+    }
+
+    /// Undoes an action that holds something, cancels one that may still be; of others that have done something, why it
+    /// stays.
+    fn take_out(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
+        let action = self.known(id)?;
+        let holds =
+            self.book.effect(&effect_of(action)).is_some_and(|e| e.holders.iter().any(|h| h.action == *id));
+        match action.state {
+            ActionState::AwaitingApproval => self.cancel(id, by, comment, now),
+            _ if holds => self.undo(id, by, comment, now),
+            state if !state.is_final() => self.cancel(id, by, comment, now),
+            ActionState::Succeeded | ActionState::Partial if !verb_of(action).is_some_and(Verb::holds) => {
+                Err(conflict(action, &format!("{} is done and cannot be undone", action.verb)))
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn known(&self, id: &ActionId) -> Result<&Action, RespondError> {

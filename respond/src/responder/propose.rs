@@ -10,7 +10,8 @@ use event::{
 
 use super::{ACTIONS_MAX, Entry, Responder};
 use crate::book::{Start, effect_kind, effect_of, verb_of};
-use crate::effect::{effect_id, is_wanted, take_hold};
+use crate::condition::Facts;
+use crate::effect::{effect_id, is_in_place, is_wanted, take_hold};
 use crate::policy::{Outcome, Proposal, Usage, Verdict};
 use crate::rules::{RuleFault, Wanted};
 use crate::select::IDENTIFIERS_MAX;
@@ -50,18 +51,27 @@ impl Responder {
         now: Time,
     ) -> Result<(), E> {
         let rules = Arc::clone(&self.rules);
-        let (wanted, faults) = rules.evaluate(incident, alerts)?;
-        for RuleFault { rule, reason } in faults {
-            self.counts.rule_faults += 1;
-            self.faults.insert(rule, reason);
-        }
+        let facts = match Facts::of(incident) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                self.note_fault(RuleFault { rule: "all".into(), reason });
+                return Ok(());
+            }
+        };
+        let (wanted, faults) = rules.evaluate(incident, &facts, alerts)?;
+        faults.into_iter().for_each(|fault| self.note_fault(fault));
         for wanted in wanted {
-            self.consider(incident, &wanted, now);
+            self.consider(incident, &facts, &wanted, now);
         }
         Ok(())
     }
 
-    fn consider(&mut self, incident: &Incident, wanted: &Wanted<'_>, now: Time) {
+    fn note_fault(&mut self, RuleFault { rule, reason }: RuleFault) {
+        self.counts.rule_faults += 1;
+        self.faults.insert(rule, reason);
+    }
+
+    fn consider(&mut self, incident: &Incident, facts: &Facts, wanted: &Wanted<'_>, now: Time) {
         let action = self.draft(incident, wanted, now);
         let effect = effect_of(&action);
         if let Some(asked) = self.asked_before(&action, &effect) {
@@ -74,6 +84,8 @@ impl Responder {
         let usage = self.usage(&action, &effect, now);
         let proposal = Proposal {
             now,
+            tenant: &incident.tenant,
+            facts,
             verb: wanted.rule.verb,
             target: &action.target,
             risk: action.risk,
@@ -281,6 +293,9 @@ impl Responder {
         }
         let mut effect = self.effect_for(action, now);
         let until = now.plus_micros(ttl.micros());
+        if effect.state == EffectState::Drifted {
+            effect.holders.retain(|h| h.by != action.incident.as_str());
+        }
         if !is_wanted(&effect) {
             effect.holders.clear();
             effect.expires_at = until;
@@ -296,7 +311,7 @@ impl Responder {
 
     /// Where the effect is already wanted by others, the incident of this action takes hold as well.
     pub(super) fn join_effect(&self, action: &Action, now: Time) -> Option<Effect> {
-        let mut effect = self.book.effect(&effect_of(action)).filter(|e| is_wanted(e))?.clone();
+        let mut effect = self.book.effect(&effect_of(action)).filter(|e| is_in_place(e))?.clone();
         let by = action.incident.as_str();
         let stands = action.decision.automation != crate::Automation::Off.as_str();
         if !stands

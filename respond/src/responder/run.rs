@@ -1,5 +1,7 @@
 //! Running commands: leasing steps to workers and drawing the consequence of their reports.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use event::{Action, ActionId, ActionState, EffectState, Time};
 
 use super::hold::End;
@@ -11,6 +13,8 @@ use crate::span::Span;
 use crate::verb::Verb;
 use crate::work::{ExecuteError, Probe, Progress, Reply, Report, Request, Step, Work, marker};
 
+/// Steps of one verb that are under way at once: a provider that is dead holds up its own commands, and no others.
+const STEPS_MAX: usize = 16;
 /// How long a worker has for one step. Longer than any executor's own timeouts together.
 pub(crate) const LEASE: Span = Span::from_secs(60);
 /// Requests sent for one command at most; each but the last certainly had no effect.
@@ -25,6 +29,7 @@ const CANCEL_WITHIN: Span = Span::from_hours(1);
 pub(super) struct Lease {
     fence: u64,
     until: Time,
+    verb: Verb,
 }
 
 /// When a command has its next turn, and how often it has failed.
@@ -45,31 +50,43 @@ pub struct Leased {
 }
 
 impl Responder {
-    /// Leases the next step of the command that has waited longest, if one may have its turn.
+    /// Leases the next step of the command that has waited longest, if one may have its turn; else a look at an effect
+    /// that nobody has looked at for long.
     pub fn next_work(&mut self, now: Time) -> Option<Leased> {
         self.next_work_of(now, |_| true)
     }
 
     /// The same among the commands that `takes` names: those of one worker.
     pub fn next_work_of(&mut self, now: Time, takes: impl Fn(&Action) -> bool) -> Option<Leased> {
+        let busy = self.busy();
+        let takes = |a: &Action| verb_of(a).is_some_and(|verb| !busy.contains(&verb)) && takes(a);
         let ready = self.book.open().filter(|a| takes(a) && self.is_ready(a, now));
-        let mut action = ready.min_by_key(|a| (waiting_since(a), a.id.clone()))?.clone();
+        let next = ready.min_by_key(|a| (waiting_since(a), &a.id));
+        let mut action = next.or_else(|| self.due_look(now, takes))?.clone();
         let step = match action.state {
-            ActionState::Queued | ActionState::OutcomeUnknown => Step::Probe,
             ActionState::Dispatching => Step::Dispatch,
             ActionState::Verifying => Step::Verify,
             ActionState::CancelRequested => Step::Cancel,
-            _ => Step::Poll,
+            ActionState::Accepted | ActionState::Running => Step::Poll,
+            _ => Step::Probe,
         };
-        if step == Step::Probe {
+        if matches!(action.state, ActionState::Queued | ActionState::OutcomeUnknown) {
             self.step(&mut action, ActionState::Probing, "", now);
             self.commit(action.clone(), None, Entry::engine("probe", "asks for the present state"), now);
         }
+        let (request, verb) = (self.request_of(&action)?, verb_of(&action)?);
         self.fence += 1;
         let until = now.plus_micros(LEASE.micros());
-        self.leases.insert(action.id.clone(), Lease { fence: self.fence, until });
-        let work = Work { fence: self.fence, lease_until: until, step, request: self.request_of(&action)? };
+        self.leases.insert(action.id.clone(), Lease { fence: self.fence, until, verb });
+        let work = Work { fence: self.fence, lease_until: until, step, request };
         Some(Leased { changes: std::mem::take(&mut self.changes), work })
+    }
+
+    /// Verbs of which as many steps are under way as may be.
+    fn busy(&self) -> BTreeSet<Verb> {
+        let mut steps: BTreeMap<Verb, usize> = BTreeMap::new();
+        self.leases.values().for_each(|lease| *steps.entry(lease.verb).or_default() += 1);
+        steps.into_iter().filter(|(_, steps)| *steps >= STEPS_MAX).map(|(verb, _)| verb).collect()
     }
 
     /// What an action asks of its provider; nothing for a verb of a newer version.
@@ -177,6 +194,7 @@ impl Responder {
                 self.progressed(action, p, now)
             }
             (ActionState::Verifying, Reply::Probed(probe)) => self.verified(action, &probe, now),
+            (state, Reply::Probed(probe)) if state.is_final() => self.looked(&action, Some(&probe), now),
             (ActionState::CancelRequested, Reply::Cancelled { in_time }) => {
                 self.cancelled(action, in_time, now)
             }
@@ -331,6 +349,7 @@ impl Responder {
         let terminal = matches!(error, ExecuteError::Terminal(_));
         let why = error.to_string();
         match action.state {
+            state if state.is_final() => self.looked(&action, None, now),
             ActionState::Probing | ActionState::Dispatching if terminal => {
                 let end = if in_doubt(&action) { End::Unknown } else { self.undone(&action) };
                 self.finish(action, ActionState::Failed, &why, end, now);

@@ -1,5 +1,6 @@
 //! A correlation rule, compiled: what it measures, over which rules, by which fields, within what time.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub(crate) struct Definition {
     pub(crate) group_by: Vec<Arc<str>>,
     /// Microseconds.
     pub(crate) span_us: i64,
+    /// Kinds of source that have nothing for the rules that it watches.
+    pub(crate) unrelated: BTreeSet<Arc<str>>,
     /// Whether the rules that it watches make alerts of their own.
     pub(crate) generate: bool,
     /// Whether it only feeds other correlations.
@@ -297,6 +300,7 @@ impl Definition {
             span_us,
             generate: rule.generate,
             silent: false,
+            unrelated: BTreeSet::new(),
         })
     }
 }

@@ -41,7 +41,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use event::{Severity, TenantId};
+use event::{Feed, Severity, TenantId};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
@@ -58,6 +58,9 @@ pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, Windows, WorstCase}
 use observation::{Keys, PackedEntities, Value, Witness, hash_of};
 use timeline::Place;
 use windows::Inbox;
+
+use crate::plan::applies;
+use crate::rule::CompiledRule;
 
 /// The correlations of a rule set, each after those that it watches.
 #[derive(Debug, Default)]
@@ -83,6 +86,21 @@ impl Correlations {
             correlations.definitions[index].silent = silent;
         }
         correlations
+    }
+
+    /// What no source of a kind can give, nothing waits for.
+    pub(crate) fn relate(&mut self, feeds: &[Feed], rules: &[CompiledRule]) {
+        for index in 0..self.definitions.len() {
+            let unrelated = |source: Source| match source {
+                Source::Rule(rule) => {
+                    let logsource = &rules[rule as usize].info.logsource;
+                    Feed::unrelated(feeds, |rows| applies(logsource, &rows.logsources))
+                }
+                Source::Correlation(inner) => self.definitions[inner as usize].unrelated.clone(),
+            };
+            let members = self.definitions[index].members.iter().map(|member| unrelated(member.source));
+            self.definitions[index].unrelated = members.reduce(|a, b| &a & &b).unwrap_or_default();
+        }
     }
 
     /// Whether a rule of that severity only feeds correlations: one of them watches it, and it is informational or none

@@ -2,6 +2,7 @@
 //! name it by its number.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use event::TenantId;
@@ -15,7 +16,7 @@ use super::timeline::{Entry, Firing, Timeline, WindowCounts};
 use super::windows::{Limits, Windows};
 
 /// Marks the bytes and their format.
-const MAGIC: &[u8; 8] = b"asterw03";
+const MAGIC: &[u8; 8] = b"asterw04";
 
 /// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +37,6 @@ impl SnapshotError {
 struct Written<W, S> {
     witnesses: W,
     states: S,
-    sealed: i64,
     counts: WindowCounts,
     limits: Limits,
 }
@@ -50,8 +50,8 @@ struct WrittenGroup<K, F, E> {
     events: E,
 }
 
-/// Groups by the key of their correlation, then tenant.
-type States = Vec<(Arc<str>, Vec<(TenantId, Vec<ReadGroup>)>)>;
+/// What is sealed, and groups by tenant, by the key of their correlation.
+type States = Vec<(Arc<str>, i64, Vec<(TenantId, Vec<ReadGroup>)>)>;
 type ReadGroup = WrittenGroup<Vec<Arc<str>>, Vec<Firing>, Vec<(i64, u16, Value, u32)>>;
 
 /// A list that is made as it is written.
@@ -68,21 +68,22 @@ where
     }
 }
 
-pub(super) fn write(windows: &Windows) -> Pieces {
-    let states: Vec<(&Arc<str>, Sorted<'_>)> =
-        windows.states.iter().map(|(key, tenants)| (key, sorted(tenants))).collect();
-    let groups = states.iter().flat_map(|(_, tenants)| tenants).flat_map(|(_, groups)| groups);
+pub(super) fn write_to(windows: &Windows, out: impl Write) -> io::Result<()> {
+    let states: Vec<(&Arc<str>, i64, Sorted<'_>)> =
+        windows.states.iter().map(|(key, state)| (key, state.sealed, sorted(&state.tenants))).collect();
+    let groups = states.iter().flat_map(|(_, _, tenants)| tenants).flat_map(|(_, groups)| groups);
     let numbers = &Numbers::of(groups.copied());
     let written = Written {
         witnesses: &numbers.witnesses,
         states: Lazy(|| {
-            states.iter().map(|(key, tenants)| (key, Lazy(|| written_tenants(tenants, numbers))))
+            states
+                .iter()
+                .map(|(key, sealed, tenants)| (key, sealed, Lazy(|| written_tenants(tenants, numbers))))
         }),
-        sealed: windows.sealed,
         counts: windows.counts,
         limits: windows.limits,
     };
-    event::snapshot::write(MAGIC, &written)
+    event::snapshot::write_to(MAGIC, &written, out)
 }
 
 /// The groups of each tenant, in the order of their keys.
@@ -134,13 +135,14 @@ impl<'a> Numbers<'a> {
 
 pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
     let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
-    let Written { witnesses, states, sealed, counts, limits } =
+    let Written { witnesses, states, counts, limits } =
         event::snapshot::read::<Written<Vec<Arc<Witness>>, States>>(MAGIC, bytes).map_err(refuse)?;
-    let mut windows = Windows { states: BTreeMap::new(), sealed, counts, limits };
-    for (key, tenants) in states {
+    let mut windows = Windows { states: BTreeMap::new(), counts, limits };
+    for (key, sealed, tenants) in states {
         let state = windows.states.entry(key).or_default();
+        state.sealed = sealed;
         for (tenant, written) in tenants {
-            let groups = state.entry(tenant).or_default();
+            let groups = state.tenants.entry(tenant).or_default();
             for WrittenGroup { keys, wake_at, firings, events } in written {
                 let mut entries = Vec::with_capacity(events.len());
                 for (time, member, value, number) in events {

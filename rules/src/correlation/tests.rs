@@ -76,7 +76,7 @@ fn run(set: &RuleSet, events: &[Value]) -> BTreeSet<String> {
     let mut windows = Windows::default();
     let mut standing = Standing::default();
     standing.apply(windows.observe(set, observed(set, events)));
-    standing.apply(windows.advance(set, Watermark::END));
+    standing.apply(windows.advance(set, &Watermark::END.into()));
     assert_eq!((windows.groups(), windows.events()), (0, 0), "what is over is forgotten");
     standing.told()
 }
@@ -124,7 +124,7 @@ fn a_flood_of_one_group_leaves_what_windows_to_come_may_need() {
         for t in 0..300 {
             let kind = ["a", "b", "a"][t as usize % 3];
             standing.apply(windows.observe(&set, observed(&set, &[event(t, kind, "u", t % 2)])));
-            standing.apply(windows.advance(&set, Watermark(Time::from_secs(1_700_000_000 + t))));
+            standing.apply(windows.advance(&set, &Watermark(Time::from_secs(1_700_000_000 + t)).into()));
             assert!(windows.events() <= 12, "{} at {t}", windows.events());
         }
         for last in [event(300, "a", "u", 2), event(301, "c", "u", 0)] {
@@ -500,14 +500,14 @@ proptest! {
             // Nothing that still comes is older than this.
             let arrived = now.last().map_or(0, |(arrival, _)| *arrival);
             let sealed = Time::from_secs(1_700_000_000 + arrived - LATENESS - 1);
-            standing.apply(windows.advance(&set, Watermark(sealed)));
+            standing.apply(windows.advance(&set, &Watermark(sealed).into()));
             if i == restart_at {
                 let bytes = windows.snapshot();
                 windows = Windows::restore(&set, &bytes).unwrap();
                 prop_assert_eq!(windows.snapshot(), bytes);
             }
         }
-        standing.apply(windows.advance(&set, Watermark::END));
+        standing.apply(windows.advance(&set, &Watermark::END.into()));
         let events: Vec<Value> = arrivals.into_iter().map(|(_, e)| e).collect();
         prop_assert_eq!(standing.told(), brute_force(&events));
         prop_assert_eq!(windows.counts().late, 0);

@@ -1,10 +1,11 @@
 //! The state of all correlations: groups by key, who wakes when, and what changed.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use event::snapshot::Pieces;
-use event::{Alert, AlertId, TenantId, Time, Watermark};
+use event::{Alert, AlertId, TenantId, Time, Watermark, Watermarks};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, GROUP_EVENTS_MAX};
@@ -50,11 +51,24 @@ pub const EVENTS_MAX: usize = 2_000_000;
 /// passed it.
 #[derive(Debug, Clone)]
 pub struct Windows {
-    /// By [`Definition::key`], then tenant.
-    pub(super) states: BTreeMap<Arc<str>, BTreeMap<TenantId, Groups>>,
-    pub(super) sealed: i64,
+    /// By [`Definition::key`].
+    pub(super) states: BTreeMap<Arc<str>, State>,
     pub(super) counts: WindowCounts,
     pub(super) limits: Limits,
+}
+
+/// One correlation.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// How far event time has come with the sources that can give what it watches.
+    pub(super) sealed: i64,
+    pub(super) tenants: BTreeMap<TenantId, Groups>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { sealed: Watermark::START.0.0, tenants: BTreeMap::new() }
+    }
 }
 
 /// What one correlation may hold for one tenant.
@@ -75,7 +89,6 @@ impl Default for Windows {
     fn default() -> Self {
         Self {
             states: BTreeMap::new(),
-            sealed: Watermark::START.0.0,
             counts: WindowCounts::default(),
             limits: Limits { groups: GROUPS_MAX, events: EVENTS_MAX },
         }
@@ -118,20 +131,23 @@ impl Windows {
         self.run(set, inboxes, None)
     }
 
-    /// Event time has come to `watermark`: windows that ended are judged for what was absent, and forgotten.
-    pub fn advance(&mut self, set: &RuleSet, watermark: Watermark) -> Vec<CorrelationChange> {
-        let until = watermark.0.0;
-        if until <= self.sealed {
-            return Vec::new();
-        }
-        let changes = self.run(set, inboxes(set), Some(until));
-        self.sealed = until;
-        changes
+    /// Event time has come to `watermarks`: windows that ended are judged for what was absent, and forgotten. A correlation
+    /// waits for the sources that can give what it watches.
+    pub fn advance(&mut self, set: &RuleSet, watermarks: &Watermarks) -> Vec<CorrelationChange> {
+        self.run(set, inboxes(set), Some(watermarks))
     }
 
     /// The whole state as bytes; equal states have equal bytes.
     pub fn snapshot(&self) -> Pieces {
-        snapshot::write(self)
+        Pieces::of(|pieces| self.write_snapshot(pieces))
+    }
+
+    /// Writes [`Windows::snapshot`] to where it does not take memory.
+    ///
+    /// # Errors
+    /// Where `out` cannot be written.
+    pub fn write_snapshot(&self, out: impl Write) -> io::Result<()> {
+        snapshot::write_to(self, out)
     }
 
     /// Reads [`Windows::snapshot`] back, without the state of correlations that `set` does not have in that form.
@@ -144,9 +160,11 @@ impl Windows {
         Ok(windows)
     }
 
-    /// How far event time has come: what is at or before it is late.
-    pub fn watermark(&self) -> Watermark {
-        Watermark(Time(self.sealed))
+    /// How far event time has come with what the correlation of an observation watches: what is at or before it is late.
+    pub fn watermark(&self, set: &RuleSet, observation: &Observation) -> Watermark {
+        let definition = set.correlations.definitions.get(observation.correlation as usize);
+        let state = definition.and_then(|definition| self.states.get(&definition.key));
+        state.map_or(Watermark::START, |state| Watermark(Time(state.sealed)))
     }
 
     /// What was taken in, late, given up.
@@ -156,12 +174,16 @@ impl Windows {
 
     /// Groups that are held, over all correlations and tenants.
     pub fn groups(&self) -> usize {
-        self.states.values().flat_map(BTreeMap::values).map(Groups::len).sum()
+        self.all().map(Groups::len).sum()
     }
 
     /// Events that are held, over all groups.
     pub fn events(&self) -> usize {
-        self.states.values().flat_map(BTreeMap::values).map(Groups::events).sum()
+        self.all().map(Groups::events).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Groups> {
+        self.states.values().flat_map(|state| state.tenants.values())
     }
 
     /// Forgets the state of correlations that the set does not have any more, or has in another form.
@@ -170,13 +192,19 @@ impl Windows {
     }
 
     /// Correlations in order: what feeds others comes before them.
-    fn run(&mut self, set: &RuleSet, mut inboxes: Vec<Inbox>, until: Option<i64>) -> Vec<CorrelationChange> {
+    fn run(
+        &mut self,
+        set: &RuleSet,
+        mut inboxes: Vec<Inbox>,
+        watermarks: Option<&Watermarks>,
+    ) -> Vec<CorrelationChange> {
         let mut changes = Vec::new();
         for (index, definition) in (0..).zip(&set.correlations.definitions) {
             let inbox = std::mem::take(&mut inboxes[index as usize]);
-            if inbox.added.is_empty() && inbox.removed.is_empty() && until.is_none() {
+            if inbox.added.is_empty() && inbox.removed.is_empty() && watermarks.is_none() {
                 continue;
             }
+            let until = watermarks.map(|watermarks| watermarks.without(&definition.unrelated).0.0);
             for (tenant, told) in self.step(definition, inbox, until) {
                 for (keys, verdict) in told {
                     let change = alert::change(definition, &tenant, &keys, &verdict);
@@ -192,25 +220,30 @@ impl Windows {
 
     /// What the groups of each tenant tell.
     fn step(&mut self, definition: &Definition, inbox: Inbox, until: Option<i64>) -> Vec<(TenantId, Told)> {
-        let state = self.states.entry(Arc::clone(&definition.key)).or_default();
+        if !self.states.contains_key(&definition.key) {
+            self.states.insert(Arc::clone(&definition.key), State::default());
+        }
+        let Some(State { sealed, tenants }) = self.states.get_mut(&definition.key) else { return Vec::new() };
+        let until = until.filter(|until| *until > *sealed);
         let mut arrivals = by_tenant(inbox);
         if until.is_some() {
-            state.keys().for_each(|tenant| {
+            tenants.keys().for_each(|tenant| {
                 arrivals.entry(tenant.clone()).or_default();
             });
         }
         let mut all = Vec::new();
         for (tenant, arrivals) in arrivals {
-            let groups = state.entry(tenant.clone()).or_default();
+            let groups = tenants.entry(tenant.clone()).or_default();
             let mut told = Told::new();
-            groups.take_in(definition, arrivals, self.sealed, &mut self.counts, &mut told);
+            groups.take_in(definition, arrivals, *sealed, &mut self.counts, &mut told);
             if let Some(until) = until {
-                groups.advance(definition, self.sealed, until, &mut told);
+                groups.advance(definition, *sealed, until, &mut told);
             }
-            self.counts.evicted_groups += groups.bound(definition, self.sealed, self.limits);
+            self.counts.evicted_groups += groups.bound(definition, *sealed, self.limits);
             all.push((tenant, told));
         }
-        state.retain(|_, groups| groups.len() > 0);
+        tenants.retain(|_, groups| groups.len() > 0);
+        *sealed = until.unwrap_or(*sealed);
         all
     }
 }

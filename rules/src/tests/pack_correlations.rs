@@ -202,7 +202,7 @@ fn fires(set: &RuleSet, id: &str, case: &Case, place: &str) -> bool {
     let mut windows = Windows::default();
     let mut standing = BTreeSet::new();
     let mut changes = windows.observe(set, observations);
-    changes.extend(windows.advance(set, Watermark::END));
+    changes.extend(windows.advance(set, &Watermark::END.into()));
     for change in changes {
         match change {
             CorrelationChange::Fired(alert) if alert.rule.id.as_ref() == id => {

@@ -12,11 +12,12 @@ use storage::{ActionFilter, AuditRow};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::auth::Caller;
 use super::body::Body;
 use super::page::{PageParams, Paged, TenantParam, blocking, comma_separated};
 use super::params::Params;
 use super::problem::Problem;
-use crate::engine::{Input, Verdict};
+use crate::engine::{About, Decided, Decision, Verdict};
 
 /// Which actions.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -76,43 +77,98 @@ async fn stored(api: &ApiState, tenant: TenantId, id: &str) -> Result<Action, Pr
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionRequest {
-    /// Who decides
-    pub(crate) by: String,
+    /// Who decides; a user with a token of their own need not say it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
     /// Why; goes into the audit chain
     #[serde(default)]
     pub(crate) comment: String,
 }
 
+/// Whether anything is done.
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DryRunParam {
+    /// Nothing is decided: the answer is what would change
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a decision would change, which it did not.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct DryRun {
+    /// Actions as they would be, each as it would be in the end
+    pub(crate) would_change: Vec<Action>,
+    /// Effects as they would be
+    pub(crate) effects: Vec<Effect>,
+    /// What would stay as it is although it was asked for, and why
+    pub(crate) left: Vec<String>,
+}
+
+impl From<Decided> for DryRun {
+    fn from(decided: Decided) -> Self {
+        let mut actions: Vec<Action> = Vec::new();
+        let mut effects: Vec<Effect> = Vec::new();
+        for change in decided.changes {
+            actions.retain(|action| action.id != change.action.id);
+            actions.push(change.action);
+            if let Some(effect) = change.effect {
+                effects.retain(|known| known.id != effect.id);
+                effects.push(effect);
+            }
+        }
+        Self { would_change: actions, effects, left: decided.left }
+    }
+}
+
+/// The action after a decision, or what the decision would change.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum DecisionAnswer {
+    /// It was decided.
+    Done(Box<Action>),
+    /// It was a dry run.
+    Would(DryRun),
+}
+
 async fn decide(
-    api: ApiState,
+    api: &ApiState,
     tenant: TenantId,
-    id: String,
+    id: &str,
     verdict: Verdict,
-    request: DecisionRequest,
-) -> Result<Json<Action>, Problem> {
-    let action = stored(&api, tenant.clone(), &id).await?.id;
-    let (by, comment) = (request.by, request.comment);
-    api.engine.tell(Input::Decide { action, verdict, by, comment }).await?;
-    stored(&api, tenant, &id).await.map(Json)
+    decision: (&str, &str, DryRunParam),
+) -> Result<DecisionAnswer, Problem> {
+    let about = About::Action(stored(api, tenant.clone(), id).await?.id, verdict);
+    let (by, comment, DryRunParam { dry_run }) = decision;
+    let decision = Decision { about, by: by.to_owned(), comment: comment.to_owned(), dry_run };
+    let decided = api.engine.decide(decision).await?;
+    if dry_run {
+        return Ok(DecisionAnswer::Would(decided.into()));
+    }
+    Ok(DecisionAnswer::Done(stored(api, tenant, id).await?.into()))
 }
 
 macro_rules! decision {
     ($(#[$doc:meta])* $name:ident, $path:literal, $operation:literal, $verdict:expr) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, operation_id = $operation, tag = "actions",
-            params(TenantParam, ("id" = String, Path)),
+            params(TenantParam, DryRunParam, ("id" = String, Path)),
             request_body = DecisionRequest,
-            responses((status = 200, description = "The action after the decision", body = Action),
+            responses((status = 200, description = "The action after the decision, or what a dry run would change",
+                    body = DecisionAnswer),
+                (status = 403, description = "The role may not decide, or speaks for another"),
                 (status = 404, description = "No such action"),
                 (status = 409, description = "Its state does not allow that"),
                 (status = 422, description = "The body lacks a field, or has one too many")))]
         pub(crate) async fn $name(
             State(api): State<ApiState>,
+            caller: Caller,
             Path(id): Path<String>,
-            Params((tenant,)): Params<(TenantParam,)>,
+            Params((tenant, dry_run)): Params<(TenantParam, DryRunParam)>,
             Body(request): Body<DecisionRequest>,
-        ) -> Result<Json<Action>, Problem> {
-            decide(api, tenant.id(), id, $verdict, request).await
+        ) -> Result<Json<DecisionAnswer>, Problem> {
+            let by = caller.name(request.by.as_deref())?;
+            decide(&api, tenant.id(), &id, $verdict, (by, &request.comment, dry_run)).await.map(Json)
         }
     };
 }
@@ -142,8 +198,9 @@ pub(crate) struct BulkRequest {
     pub(crate) ids: Vec<String>,
     /// What is decided
     pub(crate) verdict: Verdict,
-    /// Who decides
-    pub(crate) by: String,
+    /// Who decides; a user with a token of their own need not say it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
     /// Why; goes into the audit chain
     #[serde(default)]
     pub(crate) comment: String,
@@ -158,6 +215,10 @@ pub(crate) struct BulkOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) action: Option<Action>,
+    /// What a dry run would change
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) would: Option<DryRun>,
     /// Why the decision was refused
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -169,16 +230,20 @@ const BULK_MAX: usize = 100;
 
 /// Decide on several actions of one verb
 #[utoipa::path(post, path = "/api/v1/actions/bulk", operation_id = "decide_actions", tag = "actions",
-    params(TenantParam), request_body = BulkRequest,
-    responses((status = 200, description = "What became of each, in the order asked", body = Paged<BulkOutcome>),
+    params(TenantParam, DryRunParam), request_body = BulkRequest,
+    responses((status = 200, description = "What became of each, in the order asked; a dry run tries each by itself",
+            body = Paged<BulkOutcome>),
+        (status = 403, description = "The role may not decide, or speaks for another"),
         (status = 404, description = "One is unknown; nothing was decided"),
         (status = 422, description = "They have several verbs, or are too many; nothing was decided")))]
 pub(crate) async fn bulk(
     State(api): State<ApiState>,
-    Params((tenant,)): Params<(TenantParam,)>,
+    caller: Caller,
+    Params((tenant, dry_run)): Params<(TenantParam, DryRunParam)>,
     Body(request): Body<BulkRequest>,
 ) -> Result<Json<Paged<BulkOutcome>>, Problem> {
     let BulkRequest { ids, verdict, by, comment } = request;
+    let by = caller.name(by.as_deref())?;
     let wrong = |text: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
     if ids.is_empty() || ids.len() > BULK_MAX {
         return wrong(format!("ids names {} actions; 1 to {BULK_MAX} may be decided on at once", ids.len()));
@@ -196,15 +261,46 @@ pub(crate) async fn bulk(
     }
     let mut items = Vec::with_capacity(ids.len());
     for id in ids {
-        let request = DecisionRequest { by: by.clone(), comment: comment.clone() };
-        let outcome = decide(api.clone(), tenant.id(), id.clone(), verdict, request).await;
-        let (action, problem) = match outcome {
-            Ok(Json(action)) => (Some(action), None),
-            Err(problem) => (None, Some(problem.detail)),
+        let outcome = decide(&api, tenant.id(), &id, verdict, (by, &comment, dry_run)).await;
+        let (action, would, problem) = match outcome {
+            Ok(DecisionAnswer::Done(action)) => (Some(*action), None, None),
+            Ok(DecisionAnswer::Would(would)) => (None, Some(would), None),
+            Err(problem) => (None, None, Some(problem.detail)),
         };
-        items.push(BulkOutcome { id, action, problem });
+        items.push(BulkOutcome { id, action, would, problem });
     }
     Ok(Json(Paged { items, next: None }))
+}
+
+/// What was taken back of what was done about an incident.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RollBack {
+    /// Actions that changed, or would, each as it is in the end: cancelled ones, and releases that were queued
+    pub(crate) actions: Vec<Action>,
+    /// What stays, and why: what is done once, requests that are on the wire
+    pub(crate) left: Vec<String>,
+}
+
+/// Take back all that was done about an incident
+///
+/// The last first: what waits is cancelled, holds are let go, and effects that no other incident holds are taken back.
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/rollback", operation_id = "roll_back_incident", tag = "actions",
+    params(TenantParam, DryRunParam, ("id" = String, Path)), request_body = DecisionRequest,
+    responses((status = 200, description = "What was taken back, or a dry run would", body = RollBack),
+        (status = 403, description = "The role may not decide, or speaks for another"),
+        (status = 404, description = "No such incident")))]
+pub(crate) async fn roll_back(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Params((tenant, dry_run)): Params<(TenantParam, DryRunParam)>,
+    Body(request): Body<DecisionRequest>,
+) -> Result<Json<RollBack>, Problem> {
+    let by = caller.name(request.by.as_deref())?.to_owned();
+    let about = About::Incident(super::incidents::stored(&api, &tenant, &id).await?.id);
+    let decision = Decision { about, by, comment: request.comment, dry_run: dry_run.dry_run };
+    let DryRun { would_change, left, .. } = api.engine.decide(decision).await?.into();
+    Ok(Json(RollBack { actions: would_change, left }))
 }
 
 /// What can be done to a target.

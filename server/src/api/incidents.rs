@@ -14,6 +14,7 @@ use storage::{IncidentFilter, IncidentSort};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::auth::Caller;
 use super::body::Body;
 use super::page::{PageParams, Paged, SignalParams, TenantParam, blocking, comma_separated};
 use super::params::Params;
@@ -146,6 +147,7 @@ pub(crate) struct IncidentPatch {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn patch(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
@@ -153,7 +155,8 @@ pub(crate) async fn patch(
 ) -> Result<Response, Problem> {
     let incident = stored(&api, &tenant, &id).await?;
     let only_at = only_at(&headers, &incident)?;
-    let inputs = inputs_of(&incident, patch)?;
+    let by = caller.name(patch.by.as_deref())?.to_owned();
+    let inputs = inputs_of(&incident, patch, &by)?;
     api.engine.tell(Input::Analyst { inputs, only_at }).await?;
     show(State(api), Path(id), Params((TenantParam::of(&incident.tenant),))).await
 }
@@ -179,8 +182,7 @@ fn names_version(header: &str, etag: &str) -> bool {
     header.split(',').any(|tag| tag.trim() == etag)
 }
 
-fn inputs_of(incident: &Incident, patch: IncidentPatch) -> Result<Vec<AnalystInput>, Problem> {
-    let by = patch.by.as_deref().unwrap_or("api");
+fn inputs_of(incident: &Incident, patch: IncidentPatch, by: &str) -> Result<Vec<AnalystInput>, Problem> {
     let id = || incident.id.clone();
     let mut said = Vec::new();
     if let Some(to) = patch.assignee {
@@ -371,6 +373,7 @@ pub(crate) struct MergeRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn merge(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
@@ -380,7 +383,7 @@ pub(crate) async fn merge(
     let only_at = only_at(&headers, &from)?;
     let into = stored(&api, &tenant, request.into.as_str()).await?;
     let said = Said::Merge { into: into.id.clone(), from: from.id };
-    api.engine.tell(analyst(&into.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
+    api.engine.tell(analyst(&into.tenant, caller.name(request.by.as_deref())?, said, only_at)).await?;
     show(State(api), Path(into.id.to_string()), Params((tenant,))).await
 }
 
@@ -410,6 +413,7 @@ pub(crate) struct MoveRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn move_alerts(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
@@ -419,7 +423,7 @@ pub(crate) async fn move_alerts(
     let only_at = only_at(&headers, &from)?;
     let to = stored(&api, &tenant, request.to.as_str()).await?;
     let said = Said::Move { from: from.id.clone(), moving: request.alerts, to: to.id };
-    api.engine.tell(analyst(&from.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
+    api.engine.tell(analyst(&from.tenant, caller.name(request.by.as_deref())?, said, only_at)).await?;
     show(State(api), Path(from.id.to_string()), Params((tenant,))).await
 }
 
@@ -453,6 +457,7 @@ pub(crate) struct VetoRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn veto(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
@@ -470,7 +475,7 @@ pub(crate) async fn veto(
             Said::Distinct { entity_type, a: name(&request.a)?, b: name(&request.b)? }
         }
     };
-    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
+    api.engine.tell(analyst(&incident.tenant, caller.name(request.by.as_deref())?, said, only_at)).await?;
     show(State(api), Path(id), Params((tenant,))).await
 }
 
@@ -498,6 +503,7 @@ pub(crate) struct SplitRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn split(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     headers: HeaderMap,
@@ -506,7 +512,7 @@ pub(crate) async fn split(
     let incident = stored(&api, &tenant, &id).await?;
     let only_at = only_at(&headers, &incident)?;
     let said = Said::Split { incident: incident.id, leaving: request.alerts };
-    api.engine.tell(analyst(&incident.tenant, request.by.as_deref().unwrap_or("api"), said, only_at)).await?;
+    api.engine.tell(analyst(&incident.tenant, caller.name(request.by.as_deref())?, said, only_at)).await?;
     show(State(api), Path(id), Params((tenant,))).await
 }
 

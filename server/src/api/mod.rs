@@ -42,8 +42,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use actions::{BulkOutcome, BulkRequest, VerbDocument};
-pub(crate) use auth::Auth;
+pub(crate) use actions::{BulkOutcome, BulkRequest, DecisionRequest, RollBack, VerbDocument};
+pub(crate) use auth::{Auth, User};
 pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
 pub(crate) use incidents::{
     CLASSIFICATIONS, ExplanationResponse, IncidentPatch, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
@@ -84,6 +84,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(incidents::split))
         .routes(routes!(incidents::move_alerts))
         .routes(routes!(incidents::veto))
+        .routes(routes!(actions::roll_back))
         .routes(routes!(relations::inputs))
         .routes(routes!(relations::undo))
         .routes(routes!(relations::suggestions))

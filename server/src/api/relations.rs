@@ -11,6 +11,7 @@ use storage::{CompletenessFilter, CompletenessRow};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::auth::Caller;
 use super::body::Body;
 use super::incidents::{analyst, show, stored};
 use super::page::{PageParams, Paged, TenantParam, blocking};
@@ -70,6 +71,7 @@ pub(crate) struct AcceptRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn accept(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     Body(request): Body<AcceptRequest>,
@@ -82,7 +84,7 @@ pub(crate) async fn accept(
         () => return Err(Problem::bad_request(format!("{into} is none of the two incidents: {a} and {b}"))),
     };
     let said = Said::Merge { into: into.clone(), from };
-    api.engine.tell(analyst(&tenant.id(), request.by.as_deref().unwrap_or("api"), said, None)).await?;
+    api.engine.tell(analyst(&tenant.id(), caller.name(request.by.as_deref())?, said, None)).await?;
     show(State(api), Path(into.to_string()), Params((tenant,))).await
 }
 
@@ -95,12 +97,6 @@ pub(crate) struct ByRequest {
     pub(crate) by: Option<String>,
 }
 
-impl ByRequest {
-    fn by(&self) -> &str {
-        self.by.as_deref().unwrap_or("api")
-    }
-}
-
 /// Say that the alerts of a suggested join do not belong together; it is not suggested again
 #[utoipa::path(post, path = "/api/v1/suggestions/{id}/dismiss", operation_id = "dismiss_suggestion", tag = "suggestions",
     params(TenantParam, ("id" = String, Path)),
@@ -111,13 +107,14 @@ impl ByRequest {
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn dismiss(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     Body(request): Body<ByRequest>,
 ) -> Result<Json<Suggestion>, Problem> {
     let suggestion = suggestion(&api, &tenant, &id).await?;
     let said = Said::Veto { a: suggestion.join.a.clone(), b: suggestion.join.b.clone() };
-    api.engine.tell(analyst(&tenant.id(), request.by(), said, None)).await?;
+    api.engine.tell(analyst(&tenant.id(), caller.name(request.by.as_deref())?, said, None)).await?;
     Ok(Json(suggestion))
 }
 
@@ -207,6 +204,7 @@ pub(crate) async fn inputs(
         (status = 422, description = "The body has a wrong field")))]
 pub(crate) async fn undo(
     State(api): State<ApiState>,
+    caller: Caller,
     Path(id): Path<String>,
     Params((tenant,)): Params<(TenantParam,)>,
     Body(request): Body<ByRequest>,
@@ -215,7 +213,7 @@ pub(crate) async fn undo(
     let held = api.engine.find_input(tenant.id(), input.clone()).await?;
     held.ok_or_else(|| Problem::not_found("input", &id))?;
     let said = Said::Undo { input: input.clone() };
-    api.engine.tell(analyst(&tenant.id(), request.by(), said, None)).await?;
+    api.engine.tell(analyst(&tenant.id(), caller.name(request.by.as_deref())?, said, None)).await?;
     let undone = api.engine.find_input(tenant.id(), input).await?;
     let gone = || Problem::new(StatusCode::NOT_FOUND, "the correlation state holds this input no more");
     Ok(Json(InputView::of(&undone.ok_or_else(gone)?)))

@@ -8,10 +8,10 @@ use reqwest::Method;
 use respond::Verb;
 use serde::Serialize;
 
-use super::client::Client;
+use super::client::{Client, segment};
 use super::reader::Reader;
-use crate::api::{BulkOutcome, BulkRequest, Paged, VerbDocument};
-use crate::cli::{ActionsArgs, ActionsCommand, DecideArgs};
+use crate::api::{BulkOutcome, BulkRequest, DecisionRequest, Paged, RollBack, VerbDocument};
+use crate::cli::{ActionsArgs, ActionsCommand, DecideArgs, SaidArgs, TargetArgs};
 use crate::engine::Verdict;
 use crate::output::{Lines, note, table};
 
@@ -30,6 +30,7 @@ pub(crate) async fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
         ActionsCommand::Reject(args) => decide(args, Verdict::Reject).await?,
         ActionsCommand::Cancel(args) => decide(args, Verdict::Cancel).await?,
         ActionsCommand::Undo(args) => decide(args, Verdict::Undo).await?,
+        ActionsCommand::Rollback { target, incident, said } => roll_back(&target, &incident, said).await?,
         ActionsCommand::Report { target, limit, json } => {
             report(&Reader::open(&target)?.actions(Some("simulated"), limit).await?, json)?;
         }
@@ -158,21 +159,18 @@ fn verbs(json: bool) -> anyhow::Result<()> {
 }
 
 async fn decide(args: DecideArgs, verdict: Verdict) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.target.data_dir.is_none(),
-        "decisions need the running server: use --server instead of --data-dir"
-    );
-    let request = BulkRequest { ids: args.ids, verdict, by: args.by, comment: args.comment };
-    let client = Client::new(&args.target)?;
-    let answer: Paged<BulkOutcome> = client.send_json(Method::POST, "/api/v1/actions/bulk", &request).await?;
+    let client = deciding(&args.target)?;
+    let SaidArgs { comment, by, dry_run } = args.said;
+    let by = args.target.speaker(by.as_deref());
+    let request = BulkRequest { ids: args.ids, verdict, by, comment };
+    let path = path_of("/api/v1/actions/bulk", dry_run);
+    let answer: Paged<BulkOutcome> = client.send_json(Method::POST, &path, &request).await?;
     let mut refused = 0;
-    for BulkOutcome { id, action, problem } in answer.items {
-        match action {
-            Some(action) => {
-                let (verb, name) = (&action.verb, action.target.name());
-                note(&format!("{id} {verb} on {name} is {}", action.state.as_str()));
-            }
-            None => {
+    for BulkOutcome { id, action, would, problem } in answer.items {
+        match (action, would) {
+            (Some(action), _) => note(&state_of(&action, "is")),
+            (None, Some(would)) => would.would_change.iter().for_each(|a| note(&state_of(a, "would be"))),
+            (None, None) => {
                 refused += 1;
                 note(&format!("{id}: {}", problem.unwrap_or_default()));
             }
@@ -180,4 +178,36 @@ async fn decide(args: DecideArgs, verdict: Verdict) -> anyhow::Result<()> {
     }
     anyhow::ensure!(refused == 0, "{refused} were refused");
     Ok(())
+}
+
+async fn roll_back(target: &TargetArgs, incident: &str, said: SaidArgs) -> anyhow::Result<()> {
+    let client = deciding(target)?;
+    let SaidArgs { comment, by, dry_run } = said;
+    let request = DecisionRequest { by: target.speaker(by.as_deref()), comment };
+    let path = path_of(&format!("/api/v1/incidents/{}/rollback", segment(incident)), dry_run);
+    let RollBack { actions, left } = client.send_json(Method::POST, &path, &request).await?;
+    let becomes = if dry_run { "would be" } else { "is" };
+    actions.iter().for_each(|action| note(&state_of(action, becomes)));
+    left.iter().for_each(|left| note(left));
+    if actions.is_empty() && left.is_empty() {
+        note("nothing was done about it that could be taken back");
+    }
+    anyhow::ensure!(left.is_empty(), "{} stay as they are", left.len());
+    Ok(())
+}
+
+fn deciding(target: &TargetArgs) -> anyhow::Result<Client> {
+    anyhow::ensure!(
+        target.data_dir.is_none(),
+        "decisions need the running server: use --server instead of --data-dir"
+    );
+    Client::new(target)
+}
+
+fn path_of(path: &str, dry_run: bool) -> String {
+    if dry_run { format!("{path}?dry_run=true") } else { path.to_owned() }
+}
+
+fn state_of(action: &Action, is: &str) -> String {
+    format!("{} {} on {} {is} {}", action.id, action.verb, action.target.name(), action.state.as_str())
 }

@@ -50,7 +50,7 @@ pub(crate) async fn run(args: DetectArgs) -> anyhow::Result<ExitCode> {
         Ok(())
     })
     .await?;
-    let told = completed.windows.advance(&rules, Watermark::END);
+    let told = completed.windows.advance(&rules, &Watermark::END.into());
     let told = completed.suppressions.observe_correlations(&rules, told);
     correlated += completed.apply(told);
     let told = completed.suppressions.advance(Watermark::END);

@@ -82,7 +82,7 @@ async fn explain_joins(reader: &Reader, id: &str, alerts: &[String], json: bool)
 }
 
 async fn assign(edit: &EditArgs, id: &str, to: String) -> anyhow::Result<()> {
-    let by = Some(edit.by.clone());
+    let by = edit.by();
     let patch = IncidentPatch { assignee: Some(to), by, ..IncidentPatch::default() };
     let incident = change(edit, Method::PATCH, id, "", &patch).await?;
     let assignee = incident.assignee.as_deref().unwrap_or("nobody");
@@ -94,7 +94,7 @@ async fn close(edit: &EditArgs, id: &str, classification: String) -> anyhow::Res
     let patch = IncidentPatch {
         status: Some(IncidentStatus::Closed),
         classification: Some(classification),
-        by: Some(edit.by.clone()),
+        by: edit.by(),
         ..IncidentPatch::default()
     };
     let incident = change(edit, Method::PATCH, id, "", &patch).await?;
@@ -104,7 +104,7 @@ async fn close(edit: &EditArgs, id: &str, classification: String) -> anyhow::Res
 }
 
 async fn merge(edit: &EditArgs, from: &str, into: &str) -> anyhow::Result<()> {
-    let request = MergeRequest { into: IncidentId::new(into), by: Some(edit.by.clone()) };
+    let request = MergeRequest { into: IncidentId::new(into), by: edit.by() };
     let incident = change(edit, Method::POST, from, "/merge", &request).await?;
     let survivor = incident.redirect_to.unwrap_or(incident.id);
     note(&format!("{from} and {into} are one incident now: {survivor}"));
@@ -113,7 +113,7 @@ async fn merge(edit: &EditArgs, from: &str, into: &str) -> anyhow::Result<()> {
 
 async fn split(edit: &EditArgs, id: &str, alerts: Vec<String>) -> anyhow::Result<()> {
     let leaving: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
-    let request = SplitRequest { alerts: leaving.clone(), by: Some(edit.by.clone()) };
+    let request = SplitRequest { alerts: leaving.clone(), by: edit.by() };
     let incident = change(edit, Method::POST, id, "/split", &request).await?;
     note(&split_note(edit, &incident, &leaving).await?);
     Ok(())
@@ -122,7 +122,7 @@ async fn split(edit: &EditArgs, id: &str, alerts: Vec<String>) -> anyhow::Result
 async fn move_alerts(edit: &EditArgs, from: &str, to: String, alerts: Vec<String>) -> anyhow::Result<()> {
     let alerts: Vec<AlertId> = alerts.into_iter().map(AlertId::new).collect();
     let (to, moved) = (IncidentId::new(to), alerts.len());
-    let request = MoveRequest { alerts, to: to.clone(), by: Some(edit.by.clone()) };
+    let request = MoveRequest { alerts, to: to.clone(), by: edit.by() };
     let incident = change(edit, Method::POST, from, "/move", &request).await?;
     note(&format!("{moved} alerts moved from {} to {to}; {} stay", incident.id, incident.alerts.len()));
     Ok(())
@@ -130,7 +130,7 @@ async fn move_alerts(edit: &EditArgs, from: &str, to: String, alerts: Vec<String
 
 async fn veto(edit: &EditArgs, id: &str, a: String, b: String, names: Option<String>) -> anyhow::Result<()> {
     let entity_type = names.as_deref().map(entity_type).transpose()?;
-    let request = VetoRequest { a, b, entity_type, by: Some(edit.by.clone()) };
+    let request = VetoRequest { a, b, entity_type, by: edit.by() };
     let incident = change(edit, Method::POST, id, "/veto", &request).await?;
     let (a, b, alerts) = (&request.a, &request.b, incident.alerts.len());
     note(&format!("{a} and {b} are kept apart; {} has {alerts} alerts", incident.id));
@@ -138,7 +138,7 @@ async fn veto(edit: &EditArgs, id: &str, a: String, b: String, names: Option<Str
 }
 
 async fn undo(edit: &EditArgs, input: &str) -> anyhow::Result<()> {
-    let request = ByRequest { by: Some(edit.by.clone()) };
+    let request = ByRequest { by: edit.by() };
     let path = format!("/api/v1/inputs/{}/undo", segment(input));
     let undone: InputView = send(edit, Method::POST, &path, &request).await?;
     note(&format!("undone: {} {} ({})", undone.kind, undone.text, undone.by));
@@ -146,7 +146,7 @@ async fn undo(edit: &EditArgs, input: &str) -> anyhow::Result<()> {
 }
 
 async fn accept(edit: &EditArgs, id: &str, into: Option<String>) -> anyhow::Result<()> {
-    let request = AcceptRequest { into: into.map(IncidentId::new), by: Some(edit.by.clone()) };
+    let request = AcceptRequest { into: into.map(IncidentId::new), by: edit.by() };
     let path = format!("/api/v1/suggestions/{}/accept", segment(id));
     let incident: Incident = send(edit, Method::POST, &path, &request).await?;
     note(&format!("one incident now: {} with {} alerts", incident.id, incident.alerts.len()));
@@ -154,7 +154,7 @@ async fn accept(edit: &EditArgs, id: &str, into: Option<String>) -> anyhow::Resu
 }
 
 async fn dismiss(edit: &EditArgs, id: &str) -> anyhow::Result<()> {
-    let request = ByRequest { by: Some(edit.by.clone()) };
+    let request = ByRequest { by: edit.by() };
     let path = format!("/api/v1/suggestions/{}/dismiss", segment(id));
     let dismissed: Suggestion = send(edit, Method::POST, &path, &request).await?;
     note(&format!("{} and {} are kept apart", dismissed.a, dismissed.b));

@@ -17,9 +17,9 @@ use storage::Hunt;
 use tokio_util::sync::CancellationToken;
 
 use super::{load_mappings, note_rules, now};
-use crate::api::{self, ApiState, Auth, Intake};
+use crate::api::{self, ApiState, Auth, Intake, User};
 use crate::cli::RunArgs;
-use crate::config::{self, Config, Topic};
+use crate::config::{self, ApiUser, Config, Role, Topic};
 use crate::engine::{
     CheckpointLimits, Detector, Engine, EngineOptions, Pipeline, PipelineOptions, Providers,
     SourceWithDetector, Stores, Topics, Webhooks, deliver_to_kafka, stop_on_signals,
@@ -52,14 +52,27 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// What the settings name, read and found sound: content, secrets, and the addresses of providers.
 fn sound(config: &Config) -> anyhow::Result<Content> {
     let content = Content::load(config)?;
-    api_token(config)?;
+    api_users(config)?;
     Providers::configured(&config.respond)?;
     Webhooks::configured(&config.forward)?;
     Ok(content)
 }
 
-fn api_token(config: &Config) -> anyhow::Result<Option<String>> {
-    config::read_secret(&config.api.token_file).context("api.token_file")
+/// Who may call the API. A token that two have would leave open who speaks.
+fn api_users(config: &Config) -> anyhow::Result<Vec<User>> {
+    let token = config::read_secret(&config.api.token_file).context("api.token_file")?;
+    let anybody = token.map(|token| User { name: None, role: Role::Admin, token: token.into() });
+    let mut users: Vec<User> = anybody.into_iter().collect();
+    for ApiUser { name, role, token_file } in &config.api.users {
+        let token =
+            config::read_secret(token_file).with_context(|| format!("api.users: token_file of {name}"))?;
+        let token: Arc<str> = token.with_context(|| format!("api.users: {name} has no token_file"))?.into();
+        if users.iter().any(|other| other.token == token) {
+            bail!("api.users: {name} has the token of another: give each a token of their own");
+        }
+        users.push(User { name: Some(name.as_str().into()), role: *role, token });
+    }
+    Ok(users)
 }
 
 /// Everything that is content: mappings, rules, response rules.
@@ -80,7 +93,8 @@ impl Content {
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
         let mappings = load_mappings(&config.mappings).context("mappings")?;
         known_kinds(&config.kafka.topics, &mappings)?;
-        let (rules, report) = RuleSources::configured(&config.rules).load(now()).context("rules.dirs")?;
+        let sources = RuleSources::configured(&config.rules).fed_by(&mappings);
+        let (rules, report) = sources.load(now()).context("rules.dirs")?;
         note_rules(&report);
         let (response_rules, rejected) =
             rule_loading::load_response(config.respond.builtin, &config.respond.rules)
@@ -89,12 +103,13 @@ impl Content {
             let place = rejection.line.map_or_else(String::new, |line| format!(":{line}"));
             note(&format!("  response rule rejected: {}{place}: {}", rejection.file, rejection.reason));
         }
+        let parameters = parameters(&config.correlate.parameters).context("correlate.parameters")?;
         Ok(Self {
+            parameters: parameters.feeds(&mappings.feeds()),
             mappings,
             rules: Arc::new(rules),
             response_rules,
             policy: config.respond.policy.clone(),
-            parameters: parameters(&config.correlate.parameters).context("correlate.parameters")?,
         })
     }
 }
@@ -140,7 +155,7 @@ impl Daemon {
         content: Content,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let auth = Auth::new(api_token(&config)?);
+        let auth = Auth::new(api_users(&config)?);
         let listener = api::bind(config.api.listen).await?;
         let address = listener.local_addr()?;
         let metrics = telemetry::init_metrics()?;
@@ -154,7 +169,7 @@ impl Daemon {
         let kafka = config.kafka.clone();
         let forwards = kafka.forward && !kafka.bootstrap.is_empty();
         let rules = rule_watch::follow(
-            RuleSources::configured(&config.rules),
+            RuleSources::configured(&config.rules).fed_by(&mappings),
             Arc::clone(&content.rules),
             Duration::from_secs(config.rules.reload_s),
             stopping.clone(),

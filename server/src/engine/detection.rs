@@ -39,14 +39,14 @@ pub(crate) struct Detected {
 }
 
 /// How far one partition came.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     /// The offset to read next.
     pub(crate) next_offset: i64,
     /// Latest event time, once a row was seen.
     pub(crate) time_max: Option<Time>,
-    /// How late records of its source kinds may be, in microseconds.
-    pub(crate) lateness_us: i64,
+    /// The kinds of source of the rows, and how late their records may be, in microseconds.
+    pub(crate) kinds: BTreeMap<Arc<str>, i64>,
 }
 
 impl Detected {
@@ -146,7 +146,9 @@ fn note_times(
         let partition = batch.int("partition", row).and_then(|p| i32::try_from(p).ok()).unwrap_or_default();
         let entry = progress.entry((Arc::clone(topic), partition)).or_default();
         entry.time_max = entry.time_max.max(Some(batch.time(row)));
-        entry.lateness_us = entry.lateness_us.max(lateness_us);
+        if !entry.kinds.contains_key(&batch.meta.source) {
+            entry.kinds.insert(Arc::clone(&batch.meta.source), lateness_us);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use correlate::{AnalystInput, CorrelateError};
 use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId, Time};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
-use respond::{Report, Verb, Work};
+use respond::{ActionChange, Report, Verb, Work};
 use rules::RuleSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,8 +49,32 @@ pub(crate) enum Verdict {
 pub(crate) enum Input {
     /// About an incident: what is said at once.
     Analyst { inputs: Vec<AnalystInput>, only_at: Option<OnlyAt> },
-    /// About an action.
-    Decide { action: ActionId, verdict: Verdict, by: String, comment: String },
+}
+
+/// What a person wants done about actions.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) about: About,
+    pub(crate) by: String,
+    pub(crate) comment: String,
+    /// Nothing is done: what would be is told.
+    pub(crate) dry_run: bool,
+}
+
+/// About what a person decides.
+#[derive(Debug)]
+pub(crate) enum About {
+    Action(ActionId, Verdict),
+    /// All that was done about an incident is taken back.
+    Incident(IncidentId),
+}
+
+/// What came of a decision, or would.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    pub(crate) changes: Vec<ActionChange>,
+    /// What stays as it is, and why.
+    pub(crate) left: Vec<String>,
 }
 
 /// The version of an incident that an input is meant for.
@@ -83,6 +107,7 @@ pub(crate) enum InputError {
 
 enum Request {
     Tell(Input, oneshot::Sender<Result<(), InputError>>),
+    Decide(Decision, oneshot::Sender<Result<Decided, InputError>>),
     Graph(IncidentId, Option<(String, String)>, oneshot::Sender<Result<IncidentGraph, InputError>>),
     Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
     Inputs(IncidentId, oneshot::Sender<Vec<(AnalystInput, bool)>>),
@@ -102,6 +127,11 @@ impl EngineHandle {
     /// Hands an input to the core; it is durable when this returns.
     pub(crate) async fn tell(&self, input: Input) -> Result<(), InputError> {
         self.ask(|reply| Request::Tell(input, reply)).await?
+    }
+
+    /// Hands a decision on actions to the core; what it changed is durable when this returns.
+    pub(crate) async fn decide(&self, decision: Decision) -> Result<Decided, InputError> {
+        self.ask(|reply| Request::Decide(decision, reply)).await?
     }
 
     /// The graph of an incident, with the shortest path between two of its nodes where two are named.
@@ -420,6 +450,9 @@ impl Core<'_> {
         // A client that went away does not wait for its answer.
         match request {
             Request::Tell(input, reply) => return told(self.pipeline.input(input, now()).await, reply),
+            Request::Decide(decision, reply) => {
+                return told(self.pipeline.decide(decision, now()).await, reply);
+            }
             Request::Lease(tenant, verbs, reply) => {
                 drop(reply.send(self.pipeline.lease_out(&tenant, &verbs, now()).await?));
             }
@@ -444,9 +477,9 @@ impl Core<'_> {
 }
 
 /// Answers a client; what could not be stored stops the engine.
-fn told(
-    outcome: Result<(), InputError>,
-    reply: oneshot::Sender<Result<(), InputError>>,
+fn told<T>(
+    outcome: Result<T, InputError>,
+    reply: oneshot::Sender<Result<T, InputError>>,
 ) -> anyhow::Result<()> {
     match outcome {
         Err(InputError::Failed(error)) => {

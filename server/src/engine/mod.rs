@@ -25,8 +25,8 @@ pub(crate) use delivery::{Webhooks, deliver_to_kafka};
 pub(crate) use detection::{Detected, Detector};
 pub(crate) use executor::Providers;
 pub(crate) use live::{
-    Engine, EngineHandle, EngineOptions, Input, InputError, OnlyAt, SourceWithDetector, Verdict,
-    stop_on_signals,
+    About, Decided, Decision, Engine, EngineHandle, EngineOptions, Input, InputError, OnlyAt,
+    SourceWithDetector, Verdict, stop_on_signals,
 };
 pub(crate) use pipeline::{
     CheckpointLimits, PARAMETERS, Pipeline, PipelineOptions, Stores, explain, state_path,

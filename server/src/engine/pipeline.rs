@@ -15,9 +15,10 @@ use correlate::{
     AnalystInput, Completeness, CorrelateError, Correlator, Parameters, RuleCounts, RuleInterval, Said,
     WatermarkTracker,
 };
+use event::snapshot::Pieces;
 use event::{
     Action, ActionId, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
-    InputId, TenantId, Time, Watermark,
+    InputId, TenantId, Time, Watermark, Watermarks,
 };
 use ingest::DeadLetter;
 use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Verb, Work};
@@ -27,13 +28,14 @@ use rules::{
 };
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, Lake,
-    LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, StateChange, StateDb, SuppressionRow,
+    LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, Spool, StateChange, StateDb,
+    SuppressionRow,
 };
 use tokio::task::JoinHandle;
 
 use super::analyst::audit_record;
 use super::detection::Detected;
-use super::live::{Input, InputError, OnlyAt, Verdict};
+use super::live::{About, Decided, Decision, Input, InputError, OnlyAt, Verdict};
 use super::meters;
 
 /// The stores of a data directory.
@@ -272,7 +274,8 @@ impl Pipeline {
         for (partition, progress) in &detected.progress {
             self.positions.insert(partition.clone(), progress.next_offset);
             if let Some(time) = progress.time_max {
-                self.watermarks.advance(&name(partition), time, progress.lateness_us);
+                let kinds = progress.kinds.iter().map(|(kind, lateness_us)| (kind.as_ref(), *lateness_us));
+                self.watermarks.advance(&name(partition), time, kinds);
             }
         }
         self.count(&detected);
@@ -289,7 +292,7 @@ impl Pipeline {
         self.tell(passed, &mut change);
         let told = self.windows.observe(&detected.rules, detected.observations);
         self.complete(&detected.rules, told, &mut change);
-        self.pass(self.watermarks.watermark(), change, now).await?;
+        self.pass(&self.watermarks.watermarks(), change, now).await?;
         self.buffer(detected.batches);
         if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
             self.save().await?;
@@ -309,8 +312,9 @@ impl Pipeline {
 
     /// Enters what the rules are told into the ledger.
     fn account(&mut self, detected: &Detected) {
-        let Watermark(passed) = self.windows.watermark();
+        let watermarks = self.watermarks.watermarks();
         for batch in &detected.batches {
+            let Watermark(passed) = watermarks.of(&batch.meta.source);
             let mut hours: BTreeMap<i64, RuleCounts> = BTreeMap::new();
             for row in 0..batch.len() {
                 let time = batch.time(row);
@@ -326,6 +330,7 @@ impl Pipeline {
         }
         for observation in &detected.observations {
             let Some((rule, span_us)) = detected.rules.watched_by(observation) else { continue };
+            let Watermark(passed) = self.windows.watermark(&detected.rules, observation);
             let time = observation.time();
             let is_dropped = time < passed.plus_micros(span_us.saturating_neg());
             let counts = RuleCounts {
@@ -355,21 +360,26 @@ impl Pipeline {
 
     /// Event time has ended (files), or moved on without records (idle partitions).
     pub(crate) async fn advance(&mut self, watermark: Option<Watermark>, now: Time) -> anyhow::Result<()> {
-        let watermark = watermark.unwrap_or_else(|| self.watermarks.watermark());
-        self.pass(watermark, StateChange::default(), now).await?;
+        let watermarks = watermark.map_or_else(|| self.watermarks.watermarks(), Watermarks::from);
+        self.pass(&watermarks, StateChange::default(), now).await?;
         let deltas = self.correlator.rest();
         self.tell_incidents(StateChange::default(), deltas, now).await
     }
 
-    /// Event time comes to `watermark`. Correlation rules come first: what they seal is in time for the correlator.
-    async fn pass(&mut self, watermark: Watermark, mut change: StateChange, now: Time) -> anyhow::Result<()> {
+    /// Event time comes to `watermarks`. Correlation rules come first: what they seal is in time for the correlator.
+    async fn pass(
+        &mut self,
+        watermarks: &Watermarks,
+        mut change: StateChange,
+        now: Time,
+    ) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.rules);
-        let told = self.windows.advance(&rules, watermark);
+        let told = self.windows.advance(&rules, watermarks);
         self.complete(&rules, told, &mut change);
-        let sealed = self.suppressions.advance(watermark);
+        let sealed = self.suppressions.advance(watermarks.all());
         self.tell(sealed, &mut change);
-        self.completeness.advance(watermark);
-        let deltas = self.correlator.advance(watermark);
+        self.completeness.advance(watermarks.all());
+        let deltas = self.correlator.advance(watermarks.clone());
         change.risks = self.correlator.risk_changes();
         self.tell_incidents(change, deltas, now).await
     }
@@ -467,7 +477,7 @@ impl Pipeline {
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
         meters::completeness(&self.completeness);
-        let Watermark(time) = self.watermarks.watermark();
+        let Watermark(time) = self.watermarks.watermarks().all();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }
 
@@ -554,17 +564,6 @@ impl Pipeline {
     /// What a person says about an incident or an action. Stored first, so that a restart says it again.
     pub(crate) async fn input(&mut self, input: Input, now: Time) -> Result<(), InputError> {
         match input {
-            Input::Decide { action, verdict, by, comment, .. } => {
-                let decided = match verdict {
-                    Verdict::Approve => self.responder.approve(&action, &by, &comment, now),
-                    Verdict::Reject => self.responder.reject(&action, &by, &comment, now),
-                    Verdict::Cancel => self.responder.cancel(&action, &by, &comment, now),
-                    Verdict::Undo => self.responder.undo(&action, &by, &comment, now),
-                };
-                let changes = decided.map_err(|e| InputError::Refused(e.to_string()))?;
-                self.commit_actions(changes).await.map_err(InputError::Failed)?;
-                self.lease(now).await.map_err(InputError::Failed)
-            }
             Input::Analyst { inputs, only_at } => {
                 // Nothing else is applied between this look and the change.
                 if let Some(OnlyAt { tenant, incident, version }) = only_at {
@@ -580,6 +579,23 @@ impl Pipeline {
                 Ok(())
             }
         }
+    }
+
+    /// What a person decides about actions: done, or only said in a dry run.
+    pub(crate) async fn decide(&mut self, decision: Decision, now: Time) -> Result<Decided, InputError> {
+        let incident = match &decision.about {
+            About::Incident(incident) => Some(incident),
+            About::Action(id, _) => self.responder.action(id).map(|action| &action.incident),
+        };
+        let incident = incident.cloned();
+        let say = |responder: &mut Responder| said(responder, &decision, now);
+        if let Some(incident) = incident.filter(|_| decision.dry_run) {
+            return self.responder.rehearse(&incident, say);
+        }
+        let decided = say(&mut self.responder)?;
+        self.commit_actions(decided.changes.clone()).await.map_err(InputError::Failed)?;
+        self.lease(now).await.map_err(InputError::Failed)?;
+        Ok(decided)
     }
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
@@ -680,17 +696,10 @@ impl Pipeline {
         self.windows.retain(&self.rules);
         self.exceptions.retain(&self.rules);
         let completeness = self.completeness.take_changes();
+        let snapshot = self.snapshot()?;
         let change = StateChange {
             completeness: completeness.into_iter().map(completeness_row).collect(),
-            snapshot: Some(Snapshot {
-                correlator: self.correlator.snapshot(),
-                windows: self.windows.snapshot(),
-                suppressions: self.suppressions.snapshot(),
-                exceptions: self.exceptions.snapshot(),
-                completeness: self.completeness.snapshot(),
-                positions: self.positions.clone(),
-                inputs_seq: self.inputs_seq,
-            }),
+            snapshot: Some(snapshot),
             counters: self.counts.clone(),
             ..StateChange::default()
         };
@@ -698,6 +707,21 @@ impl Pipeline {
         metrics::histogram!("asterism_state_write_seconds").record(begun.elapsed().as_secs_f64());
         self.is_ahead = false;
         self.write(Then::Commit(Some(change)))
+    }
+
+    fn snapshot(&self) -> Result<Snapshot<Spool>, storage::StorageError> {
+        let spool = |pieces: Pieces| {
+            self.stores.state.spool(|out| pieces.iter().try_for_each(|piece| out.write_all(piece)))
+        };
+        Ok(Snapshot {
+            correlator: self.stores.state.spool(|out| self.correlator.write_snapshot(out))?,
+            windows: self.stores.state.spool(|out| self.windows.write_snapshot(out))?,
+            suppressions: spool(self.suppressions.snapshot())?,
+            exceptions: spool(self.exceptions.snapshot())?,
+            completeness: spool(self.completeness.snapshot())?,
+            positions: self.positions.clone(),
+            inputs_seq: self.inputs_seq,
+        })
     }
 
     /// Encodes the buffered rows beside whatever comes next, and then does what is asked. What was under way before must
@@ -749,6 +773,23 @@ impl Pipeline {
     pub(crate) fn has_news(&self) -> bool {
         self.is_ahead
     }
+}
+
+fn said(responder: &mut Responder, decision: &Decision, now: Time) -> Result<Decided, InputError> {
+    let Decision { about, by, comment, .. } = decision;
+    let changes = match about {
+        About::Incident(incident) => {
+            let (changes, left) = responder.roll_back(incident, by, comment, now);
+            let left = left.iter().map(ToString::to_string).collect();
+            return Ok(Decided { changes, left });
+        }
+        About::Action(id, Verdict::Approve) => responder.approve(id, by, comment, now),
+        About::Action(id, Verdict::Reject) => responder.reject(id, by, comment, now),
+        About::Action(id, Verdict::Cancel) => responder.cancel(id, by, comment, now),
+        About::Action(id, Verdict::Undo) => responder.undo(id, by, comment, now),
+    };
+    let changes = changes.map_err(|e| InputError::Refused(e.to_string()))?;
+    Ok(Decided { changes, left: Vec::new() })
 }
 
 /// What comes after rows are encoded.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use event::snapshot::Pieces;
 use event::{Action, Alert, Effect, RelationChange, RiskChange, RiskLevel, TenantId};
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
@@ -10,6 +9,7 @@ use super::change::{
     AnalystInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, RunningOf,
     RunningSuppressions, Snapshot, StateChange, SuppressionRow, UndeliveredRow,
 };
+use super::spool::Spool;
 use super::{ReadError, engine, incident};
 use crate::{StorageError, positions};
 
@@ -452,14 +452,14 @@ fn put_named(connection: &Connection, change: &StateChange) -> Result<(), ReadEr
     Ok(())
 }
 
-fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), ReadError> {
+fn put_snapshot(connection: &Connection, snapshot: &Snapshot<Spool>) -> Result<(), ReadError> {
     // Room first, then the bytes piece by piece: the whole of a large state would be in memory once more.
     let sql = "INSERT INTO snapshots
            (inputs_seq, positions, correlator, windows, suppressions, exceptions, completeness)
          VALUES (?1, ?2, zeroblob(?3), zeroblob(?4), zeroblob(?5), zeroblob(?6), zeroblob(?7))";
     let positions = positions::to_json(&snapshot.positions)?;
     let Snapshot { inputs_seq, correlator, windows, suppressions, exceptions, completeness, .. } = snapshot;
-    let len = |pieces: &Pieces| pieces.len() as i64;
+    let len = |bytes: &Spool| bytes.len() as i64;
     let values = params![
         inputs_seq,
         positions,
@@ -478,13 +478,9 @@ fn put_snapshot(connection: &Connection, snapshot: &Snapshot) -> Result<(), Read
         ("exceptions", exceptions),
         ("completeness", completeness),
     ];
-    for (column, pieces) in columns {
+    for (column, bytes) in columns {
         let mut blob = connection.blob_open(MAIN_DB, "snapshots", column, last, false)?;
-        let mut at = 0;
-        for piece in pieces.iter() {
-            blob.write_at(piece, at)?;
-            at += piece.len();
-        }
+        bytes.read(|portion, at| blob.write_at(portion, at).map_err(ReadError::from))?;
     }
     connection.prepare_cached("DELETE FROM snapshots WHERE id <= ?1")?.execute([last - SNAPSHOTS_KEPT])?;
     Ok(())

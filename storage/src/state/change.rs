@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use event::snapshot::Pieces;
 use event::{
     Action, Alert, AlertId, Effect, IncidentDelta, IncidentId, RecordRef, RelationChange, RiskChange,
     TenantId, Time,
 };
 
 use super::engine::{StateLimits, Trimmed};
+use super::spool::Spool;
 use crate::Positions;
 
 /// One transaction. After a restart the log is read again from the last snapshot, so every part may come twice, in
@@ -54,7 +54,7 @@ pub struct StateChange {
     /// What analysts did; to be applied to the correlator once this is committed.
     pub analyst_inputs: Vec<AnalystInput>,
     /// The correlator's state. Commit it together with everything it has given out before it was taken.
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<Snapshot<Spool>>,
     /// Totals by name; absolute, so best committed with the snapshot they belong to.
     pub counters: BTreeMap<String, i64>,
     /// Small named values (rule set version, parameter hash).
@@ -91,19 +91,20 @@ pub struct SinkRow {
     pub skipped: i64,
 }
 
-/// The correlator's state and where reading goes on after it.
+/// The correlator's state and where reading goes on after it; its bytes are a [`Spool`] on their way to the database and
+/// [`Pieces`](event::snapshot::Pieces) when they come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct Snapshot<Bytes> {
     /// The correlator's own bytes.
-    pub correlator: Pieces,
+    pub correlator: Bytes,
     /// The bytes of the state of correlation rules.
-    pub windows: Pieces,
+    pub windows: Bytes,
     /// The bytes of the state of alert suppression.
-    pub suppressions: Pieces,
+    pub suppressions: Bytes,
     /// The bytes of what exceptions hid so far.
-    pub exceptions: Pieces,
+    pub exceptions: Bytes,
     /// The bytes of the completeness ledger.
-    pub completeness: Pieces,
+    pub completeness: Bytes,
     /// Next offsets: everything before them is in `correlator`.
     pub positions: Positions,
     /// The last analyst input in `correlator` (see [`Committed::inputs_seq`]); 0 where there is none.

@@ -88,7 +88,7 @@ impl StateDb {
     ///
     /// # Errors
     /// [`StorageError`] where the database cannot be read.
-    pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StorageError> {
+    pub fn load_snapshot(&self) -> Result<Option<Snapshot<Pieces>>, StorageError> {
         self.read(|c| {
             let sql =
                 "SELECT correlator, windows, suppressions, exceptions, completeness, inputs_seq, positions

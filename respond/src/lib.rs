@@ -52,7 +52,10 @@ mod testing;
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
-pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
+pub use executor::{
+    ApiConfig, Capability, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor, Executor,
+    Secret,
+};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};

@@ -54,7 +54,10 @@ pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use automation::{Automation, Group, When};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
-pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
+pub use executor::{
+    ApiConfig, Capability, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor, Executor,
+    Secret,
+};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Breaker, Caps, Exclusion, Maintenance, OnDrift, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};

@@ -1,98 +1,37 @@
 //! The whole way from an incident to an isolated machine, over HTTP, at the simulated EDR with its faults.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be made is a failed test.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
-use event::{
-    Action, ActionState, Alert, AlertId, AttackTag, Class, Domain, Effect, EffectState, Entity, EntityType,
-    Incident, IncidentId, IncidentStatus, RecordRef, Role, RuleRef, Severity, Tactic, TenantId, Time,
-};
+use event::{ActionState, EffectState, Entity, EntityType, Role};
 use respond::{
-    ActionChange, ApiConfig, AuditEntry, AuditHead, Automation, DefenderExecutor, ExecuteError, Executor,
-    Policy, Reply, RespondError, Responder, ResponseRules, Step, Work, Worker, drive,
+    ActionChange, ApiConfig, AuditHead, DefenderExecutor, ExecuteError, Executor, RespondError,
+    ResponseRules, Work, drive,
 };
 use simulate::{EdrConfig, EdrMachine, EdrSimulator, Faults};
+use support::Engine;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const HOST: &str = "ws-01.corp.example";
 const TOKEN: &str = "very-secret-token";
 
-fn incident(host: &str) -> (Incident, Vec<Alert>) {
-    let device = Entity::new(EntityType::Device, Role::Device, host).unwrap();
-    let alert = Alert {
-        id: AlertId::new("a-1"),
-        tenant: TenantId::default(),
-        time: Time::from_secs(1_700_000_000),
-        end_time: Time::from_secs(1_700_000_000),
-        rule: RuleRef { id: "lsass".into(), title: "LSASS access".into(), author: None },
-        title: "LSASS access".into(),
-        severity: Severity::High,
-        domain: Domain::Endpoint,
-        product: "Sysmon".into(),
-        source: "windows_event".into(),
-        class: Class::PROCESS_ACTIVITY,
-        event_uid: "1".into(),
-        attack: vec![AttackTag::Tactic(Tactic::CredentialAccess)],
-        entities: vec![device.clone()],
-        records: vec![RecordRef { topic: "t".into(), partition: 0, offset: 0 }],
-        evidence: Vec::new(),
-    };
-    let incident = Incident {
-        id: IncidentId::new("i-1"),
-        tenant: TenantId::default(),
-        version: 1,
-        status: IncidentStatus::New,
-        redirect_to: None,
-        title: "Credential theft".into(),
-        summary: String::new(),
-        severity: Severity::High,
-        score: 80,
-        confidence: 90,
-        domains: vec![Domain::Email, Domain::Endpoint],
-        tactics: vec![Tactic::CredentialAccess],
-        techniques: vec!["T1003.001".into()],
-        first_time: alert.time,
-        last_time: alert.time,
-        alerts: vec![alert.id.clone()],
-        entities: vec![(device, 1)],
-        joins: Vec::new(),
-        sealed: false,
-        assignee: None,
-        classification: None,
-        priority: Vec::new(),
-        assets: Vec::new(),
-        blast_radius: Default::default(),
-        timeline: Vec::new(),
-        links: Vec::new(),
-    };
-    (incident, vec![alert])
-}
-
-/// A responder with its storage, driven against a simulated EDR with a clock that only goes when told.
+/// An engine with the shipped rules against a simulated EDR.
 struct Bench {
     edr: EdrSimulator,
-    responder: Responder,
-    worker: Worker,
-    now: Time,
-    actions: BTreeMap<String, Action>,
-    effects: BTreeMap<String, Effect>,
-    audit: Vec<AuditEntry>,
-}
-
-fn new_responder() -> Responder {
-    let (rules, report) = ResponseRules::load(ResponseRules::builtin_pack());
-    assert_eq!(report.rejected, []);
-    Responder::new(rules, Policy { automation: Automation::Full, ..Policy::default() }).unwrap()
+    engine: Engine,
 }
 
 fn executor(url: &str) -> DefenderExecutor {
     let mut config = ApiConfig::new(url, TOKEN);
     config.request_timeout = Duration::from_secs(5);
     DefenderExecutor::new(config).unwrap()
+}
+
+fn device(name: &str) -> Entity {
+    Entity::new(EntityType::Device, Role::Device, name).unwrap()
 }
 
 impl Bench {
@@ -105,80 +44,8 @@ impl Bench {
             ..EdrConfig::default()
         });
         let edr = edr.await.unwrap();
-        let worker = Worker::new([Arc::new(executor(&edr.url())) as Arc<dyn Executor>]);
-        Bench {
-            responder: new_responder(),
-            worker,
-            edr,
-            now: Time::from_secs(1_700_000_000),
-            actions: BTreeMap::new(),
-            effects: BTreeMap::new(),
-            audit: Vec::new(),
-        }
-    }
-
-    fn store(&mut self, changes: Vec<ActionChange>) {
-        for change in changes {
-            self.actions.insert(change.action.id.to_string(), change.action);
-            if let Some(effect) = change.effect {
-                self.effects.insert(effect.id.to_string(), effect);
-            }
-            self.audit.push(change.audit);
-        }
-    }
-
-    fn see(&mut self, host: &str) {
-        let (incident, alerts) = incident(host);
-        let Ok(changes) = self.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), self.now);
-        self.store(changes);
-    }
-
-    /// Lets everything run that can, through pauses and retries, for half an hour of its clock.
-    async fn run(&mut self) {
-        for _ in 0..180 {
-            self.now = self.now.plus_micros(10_000_000);
-            let changes = self.responder.tick(self.now);
-            self.store(changes);
-            loop {
-                let (mut stored, now) = (Vec::new(), self.now);
-                let mut persist = async |changes: Vec<ActionChange>| {
-                    stored.extend(changes);
-                    Ok(())
-                };
-                let more = drive(&mut self.responder, &self.worker, || now, &mut persist).await.unwrap();
-                self.store(stored);
-                if !more {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(6)).await;
-            }
-            if self.actions.values().all(|a| a.state.is_final()) {
-                return;
-            }
-        }
-    }
-
-    /// What is left after a kill: storage and the EDR.
-    fn crash(&mut self) {
-        let last = self.audit.last();
-        let head = last
-            .map_or_else(AuditHead::default, |e| AuditHead { sequence: e.sequence, hash: e.hash.clone() });
-        self.responder = new_responder();
-        let (actions, effects) = (self.actions.values().cloned(), self.effects.values().cloned());
-        let changes = self.responder.restore(actions, effects, head, self.now);
-        self.store(changes);
-    }
-
-    fn action(&self, verb: &str) -> &Action {
-        let mut found = self.actions.values().filter(|a| a.verb == verb);
-        let action = found.next().unwrap();
-        assert!(found.next().is_none(), "more than one {verb}");
-        action
-    }
-
-    fn effect(&self) -> &Effect {
-        assert_eq!(self.effects.len(), 1);
-        self.effects.values().next().unwrap()
+        let engine = Engine::new(ResponseRules::builtin_pack(), executor(&edr.url()));
+        Bench { edr, engine }
     }
 
     fn machine(&self) -> EdrMachine {
@@ -189,32 +56,30 @@ impl Bench {
 #[tokio::test]
 async fn an_incident_isolates_its_host_and_closing_it_releases_the_host() {
     let mut bench = Bench::new().await;
-    bench.see("ws-01");
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Succeeded);
-    assert_eq!(bench.effect().state, EffectState::Active);
+    bench.engine.see(&device("ws-01"));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Succeeded);
+    assert_eq!(bench.engine.effect().state, EffectState::Active);
     let machine = bench.machine();
     assert!(machine.isolated);
     assert_eq!((machine.isolate_requests, machine.isolations), (1, 1));
     assert!(!bench.edr.machines().iter().any(|m| m.computer_dns_name != HOST && m.isolate_requests > 0));
 
-    bench.see("ws-01");
-    bench.run().await;
+    bench.engine.see(&device("ws-01"));
+    bench.engine.run().await;
     assert_eq!(bench.machine().isolate_requests, 1, "the same incident again does nothing");
 
-    let (mut closed, _) = incident("ws-01");
-    closed.status = IncidentStatus::Closed;
-    let Ok(changes) = bench.responder.on_incident(&closed, || Ok::<_, Infallible>(Vec::new()), bench.now);
-    bench.store(changes);
-    bench.run().await;
-    assert_eq!(bench.action("host.release").state, ActionState::Succeeded);
-    assert_eq!(bench.effect().state, EffectState::Reverted);
+    bench.engine.close(&device("ws-01"));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.release").state, ActionState::Succeeded);
+    assert_eq!(bench.engine.effect().state, EffectState::Reverted);
     assert!(!bench.machine().isolated);
-    respond::audit::verify(&AuditHead::default(), &bench.audit).unwrap();
-    let text = serde_json::to_string(&bench.audit).unwrap();
+    respond::audit::verify(&AuditHead::default(), &bench.engine.audit).unwrap();
+    let text = serde_json::to_string(&bench.engine.audit).unwrap();
     assert!(!text.contains(TOKEN), "no secret in the audit chain");
     assert!(
         bench
+            .engine
             .audit
             .iter()
             .any(|e| e.record.kind == "dispatch" && e.record.details.contains_key("request_hash"))
@@ -224,26 +89,26 @@ async fn an_incident_isolates_its_host_and_closing_it_releases_the_host() {
 #[tokio::test]
 async fn an_effect_ends_when_its_time_is_over_and_by_undo() {
     let mut bench = Bench::new().await;
-    bench.see(HOST);
-    bench.run().await;
-    bench.now = bench.now.plus_micros(25 * 3_600_000_000);
-    bench.run().await;
-    let changes = bench.responder.tick(bench.now);
-    bench.store(changes);
-    bench.run().await;
-    assert_eq!(bench.effect().state, EffectState::Reverted);
-    assert_eq!(bench.action("host.release").decision.rule, "ttl");
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    bench.engine.now = bench.engine.now.plus_micros(25 * 3_600_000_000);
+    bench.engine.run().await;
+    let changes = bench.engine.responder.tick(bench.engine.now);
+    bench.engine.store(changes);
+    bench.engine.run().await;
+    assert_eq!(bench.engine.effect().state, EffectState::Reverted);
+    assert_eq!(bench.engine.action("host.release").decision.rule, "ttl");
 
     let mut bench = Bench::new().await;
-    bench.see(HOST);
-    bench.run().await;
-    let id = bench.action("host.isolate").id.clone();
-    let changes = bench.responder.undo(&id, "ann", "false alarm", bench.now).unwrap();
-    bench.store(changes);
-    bench.run().await;
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    let id = bench.engine.action("host.isolate").id.clone();
+    let changes = bench.engine.responder.undo(&id, "ann", "false alarm", bench.engine.now).unwrap();
+    bench.engine.store(changes);
+    bench.engine.run().await;
     assert!(!bench.machine().isolated);
     assert!(matches!(
-        bench.responder.undo(&id, "ann", "again", bench.now),
+        bench.engine.responder.undo(&id, "ann", "again", bench.engine.now),
         Err(RespondError::Conflict { .. })
     ));
 }
@@ -259,10 +124,10 @@ async fn a_lost_reply_and_server_errors_isolate_once() {
     ] {
         let mut bench = Bench::new().await;
         bench.edr.set_faults(faults.clone());
-        bench.see(HOST);
-        bench.run().await;
+        bench.engine.see(&device(HOST));
+        bench.engine.run().await;
         let machine = bench.machine();
-        assert_eq!(bench.action("host.isolate").state, ActionState::Succeeded, "{faults:?}");
+        assert_eq!(bench.engine.action("host.isolate").state, ActionState::Succeeded, "{faults:?}");
         assert_eq!((machine.isolate_requests, machine.isolations), (1, 1), "{faults:?}");
     }
 }
@@ -270,24 +135,12 @@ async fn a_lost_reply_and_server_errors_isolate_once() {
 #[tokio::test]
 async fn a_kill_after_the_request_and_a_restart_isolate_once() {
     let mut bench = Bench::new().await;
-    bench.see(HOST);
-    loop {
-        bench.now = bench.now.plus_micros(1_000_000);
-        let leased = bench.responder.next_work(bench.now).unwrap();
-        bench.store(leased.changes);
-        let report = bench.worker.perform(&leased.work).await;
-        if leased.work.step == Step::Dispatch {
-            assert!(matches!(report.outcome, Ok(Reply::Accepted { .. })));
-            break;
-        }
-        let changes = bench.responder.report(report, bench.now).unwrap();
-        bench.store(changes);
-    }
-    bench.crash();
-    assert_eq!(bench.action("host.isolate").state, ActionState::OutcomeUnknown);
-    bench.see(HOST);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Succeeded);
+    bench.engine.see(&device(HOST));
+    bench.engine.die_after_dispatch().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::OutcomeUnknown);
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Succeeded);
     assert_eq!(bench.machine().isolate_requests, 1);
 }
 
@@ -295,33 +148,33 @@ async fn a_kill_after_the_request_and_a_restart_isolate_once() {
 async fn an_offline_machine_waits_and_a_failing_one_is_reported() {
     let mut bench = Bench::new().await;
     bench.edr.set_online(HOST, false);
-    bench.see(HOST);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Accepted);
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Accepted);
     bench.edr.set_online(HOST, true);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Succeeded);
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Succeeded);
 
     let mut bench = Bench::new().await;
     bench.edr.set_faults(Faults { failing_actions: 1, ..Faults::default() });
-    bench.see(HOST);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Failed);
-    assert_eq!(bench.effect().state, EffectState::Absent);
-    assert!(bench.effect().holders.is_empty());
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Failed);
+    assert_eq!(bench.engine.effect().state, EffectState::Absent);
+    assert!(bench.engine.effect().holders.is_empty());
 }
 
 #[tokio::test]
 async fn an_offline_machine_can_be_cancelled() {
     let mut bench = Bench::new().await;
     bench.edr.set_online(HOST, false);
-    bench.see(HOST);
-    bench.run().await;
-    let id = bench.action("host.isolate").id.clone();
-    let changes = bench.responder.cancel(&id, "ann", "wrong host", bench.now).unwrap();
-    bench.store(changes);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::Cancelled);
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    let id = bench.engine.action("host.isolate").id.clone();
+    let changes = bench.engine.responder.cancel(&id, "ann", "wrong host", bench.engine.now).unwrap();
+    bench.engine.store(changes);
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::Cancelled);
     bench.edr.set_online(HOST, true);
     assert!(!bench.machine().isolated);
 }
@@ -329,9 +182,9 @@ async fn an_offline_machine_can_be_cancelled() {
 #[tokio::test]
 async fn an_unknown_machine_fails_and_a_foreign_isolation_is_left_alone() {
     let mut bench = Bench::new().await;
-    bench.see("nobody-knows-me");
-    bench.run().await;
-    let action = bench.action("host.isolate");
+    bench.engine.see(&device("nobody-knows-me"));
+    bench.engine.run().await;
+    let action = bench.engine.action("host.isolate");
     assert_eq!(action.state, ActionState::Failed);
     assert!(action.history.last().unwrap().note.contains("no machine is known as nobody-knows-me"));
 
@@ -341,16 +194,16 @@ async fn an_unknown_machine_fails_and_a_foreign_isolation_is_left_alone() {
     let admin = admin.bearer_auth(TOKEN).json(&serde_json::json!({"Comment": "by an administrator"}));
     assert_eq!(admin.send().await.unwrap().status(), 201);
     tokio::time::sleep(Duration::from_millis(20)).await;
-    bench.see(HOST);
-    bench.run().await;
-    assert_eq!(bench.action("host.isolate").state, ActionState::NoOp);
-    assert_eq!(bench.effect().state, EffectState::Absent, "not ours to release later");
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.isolate").state, ActionState::NoOp);
+    assert_eq!(bench.engine.effect().state, EffectState::Absent, "not ours to release later");
     assert_eq!(bench.machine().isolate_requests, 1);
 }
 
 fn work(bench: &mut Bench) -> Work {
-    bench.see(HOST);
-    bench.responder.next_work(bench.now.plus_micros(1)).unwrap().work
+    bench.engine.see(&device(HOST));
+    bench.engine.responder.next_work(bench.engine.now.plus_micros(1)).unwrap().work
 }
 
 #[tokio::test]
@@ -400,10 +253,11 @@ async fn a_wrong_token_is_terminal_and_bad_settings_are_refused() {
 #[tokio::test]
 async fn a_change_that_cannot_be_stored_stops_before_anything_is_sent() {
     let mut bench = Bench::new().await;
-    bench.see(HOST);
-    let now = bench.now.plus_micros(1);
+    bench.engine.see(&device(HOST));
+    let now = bench.engine.now.plus_micros(1);
     let mut full = async |_: Vec<ActionChange>| Err(RespondError::NotStored("disk full".into()));
-    let error = drive(&mut bench.responder, &bench.worker, || now, &mut full).await.unwrap_err();
+    let error =
+        drive(&mut bench.engine.responder, &bench.engine.worker, || now, &mut full).await.unwrap_err();
     assert!(matches!(error, RespondError::NotStored(_)));
     assert_eq!(bench.machine().isolate_requests, 0);
 }

@@ -731,6 +731,10 @@ pub(crate) enum SimulatedProvider {
     Edr,
     /// Accounts, mail and applications
     Graph,
+    /// Hosts, tags and indicators; knows the client `asterism` with the secret `simulated-falcon`
+    Falcon,
+    /// Accounts and sessions
+    Okta,
 }
 
 #[derive(Debug, Args)]

@@ -177,13 +177,19 @@ pub(crate) struct Respond {
 }
 
 /// A provider that a connector file describes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectorSettings {
     /// A file, or the name of a shipped connector.
     pub(crate) file: PathBuf,
     pub(crate) url: String,
+    #[serde(default)]
     pub(crate) token_file: PathBuf,
+    /// Scheme of that token, where it is not the one of the connector file.
+    #[serde(default)]
+    pub(crate) scheme: String,
+    #[serde(default)]
+    pub(crate) oauth2: OAuth2,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -191,6 +197,17 @@ pub(crate) struct ConnectorSettings {
 pub(crate) struct Edr {
     pub(crate) url: String,
     pub(crate) token_file: PathBuf,
+    pub(crate) oauth2: OAuth2,
+}
+
+/// Client credentials, in place of a token; all of it is empty where there are none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OAuth2 {
+    pub(crate) token_url: String,
+    pub(crate) client_id: String,
+    pub(crate) secret_file: PathBuf,
+    pub(crate) scope: String,
 }
 
 fn auto() -> String {
@@ -477,6 +494,26 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert_eq!(config.kafka.settings["sasl.password"], "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn client_credentials_stand_beside_a_token() {
+        let oauth2 = "{ token_url = \"https://h/t\", client_id = \"c\", secret_file = \"s\" }";
+        let edr = format!("[respond.edr]\nurl = \"https://h\"\noauth2 = {oauth2}\n");
+        let connector =
+            format!("{{ file = \"crowdstrike_falcon\", url = \"https://h\", oauth2 = {oauth2} }}");
+        let config = Config::parse(&format!("[respond]\nconnectors = [{connector}]\n{edr}")).unwrap();
+        let expected = OAuth2 {
+            token_url: "https://h/t".into(),
+            client_id: "c".into(),
+            secret_file: "s".into(),
+            scope: String::new(),
+        };
+        assert_eq!(config.respond.edr.oauth2, expected);
+        assert_eq!(config.respond.connectors[0].oauth2, expected);
+        let wrong =
+            Config::parse("[respond.edr]\noauth2 = { secret = \"hunter2\" }").unwrap_err().to_string();
+        assert!(wrong.contains("respond.edr.oauth2.secret`") && !wrong.contains("hunter2"), "{wrong}");
     }
 
     fn kafka(rest: &str) -> String {

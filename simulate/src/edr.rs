@@ -30,10 +30,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::provider::{self, Faults, bad_filter, literal, micros, now, refusal, too_many, unknown};
+use crate::provider::{
+    self, Faults, Microsoft, Server, bad_filter, literal, micros, now, refusal, too_many, unknown,
+};
 use state::{Durations, MachineAction, State};
 
 pub use state::EdrMachine;
@@ -74,9 +74,8 @@ impl Default for EdrConfig {
 /// A running simulated EDR; it stops when dropped.
 #[derive(Debug)]
 pub struct EdrSimulator {
-    address: SocketAddr,
     edr: Arc<Edr>,
-    task: JoinHandle<io::Result<()>>,
+    server: Server,
 }
 
 /// Shared by the handlers. The lock is held for in-memory steps and one small file write, never over an await.
@@ -96,17 +95,15 @@ impl EdrSimulator {
         config.machines.iter().for_each(|name| {
             state.onboard(name);
         });
-        let listener = TcpListener::bind(config.listen).await?;
-        let address = listener.local_addr()?;
+        let listen = config.listen;
         let edr = Arc::new(Edr { config, state: Mutex::new(state) });
-        let app = router(Arc::clone(&edr));
-        let task = tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(EdrSimulator { address, edr, task })
+        let server = Server::start(listen, router(Arc::clone(&edr))).await?;
+        Ok(EdrSimulator { edr, server })
     }
 
     /// `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// The machines as they are now, by DNS name.
@@ -134,14 +131,8 @@ impl EdrSimulator {
     ///
     /// # Errors
     /// What ended the server.
-    pub async fn wait(mut self) -> io::Result<()> {
-        (&mut self.task).await.map_err(io::Error::other)?
-    }
-}
-
-impl Drop for EdrSimulator {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub async fn wait(self) -> io::Result<()> {
+        self.server.wait().await
     }
 }
 
@@ -252,14 +243,14 @@ async fn change(
     if !state.within_rate(now()) {
         return Err(too_many(60));
     }
-    let fate = state.faults.next()?;
+    let fate = state.faults.next::<Microsoft>()?;
     if state.is_busy(&machine) {
         let text = "an action of this kind is already in progress on this machine";
         return Err(refusal(StatusCode::BAD_REQUEST, "ActiveRequestAlreadyExists", text));
     }
     let action = state.request(&machine, isolate, scope.as_deref(), &comment, now());
     edr.save(&state)?;
-    Ok(fate.answer((StatusCode::CREATED, Json(action)).into_response()))
+    Ok(fate.answer::<Microsoft>((StatusCode::CREATED, Json(action)).into_response()))
 }
 
 /// Comment and isolation type; the names are case-sensitive, as the vendor's are.

@@ -31,10 +31,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::provider::{Fate, Faults, authorised, bad_filter, literal, now, refusal, unknown};
+use crate::provider::{Faults, Microsoft, Server, authorised, bad_filter, literal, now, refusal, unknown};
 use state::State;
 
 pub use state::GraphTruth;
@@ -69,9 +67,8 @@ impl Default for GraphConfig {
 /// A running simulated Graph; it stops when dropped.
 #[derive(Debug)]
 pub struct GraphSimulator {
-    address: SocketAddr,
     graph: Arc<Graph>,
-    task: JoinHandle<io::Result<()>>,
+    server: Server,
 }
 
 /// Shared by the handlers. The lock is held for in-memory steps and one small file write, never over an await.
@@ -89,17 +86,15 @@ impl GraphSimulator {
     pub async fn start(config: GraphConfig) -> io::Result<Self> {
         let mut state = State::load(config.state_file.as_deref())?;
         config.users.iter().for_each(|name| drop(state.onboard_user(name)));
-        let listener = TcpListener::bind(config.listen).await?;
-        let address = listener.local_addr()?;
+        let listen = config.listen;
         let graph = Arc::new(Graph { config, state: Mutex::new(state) });
-        let app = router(Arc::clone(&graph));
-        let task = tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(GraphSimulator { address, graph, task })
+        let server = Server::start(listen, router(Arc::clone(&graph))).await?;
+        Ok(GraphSimulator { graph, server })
     }
 
     /// `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// Everything as it is now.
@@ -128,14 +123,8 @@ impl GraphSimulator {
     ///
     /// # Errors
     /// What ended the server.
-    pub async fn wait(mut self) -> io::Result<()> {
-        (&mut self.task).await.map_err(io::Error::other)?
-    }
-}
-
-impl Drop for GraphSimulator {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub async fn wait(self) -> io::Result<()> {
+        self.server.wait().await
     }
 }
 
@@ -171,13 +160,13 @@ impl Graph {
         change: impl FnOnce(&mut State) -> Result<Response, Response>,
     ) -> Result<Response, Response> {
         let mut state = self.lock();
-        let fate: Fate = state.faults.next()?;
+        let fate = state.faults.next::<Microsoft>()?;
         let answer = change(&mut state)?;
         *state.truth.changes.entry(name.to_owned()).or_default() += 1;
         state
             .save(self.config.state_file.as_deref())
             .map_err(|e| crate::provider::failure(&e.to_string()))?;
-        Ok(fate.answer(answer))
+        Ok(fate.answer::<Microsoft>(answer))
     }
 }
 

@@ -1,15 +1,70 @@
-//! What the simulated providers have in common: faults, and how Microsoft's APIs filter and refuse.
+//! What the simulated providers have in common: a server, a state file, faults; and how Microsoft's APIs filter and refuse.
 
+use std::fs;
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use event::Time;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A running server; it stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Starts it in the present runtime; port 0 takes a free one.
+    pub(crate) async fn start(listen: SocketAddr, app: Router) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Server { address, task })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Runs until the server fails.
+    pub(crate) async fn wait(mut self) -> io::Result<()> {
+        (&mut self.task).await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Reads a state file, or begins anew where there is none.
+pub(crate) fn load<T: Default + DeserializeOwned>(path: Option<&Path>) -> io::Result<T> {
+    let Some(path) = path.filter(|p| p.exists()) else { return Ok(T::default()) };
+    serde_json::from_slice(&fs::read(path)?).map_err(|e| {
+        let text = format!("{}: {e}; remove it to begin anew", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
+/// Replaces a state file as a whole, so that a kill leaves the old or the new one.
+pub(crate) fn save(path: Option<&Path>, state: &impl Serialize) -> io::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, serde_json::to_vec(state)?)?;
+    fs::rename(&fresh, path)
+}
 
 /// Faults to inject. Counts are used up by requests that would change something.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +78,34 @@ pub struct Faults {
     pub server_errors: u32,
     /// The next so many changes end in 429.
     pub too_many_requests: u32,
-    /// `Retry-After` of these, in seconds.
+    /// After how many seconds these ask to be tried again.
     pub retry_after_s: u32,
     /// The next so many machine actions end as `Failed`.
     pub failing_actions: u32,
+    /// The next so many changes are answered with success and an error beside it, and are not carried out.
+    pub hidden_errors: u32,
+}
+
+/// How a vendor refuses.
+pub(crate) trait Dialect {
+    /// 500.
+    fn failure(message: &str) -> Response;
+    /// 429.
+    fn too_many(retry_after_s: u32) -> Response;
+}
+
+/// Microsoft's way.
+#[derive(Debug)]
+pub(crate) struct Microsoft;
+
+impl Dialect for Microsoft {
+    fn failure(message: &str) -> Response {
+        failure(message)
+    }
+
+    fn too_many(retry_after_s: u32) -> Response {
+        too_many(retry_after_s)
+    }
 }
 
 /// What faults make of a change.
@@ -42,15 +121,15 @@ pub(crate) enum Fate {
 
 impl Faults {
     /// The fate of the next change; an error is the answer to one that is not carried out.
-    pub(crate) fn next(&mut self) -> Result<Fate, Response> {
+    pub(crate) fn next<D: Dialect>(&mut self) -> Result<Fate, Response> {
         if self.too_many_requests > 0 {
             self.too_many_requests -= 1;
-            return Err(too_many(self.retry_after_s));
+            return Err(D::too_many(self.retry_after_s));
         }
         if self.server_errors > 0 {
             self.server_errors -= 1;
             return match self.server_errors % 2 {
-                0 => Err(failure("injected, not done")),
+                0 => Err(D::failure("injected, not done")),
                 _ => Ok(Fate::DoneUnsaid),
             };
         }
@@ -64,10 +143,10 @@ impl Faults {
 
 impl Fate {
     /// The answer to a change that was carried out, or a connection that breaks in the middle of it.
-    pub(crate) fn answer(self, answer: Response) -> Response {
+    pub(crate) fn answer<D: Dialect>(self, answer: Response) -> Response {
         match self {
             Fate::Done => answer,
-            Fate::DoneUnsaid => failure("injected, but done"),
+            Fate::DoneUnsaid => D::failure("injected, but done"),
             Fate::Lost => {
                 let broken = futures::stream::once(async {
                     Err::<Bytes, _>(io::Error::other("injected: reply lost"))
@@ -142,9 +221,10 @@ mod tests {
     fn faults_are_used_up_one_after_the_other() {
         let mut faults =
             Faults { too_many_requests: 1, server_errors: 2, lost_replies: 1, ..Faults::default() };
-        assert_eq!(faults.next().unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(faults.next().unwrap(), Fate::DoneUnsaid);
-        assert_eq!(faults.next().unwrap_err().status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!((faults.next().unwrap(), faults.next().unwrap()), (Fate::Lost, Fate::Done));
+        assert_eq!(faults.next::<Microsoft>().unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(faults.next::<Microsoft>().unwrap(), Fate::DoneUnsaid);
+        assert_eq!(faults.next::<Microsoft>().unwrap_err().status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(faults.next::<Microsoft>().unwrap(), Fate::Lost);
+        assert_eq!(faults.next::<Microsoft>().unwrap(), Fate::Done);
     }
 }

@@ -389,6 +389,11 @@ async fn decisions(api: &mut Api) {
             assert!(answer.body["items"][0]["problem"].is_string(), "{}", answer.body);
         }
     }
+    let incident = actions["items"][0]["incident"].as_str().unwrap();
+    let path = format!("/api/v1/incidents/{incident}/rollback");
+    let rehearsed = format!("{path}?dry_run=true");
+    let would = api.call(Method::POST, "/api/v1/incidents/{id}/rollback", &rehearsed, said()).await;
+    assert!(would.status == 200 && !would.body["actions"].as_array().unwrap().is_empty(), "{}", would.body);
     // Of several isolations of one host one holds the effect.
     let mut undone = Vec::new();
     for action in actions["items"].as_array().unwrap() {
@@ -396,6 +401,8 @@ async fn decisions(api: &mut Api) {
         undone.push(api.call(Method::POST, "/api/v1/actions/{id}/undo", &path, said()).await.status.as_u16());
     }
     assert!(undone.contains(&200) && undone.iter().all(|status| [200, 409].contains(status)), "{undone:?}");
+    let rolled = api.call(Method::POST, "/api/v1/incidents/{id}/rollback", &path, said()).await;
+    assert_eq!(rolled.status, 200, "{}", rolled.body);
 }
 
 async fn health(api: &mut Api) {

@@ -383,6 +383,10 @@ fn an_unknown_config_key_is_refused_with_its_place() {
             "[respond.edr]\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"/nowhere/token\"\n",
             "respond.edr.token_file: cannot read secret file /nowhere/token",
         ),
+        (
+            "[respond.edr]\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"t\"\noauth2 = { client_id = \"c\" }\n",
+            "respond.edr.token_file and respond.edr.oauth2 are both set",
+        ),
         ("[respond.policy]\nttl = \"9d\"\n", "respond.policy.ttl_max"),
         ("[rules]\ndirs = [\"/nowhere/rules\"]\n", "rules.dirs: cannot read /nowhere/rules"),
         ("mappings = [\"/nowhere/mappings\"]\n", "mappings: /nowhere/mappings"),

@@ -166,7 +166,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// `edr` or `graph`.
+    /// `edr`, `graph`, `falcon` or `okta`.
     pub fn start(name: &'static str, dir: &Path) -> Self {
         let address = dir.join(format!("{name}.address"));
         let token = format!("simulated-{name}\n");

@@ -13,6 +13,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::executor::is_scheme;
 use crate::pattern::Pattern;
 use crate::verb::{Part, Verb};
 use scope::Names;
@@ -32,6 +33,8 @@ pub struct Connector {
     pub provider: String,
     /// What it is, for people.
     pub title: String,
+    /// Scheme under which a token that stays goes out, where it is not `Bearer`.
+    pub(crate) scheme: Option<String>,
     pub(crate) find: BTreeMap<EntityType, Vec<Lookup>>,
     pub(crate) verbs: BTreeMap<Verb, Doing>,
 }
@@ -55,7 +58,8 @@ pub(crate) struct Lookup {
     pub(crate) names: Vec<Pattern>,
     /// Names that may not.
     pub(crate) not: Vec<Pattern>,
-    pub(crate) get: Path,
+    /// Asks for them; where it is left out, nothing is asked.
+    pub(crate) get: Option<Path>,
     /// The id, or a list of ids of which there must be one.
     pub(crate) id: Expression,
 }
@@ -63,10 +67,14 @@ pub(crate) struct Lookup {
 /// How a verb is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Doing {
+    /// Whether the provider does it with these arguments, to a target of this type.
+    pub(crate) takes: Option<Expression>,
     /// Asks for the state of the target.
     pub(crate) look: Option<Path>,
     /// Whether the verb's effect holds, or, where it is done once, whether it was done.
     pub(crate) holds: Option<Expression>,
+    /// Whether a request for it is under way.
+    pub(crate) pending: Option<Expression>,
     /// What was seen, in words.
     pub(crate) tells: Option<Expression>,
     /// What must be kept so that it can be put back.
@@ -76,6 +84,8 @@ pub(crate) struct Doing {
     pub(crate) method: Method,
     pub(crate) send: Path,
     pub(crate) body: Option<Body>,
+    /// Whether an answer of success says that it was not done after all.
+    pub(crate) refused: Option<Expression>,
     /// The provider's reference of the request.
     pub(crate) reference: Option<Expression>,
     /// How to ask after a request that is not done when it is answered.
@@ -99,6 +109,8 @@ struct Document {
     provider: String,
     title: String,
     #[serde(default)]
+    scheme: Option<String>,
+    #[serde(default)]
     find: BTreeMap<EntityType, Vec<LookupDocument>>,
     verbs: BTreeMap<String, DoingDocument>,
 }
@@ -110,7 +122,8 @@ struct LookupDocument {
     names: Vec<Pattern>,
     #[serde(default)]
     not: Vec<Pattern>,
-    get: String,
+    #[serde(default)]
+    get: Option<String>,
     id: String,
 }
 
@@ -118,9 +131,13 @@ struct LookupDocument {
 #[serde(deny_unknown_fields)]
 struct DoingDocument {
     #[serde(default)]
+    takes: Option<String>,
+    #[serde(default)]
     look: Option<String>,
     #[serde(default)]
     holds: Option<String>,
+    #[serde(default)]
+    pending: Option<String>,
     #[serde(default)]
     tells: Option<String>,
     #[serde(default)]
@@ -128,6 +145,8 @@ struct DoingDocument {
     #[serde(default)]
     each: Option<String>,
     send: SendDocument,
+    #[serde(default)]
+    refused: Option<String>,
     #[serde(default)]
     reference: Option<String>,
     #[serde(default)]
@@ -170,9 +189,14 @@ impl Connector {
             let text = format!("version {} is not {VERSION}, the one this program reads", document.version);
             return Err(wrong(String::new(), text));
         }
+        if document.scheme.as_deref().is_some_and(|scheme| !is_scheme(scheme)) {
+            let problem = "is no scheme of an Authorization header".to_owned();
+            return Err(wrong("scheme: ".to_owned(), problem));
+        }
         let mut connector = Connector {
             provider: document.provider,
             title: document.title,
+            scheme: document.scheme,
             find: BTreeMap::new(),
             verbs: BTreeMap::new(),
         };
@@ -196,8 +220,12 @@ impl Connector {
     }
 
     /// The shipped connectors, as file names and texts.
-    pub fn builtin() -> [(&'static str, &'static str); 1] {
-        [("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml"))]
+    pub fn builtin() -> [(&'static str, &'static str); 3] {
+        [
+            ("crowdstrike_falcon.yml", include_str!("../../connectors/crowdstrike_falcon.yml")),
+            ("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml")),
+            ("okta.yml", include_str!("../../connectors/okta.yml")),
+        ]
     }
 
     /// The verbs that it does.
@@ -227,9 +255,12 @@ fn in_place<T>(place: &str, outcome: Result<T, String>) -> Result<T, Problem> {
 
 impl LookupDocument {
     fn compile(self) -> Result<Lookup, Problem> {
+        let get = self.get.map(|path| Path::compile(&path, Names::OF_LOOKUP)).transpose();
+        let get = in_place("get", get)?;
+        let found = if get.is_some() { Names::OF_FOUND } else { Names::OF_LOOKUP };
         Ok(Lookup {
-            get: in_place("get", Path::compile(&self.get, Names::OF_LOOKUP))?,
-            id: in_place("id", Expression::compile(&self.id, Names::OF_FOUND))?,
+            id: in_place("id", Expression::compile(&self.id, found))?,
+            get,
             names: self.names,
             not: self.not,
         })
@@ -254,6 +285,12 @@ impl DoingDocument {
                 "several requests may be carried out in part: only what is repeatable may be sent so";
             return Err(("each".to_owned(), problem.to_owned()));
         }
+        if self.pending.is_some() && (self.look.is_none() || self.poll.is_none() || self.reference.is_some())
+        {
+            let problem = "what is under way is seen by look and asked after by poll, without a reference: that \
+                           of a request whose answer was lost is not known";
+            return Err(("pending".to_owned(), problem.to_owned()));
+        }
         let sent = match (&self.each, &self.look) {
             (Some(_), _) => Names::OF_ITEM,
             (None, Some(_)) => Names::OF_LOOK,
@@ -271,17 +308,22 @@ impl DoingDocument {
         };
         let look = self.look.as_deref().map(|path| Path::compile(path, Names::OF_TARGET)).transpose();
         let body = self.send.body.map(|body| Body::compile(body, sent)).transpose();
+        let takes = self.takes.map(|source| Expression::compile(&source, Names::OF_REQUEST)).transpose();
+        let refused = self.refused.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
         let reference =
             self.reference.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
         Ok(Doing {
+            takes: in_place("takes", takes)?,
             look: in_place("look", look)?,
             holds: seen("holds", &self.holds)?,
+            pending: seen("pending", &self.pending)?,
             tells: seen("tells", &self.tells)?,
             keep: seen("keep", &self.keep)?,
             each: seen("each", &self.each)?,
             method,
             send: in_place("send.path", Path::compile(&self.send.path, sent))?,
             body: in_place("send.body", body)?,
+            refused: in_place("refused", refused)?,
             reference: in_place("reference", reference)?,
             poll: self.poll.map(PollDocument::compile).transpose()?,
             repeatable: self.repeatable,
@@ -332,6 +374,14 @@ mod tests {
             format!("{good}{}", disable.replace("    holds: answer.off\n", "")),
             format!("{good}    each: answer.list\n"),
             format!("{good}    reference: 'answer.('\n"),
+            format!("scheme: 'a b'\n{good}"),
+            format!("{good}    takes: id == 'x'\n"),
+            format!("{good}    refused: item.wrong\n"),
+            format!("{good}    pending: answer.busy\n"),
+            format!("{good}find:\n  user:\n    - id: answer.id\n"),
+            format!(
+                "{good}{disable}    pending: answer.busy\n    reference: answer.job\n    poll: {{get: /u, done: 'true'}}\n"
+            ),
         ];
         let errors: Vec<String> =
             cases.iter().map(|text| Connector::parse("c.yml", text).unwrap_err().to_string()).collect();

@@ -13,22 +13,27 @@ use crate::work::Request;
 pub(super) struct Names(&'static [&'static str]);
 
 impl Names {
+    /// Before anything is asked.
+    pub(super) const OF_REQUEST: Names = Names(&["kind", "beside", "args", "comment", "action"]);
     /// Where the provider's id of a target is looked for.
-    pub(super) const OF_LOOKUP: Names = Names(&["name", "beside", "args", "comment", "action"]);
+    pub(super) const OF_LOOKUP: Names =
+        Names(&["name", "names", "kind", "beside", "args", "comment", "action"]);
     /// What was found there.
-    pub(super) const OF_FOUND: Names = Names(&["name", "beside", "args", "comment", "action", "answer"]);
+    pub(super) const OF_FOUND: Names =
+        Names(&["name", "names", "kind", "beside", "args", "comment", "action", "answer"]);
     /// Once the target is known.
-    pub(super) const OF_TARGET: Names = Names(&["id", "beside", "args", "comment", "action", "kept"]);
+    pub(super) const OF_TARGET: Names = Names(&["id", "kind", "beside", "args", "comment", "action", "kept"]);
     /// What was seen of it.
-    pub(super) const OF_LOOK: Names = Names(&["id", "beside", "args", "comment", "action", "kept", "answer"]);
+    pub(super) const OF_LOOK: Names =
+        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "answer"]);
     /// The same, for each member of a list.
     pub(super) const OF_ITEM: Names =
-        Names(&["id", "beside", "args", "comment", "action", "kept", "answer", "item"]);
+        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "answer", "item"]);
     /// What was answered to the request.
     pub(super) const OF_ANSWER: Names = Names::OF_LOOK;
     /// Where to ask after a request.
     pub(super) const OF_POLL: Names =
-        Names(&["id", "beside", "args", "comment", "action", "kept", "reference"]);
+        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "reference"]);
 
     pub(super) fn has(self, name: &str) -> bool {
         self.0.contains(&name)
@@ -39,7 +44,12 @@ impl Names {
     }
 }
 
-static FUNCTIONS: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// The functions of the language, and those of its extension for texts.
+static FUNCTIONS: LazyLock<Result<Arc<Env>, String>> = LazyLock::new(|| {
+    let mut functions = Env::stdlib();
+    functions.add_extension(cel::extensions::strings).map_err(|e| e.to_string())?;
+    Ok(Arc::new(functions))
+});
 
 /// Values by name.
 pub(crate) struct Scope {
@@ -56,11 +66,13 @@ impl Scope {
             }
         }
         let kept = request.kept.as_deref().and_then(|kept| serde_json::from_str(kept).ok());
-        let mut scope = Self { context: Context::with_env(Arc::clone(&FUNCTIONS)) };
+        let functions = FUNCTIONS.as_ref().map_err(String::clone)?;
+        let mut scope = Self { context: Context::with_env(Arc::clone(functions)) };
         scope
             .context
             .add_function("odata", |text: Arc<String>| text.replace('\'', "''"))
             .map_err(|e| e.to_string())?;
+        scope.put("kind", request.target.entity.entity_type.as_str())?;
         scope.put("beside", beside)?;
         scope.put("args", &request.args)?;
         scope.put("comment", request.comment.as_str())?;

@@ -1,5 +1,6 @@
 //! Expressions (CEL), and paths and bodies that hold them in braces.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, MapExpr as CelMap};
@@ -15,6 +16,14 @@ const SOURCE_BYTES_MAX: usize = 4_096;
 #[derive(Debug, Clone)]
 pub(crate) struct Expression {
     program: Arc<Program>,
+    source: Arc<str>,
+}
+
+/// As it is written.
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
 }
 
 impl Expression {
@@ -25,7 +34,7 @@ impl Expression {
         let program = Program::compile(source).map_err(|e| e.to_string())?;
         match free(program.expression(), &mut Vec::new()).into_iter().find(|name| !names.has(name)) {
             Some(name) => Err(format!("{name} is not known here; known are {}", names.listed())),
-            None => Ok(Expression { program: Arc::new(program) }),
+            None => Ok(Expression { program: Arc::new(program), source: source.into() }),
         }
     }
 
@@ -292,5 +301,13 @@ mod tests {
         let error = Expression::compile("answer.id", Names::OF_TARGET).unwrap_err();
         assert!(error.starts_with("answer is not known here"), "{error}");
         assert!(Expression::compile("kept.value.exists(g, g.id == id)", Names::OF_TARGET).is_ok());
+    }
+
+    #[test]
+    fn an_expression_can_take_texts_apart() {
+        let json =
+            |source: &str| Expression::compile(source, Names::OF_LOOK).unwrap().json(&scope("ws-01.corp"));
+        assert_eq!(json("id.split('.')[0].upperAscii()").unwrap(), "WS-01");
+        assert_eq!(json("kind == 'device' && id.matches('^[a-z0-9.-]+$')").unwrap(), true);
     }
 }

@@ -3,25 +3,26 @@
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::{body_of, is_duplicate, is_transient, parse, refusal, retryable, text_of, wait_s};
+use super::authorization::{Authorization, Credential, now_s};
 use crate::command::bounded;
 use crate::error::RespondError;
 use crate::work::ExecuteError;
 
-/// Longer answers are no answers of such an API (a page of 10,000 machine actions has about 8 MB; ours are of one
-/// machine).
-const BODY_BYTES_MAX: usize = 4 << 20;
-
 /// Where and how to reach an API.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ApiConfig {
     /// Base address, such as `https://api.security.microsoft.com`.
     pub base_url: String,
-    /// Bearer token. Never shown.
-    pub token: String,
+    /// What the provider knows us by.
+    pub credential: Credential,
+    /// Scheme under which a token that stays goes out; where there is none, that of the connector file, or `Bearer`.
+    pub scheme: Option<String>,
     /// Limit on connecting.
     pub connect_timeout: Duration,
     /// Limit on one request, its answer included.
@@ -30,24 +31,14 @@ pub struct ApiConfig {
 
 impl ApiConfig {
     /// The usual limits: 5 s to connect, 15 s an answer.
-    pub fn new(base_url: impl Into<String>, token: impl Into<String>) -> Self {
+    pub fn new(base_url: impl Into<String>, credential: impl Into<Credential>) -> Self {
         ApiConfig {
             base_url: base_url.into(),
-            token: token.into(),
+            credential: credential.into(),
+            scheme: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(15),
         }
-    }
-}
-
-impl fmt::Debug for ApiConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiConfig")
-            .field("base_url", &self.base_url)
-            .field("token", &"(redacted)")
-            .field("connect_timeout", &self.connect_timeout)
-            .field("request_timeout", &self.request_timeout)
-            .finish()
     }
 }
 
@@ -55,47 +46,37 @@ impl fmt::Debug for ApiConfig {
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: String,
+    authorization: Authorization,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base", &self.base.as_str()).field("token", &"(redacted)").finish()
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
     }
 }
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: ErrorDetail,
-}
-
-#[derive(Deserialize)]
-struct ErrorDetail {
-    code: String,
-    #[serde(default)]
-    message: String,
+/// An address of the web; `what` names it in the error.
+pub(super) fn address(text: &str, what: &str) -> Result<Url, RespondError> {
+    let bad = |problem: String| RespondError::BadInput(format!("{what}{problem}"));
+    let url: Url = text.parse().map_err(|e| bad(format!(": {e}")))?;
+    let is_address = matches!(url.scheme(), "http" | "https") && !url.cannot_be_a_base();
+    is_address.then_some(url).ok_or_else(|| bad(" must begin with http:// or https://".to_owned()))
 }
 
 impl Client {
     /// # Errors
-    /// [`RespondError::BadInput`] for an address that is none, or a token that cannot stand in a header.
+    /// [`RespondError::BadInput`] for an address that is none, or a credential that cannot be used.
     pub(super) fn new(config: ApiConfig) -> Result<Self, RespondError> {
-        let bad = |text: String| RespondError::BadInput(text);
-        let base: Url = config.base_url.parse().map_err(|e| bad(format!("address of the API: {e}")))?;
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err(bad(format!("address of the API {base}: expected http:// or https://")));
-        }
-        if config.token.is_empty() || !config.token.bytes().all(|c| c.is_ascii_graphic()) {
-            return Err(bad("token of the API is empty or has characters that no token has".to_owned()));
-        }
+        let base = address(&config.base_url, "address of the API")?;
+        let authorization = Authorization::new(config.credential, config.scheme.as_deref())?;
         let http = reqwest::Client::builder()
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
-            // A redirect would carry the token elsewhere.
+            // A redirect would carry the token, or the secret that fetches one, elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|e| bad(format!("client of the API: {}", text_of(&e))))?;
-        Ok(Client { http, base, token: config.token })
+            .map_err(|e| RespondError::BadInput(format!("client of the API: {}", text_of(&e))))?;
+        Ok(Client { http, base, authorization })
     }
 
     /// The address of path segments below the base.
@@ -119,8 +100,32 @@ impl Client {
         is_below.then_some(url).ok_or_else(elsewhere)
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Response, reqwest::Error> {
-        let request = self.http.request(method, url).bearer_auth(&self.token);
+    /// Sends a request, and once more with a fresh token where the first was refused. The outer error says that
+    /// nothing was sent, or nothing that was not refused.
+    async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<Result<Response, reqwest::Error>, ExecuteError> {
+        let header = self.authorization.header(&self.http).await?;
+        let answer = self.send_as(&header, method, url, body).await;
+        let is_refused = answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED);
+        if !is_refused || !self.authorization.forget(&header).await {
+            return Ok(answer);
+        }
+        let header = self.authorization.header(&self.http).await?;
+        Ok(self.send_as(&header, method, url, body).await)
+    }
+
+    async fn send_as(
+        &self,
+        authorization: &HeaderValue,
+        method: &Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<Response, reqwest::Error> {
+        let request = self.http.request(method.clone(), url.clone()).header(AUTHORIZATION, authorization);
         match body {
             Some(body) => request.json(body).send().await,
             None => request.send().await,
@@ -132,19 +137,18 @@ impl Client {
         &self,
         url: Url,
     ) -> Result<Option<T>, ExecuteError> {
-        let answer = self.send(Method::GET, url, None).await.map_err(|e| retryable(text_of(&e), None))?;
+        let answer = self.send(&Method::GET, &url, None).await?.map_err(|e| retryable(text_of(&e), None))?;
         let status = answer.status();
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let after_s = retry_after(&answer);
+        let after_s = wait_s(status, answer.headers(), now_s());
         let body = body_of(answer).await.map_err(|e| retryable(e, None))?;
         if status.is_success() {
             return parse(&body).map(Some).map_err(|e| retryable(e, None));
         }
         let why = refusal(status, &body);
-        let transient = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-        Err(if transient { retryable(why, after_s) } else { ExecuteError::Terminal(why) })
+        Err(if is_transient(status) { retryable(why, after_s) } else { ExecuteError::Terminal(why) })
     }
 
     /// A change: once it was sent, only a clear answer says what became of it. An answer without a body is `null`.
@@ -154,12 +158,12 @@ impl Client {
         url: Url,
         body: Option<&Value>,
     ) -> Result<Value, ExecuteError> {
-        let answer = self.send(method, url, body).await.map_err(|e| match e.is_connect() {
+        let answer = self.send(&method, &url, body).await?.map_err(|e| match e.is_connect() {
             true => retryable(text_of(&e), None),
             false => ExecuteError::OutcomeUnknown(text_of(&e)),
         })?;
         let status = answer.status();
-        let after_s = retry_after(&answer);
+        let after_s = wait_s(status, answer.headers(), now_s());
         let body = body_of(answer).await.map_err(ExecuteError::OutcomeUnknown)?;
         if status.is_success() {
             return match body.is_empty() {
@@ -172,58 +176,8 @@ impl Client {
             StatusCode::TOO_MANY_REQUESTS => retryable(why, after_s),
             // Not even a 500 says that nothing was done.
             status if status.is_server_error() => ExecuteError::OutcomeUnknown(why),
-            StatusCode::BAD_REQUEST if is_duplicate(&body) => ExecuteError::OutcomeUnknown(why),
+            status if is_duplicate(status, &body) => ExecuteError::OutcomeUnknown(why),
             _ => ExecuteError::Terminal(why),
         })
     }
-}
-
-pub(super) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|e| format!("unreadable answer: {e}"))
-}
-
-fn is_duplicate(body: &[u8]) -> bool {
-    let error = serde_json::from_slice::<ErrorBody>(body).map(|b| b.error);
-    error
-        .is_ok_and(|e| e.code == "ActiveRequestAlreadyExists" || e.message.to_lowercase().contains("already"))
-}
-
-fn refusal(status: StatusCode, body: &[u8]) -> String {
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(ErrorBody { error }) => bounded(&format!("{} {}: {}", status.as_u16(), error.code, error.message)),
-        Err(_) => format!("{} without a readable reason", status.as_u16()),
-    }
-}
-
-fn retryable(message: String, after_s: Option<u32>) -> ExecuteError {
-    ExecuteError::Retryable { message, after_s }
-}
-
-fn retry_after(answer: &Response) -> Option<u32> {
-    answer.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()
-}
-
-async fn body_of(mut answer: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|e| text_of(&e))? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(format!("answer has over {BODY_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// An HTTP error with its innermost cause; the address is left out, the token never stands in it.
-fn text_of(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let what = match (error.is_timeout(), error.is_connect()) {
-        (_, true) => "cannot connect to the provider",
-        (true, false) => "the provider did not answer in time",
-        (false, false) => "the connection to the provider broke",
-    };
-    bounded(&format!("{what}: {cause}"))
 }

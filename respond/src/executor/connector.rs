@@ -6,12 +6,13 @@ use std::fmt;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::answer::reason;
 use super::client::{ApiConfig, Client};
 use super::{Capability, Executor};
 use crate::command::bounded;
 use crate::connector::{Connector, Doing, Expression, Lookup, Scope};
 use crate::error::RespondError;
-use crate::work::{ExecuteError, Probe, Progress, Request};
+use crate::work::{ExecuteError, Probe, Progress, Request, UnderWay};
 
 /// Names of a target that are asked for; a target of more has them from many records, and any will do.
 const NAMES_MAX: usize = 16;
@@ -46,18 +47,32 @@ fn unfit(at: &str) -> impl Fn(String) -> ExecuteError + '_ {
     move |problem| ExecuteError::Terminal(bounded(&format!("{at}: {problem}")))
 }
 
+/// What is wrong with an answer to a request that was sent.
+fn unread(at: &str) -> impl Fn(String) -> ExecuteError + '_ {
+    move |problem| ExecuteError::OutcomeUnknown(bounded(&format!("{at}: {problem}")))
+}
+
 impl ConnectorExecutor {
     /// An executor of this connector at one API.
     ///
     /// # Errors
-    /// [`RespondError::BadInput`] for an address that is none, or a token that cannot stand in a header.
+    /// [`RespondError::BadInput`] for an address that is none, or a credential that cannot be used.
     pub fn new(connector: Connector, config: ApiConfig) -> Result<Self, RespondError> {
-        Ok(Self { connector, client: Client::new(config)? })
+        let scheme = config.scheme.or_else(|| connector.scheme.clone());
+        Ok(Self { connector, client: Client::new(ApiConfig { scheme, ..config })? })
     }
 
+    /// How the verb is done, if the provider does it as it is asked for.
     fn doing(&self, request: &Request) -> Result<&Doing, ExecuteError> {
         let missing = || ExecuteError::Terminal(format!("the executor cannot {}", request.verb));
-        self.connector.verbs.get(&request.verb).ok_or_else(missing)
+        let doing = self.connector.verbs.get(&request.verb).ok_or_else(missing)?;
+        let Some(takes) = &doing.takes else { return Ok(doing) };
+        let scope = Scope::of(request).map_err(unfit("request"))?;
+        if takes.holds(&scope).map_err(unfit("takes"))? {
+            return Ok(doing);
+        }
+        let provider = &self.connector.provider;
+        Err(ExecuteError::Terminal(bounded(&format!("{provider} does {} only where {takes}", request.verb))))
     }
 
     /// The scope of a request, its target found.
@@ -76,12 +91,16 @@ impl ConnectorExecutor {
         };
         let of_type = request.target.identifiers.iter().filter(|e| e.entity_type == entity.entity_type);
         let names: BTreeSet<&str> = of_type.chain([entity]).map(|e| &*e.value).collect();
+        scope.put("names", &names).map_err(unfit("request"))?;
         for lookup in lookups {
             for name in names.iter().take(NAMES_MAX).filter(|name| lookup.takes(name)) {
                 scope.put("name", name).map_err(unfit("request"))?;
-                let path = lookup.get.render(scope).map_err(unfit("find.get"))?;
-                let Some(answer) = self.client.read::<Value>(self.client.at(&path)?).await? else { continue };
-                scope.put("answer", answer).map_err(unfit("find"))?;
+                if let Some(get) = &lookup.get {
+                    let path = get.render(scope).map_err(unfit("find.get"))?;
+                    let found = self.client.read::<Value>(self.client.at(&path)?).await?;
+                    let Some(answer) = found else { continue };
+                    scope.put("answer", answer).map_err(unfit("find"))?;
+                }
                 match lookup.id.json(scope).map_err(unfit("find.id"))? {
                     Value::String(id) => return Ok(id),
                     Value::Array(ids) => match ids.as_slice() {
@@ -112,12 +131,22 @@ impl ConnectorExecutor {
     }
 
     /// What was seen, with the effect as it is.
-    fn seen(&self, doing: &Doing, found: &Found) -> Result<Probe, ExecuteError> {
+    fn seen(&self, doing: &Doing, request: &Request, found: &Found) -> Result<Probe, ExecuteError> {
         let Found { scope, looked } = found;
         let tells =
             doing.tells.as_ref().map(|tells| tells.text(scope)).transpose().map_err(unfit("tells"))?;
         let holds =
             doing.holds.as_ref().map(|holds| holds.holds(scope)).transpose().map_err(unfit("holds"))?;
+        let pending = doing
+            .pending
+            .as_ref()
+            .map(|pending| pending.holds(scope))
+            .transpose()
+            .map_err(unfit("pending"))?;
+        // One that we may have sent and that is under way is taken for ours, so that none is sent beside it.
+        let under_way = pending
+            .filter(|pending| *pending)
+            .map(|_| UnderWay { provider_ref: request.action.to_string(), ours: request.in_doubt });
         let keep = doing.keep.as_ref().map(|keep| keep.json(scope)).transpose().map_err(unfit("keep"))?;
         let pre_image = keep.map(|kept| kept.to_string());
         if let Some(kept) = pre_image.as_ref().filter(|kept| kept.len() > KEPT_BYTES_MAX) {
@@ -132,15 +161,21 @@ impl ConnectorExecutor {
             }
             (None, None) => format!("{} has no state to look at", self.connector.provider),
         };
-        Ok(Probe { holds, by_us: None, under_way: None, evidence: bounded(&evidence), pre_image })
+        Ok(Probe { holds, by_us: None, under_way, evidence: bounded(&evidence), pre_image })
     }
 
-    /// Sends the request for one scope; what it is answered.
-    async fn send(&self, doing: &Doing, scope: &Scope) -> Result<Value, ExecuteError> {
+    /// Sends the request for one scope, where its answer then stands.
+    async fn send(&self, doing: &Doing, scope: &mut Scope) -> Result<(), ExecuteError> {
         let path = doing.send.render(scope).map_err(unfit("send.path"))?;
         let body =
             doing.body.as_ref().map(|body| body.render(scope)).transpose().map_err(unfit("send.body"))?;
-        self.client.change(doing.method.clone(), self.client.at(&path)?, body.as_ref()).await
+        let answer = self.client.change(doing.method.clone(), self.client.at(&path)?, body.as_ref()).await?;
+        scope.put("answer", &answer).map_err(unread("answer"))?;
+        let refused = doing.refused.as_ref().map(|refused| refused.holds(scope)).transpose();
+        match refused.map_err(unread("refused"))? {
+            Some(true) => Err(ExecuteError::Terminal(format!("refused: {}", reason(&answer)))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -167,12 +202,12 @@ impl Executor for ConnectorExecutor {
             let text = "it may have been done, the provider cannot be asked, and it must not be done twice";
             return Err(ExecuteError::Terminal(text.to_owned()));
         }
-        self.seen(doing, &self.look(doing, request).await?)
+        self.seen(doing, request, &self.look(doing, request).await?)
     }
 
     async fn verify(&self, request: &Request) -> Result<Probe, ExecuteError> {
         let doing = self.doing(request)?;
-        let probe = self.seen(doing, &self.look(doing, request).await?)?;
+        let probe = self.seen(doing, request, &self.look(doing, request).await?)?;
         let holds = if doing.look.is_some() { probe.holds } else { request.verb.applies() };
         Ok(Probe { holds, ..probe })
     }
@@ -180,18 +215,11 @@ impl Executor for ConnectorExecutor {
     async fn execute(&self, request: &Request) -> Result<String, ExecuteError> {
         let doing = self.doing(request)?;
         // Looked at again: between probe and dispatch a name may have come to mean two things.
-        let Found { mut scope, .. } = self.look(doing, request).await?;
+        let Found { mut scope, looked } = self.look(doing, request).await?;
         let Some(each) = &doing.each else {
-            let answer = self.send(doing, &scope).await?;
-            let reference = doing.reference.as_ref().map(|reference| {
-                scope.put("answer", answer)?;
-                reference.text(&scope)
-            });
-            let unread = |problem| ExecuteError::OutcomeUnknown(bounded(&format!("reference: {problem}")));
-            return reference
-                .transpose()
-                .map_err(unread)
-                .map(|r| r.unwrap_or_else(|| request.action.to_string()));
+            self.send(doing, &mut scope).await?;
+            let reference = doing.reference.as_ref().map(|reference| reference.text(&scope)).transpose();
+            return Ok(reference.map_err(unread("reference"))?.unwrap_or_else(|| request.action.to_string()));
         };
         let list = each.json(&scope).map_err(unfit("each"))?;
         let members = list.as_array().filter(|members| members.len() <= EACH_MAX);
@@ -199,8 +227,9 @@ impl Executor for ConnectorExecutor {
             members.ok_or_else(|| unfit("each")(format!("gives no list of at most {EACH_MAX} members")))?;
         for (sent, item) in members.iter().enumerate() {
             scope.put("item", item).map_err(unfit("each"))?;
-            match self.send(doing, &scope).await {
-                Ok(_) => {}
+            scope.put("answer", &looked).map_err(unfit("each"))?;
+            match self.send(doing, &mut scope).await {
+                Ok(()) => {}
                 // Part of it is done: what is left is found by looking again.
                 Err(error) if sent > 0 => return Err(ExecuteError::OutcomeUnknown(error.to_string())),
                 Err(error) => return Err(error),

@@ -52,7 +52,7 @@ impl DefenderExecutor {
     /// An executor for one API.
     ///
     /// # Errors
-    /// [`RespondError::BadInput`] for an address that is none, or a token that cannot stand in a header.
+    /// [`RespondError::BadInput`] for an address that is none, or a credential that cannot be used.
     pub fn new(config: ApiConfig) -> Result<Self, RespondError> {
         Ok(Self { client: Client::new(config)? })
     }

@@ -3,6 +3,8 @@
 //! Taking an effect back is a command of its own with the inverse verb ([`Verb::inverse`]), so that it is
 //! probed, fenced, retried and audited like any other.
 
+mod answer;
+mod authorization;
 mod client;
 mod connector;
 mod defender;
@@ -12,6 +14,8 @@ use async_trait::async_trait;
 use crate::verb::Verb;
 use crate::work::{ExecuteError, Probe, Progress, Request};
 
+pub(crate) use authorization::is_scheme;
+pub use authorization::{ClientCredentials, Credential, Secret};
 pub use client::ApiConfig;
 pub use connector::ConnectorExecutor;
 pub use defender::DefenderExecutor;

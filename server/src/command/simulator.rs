@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use simulate::{EdrConfig, EdrSimulator, GraphConfig, GraphSimulator};
+use simulate::{
+    EdrConfig, EdrSimulator, FalconConfig, FalconSimulator, GraphConfig, GraphSimulator, OktaConfig,
+    OktaSimulator,
+};
 
 use crate::cli::{SimulatedProvider, SimulatorArgs};
 
@@ -21,6 +24,20 @@ pub(crate) async fn run(args: SimulatorArgs) -> anyhow::Result<ExitCode> {
             let config =
                 GraphConfig { listen, state_file: state, onboard_unknown: true, ..GraphConfig::default() };
             let simulator = GraphSimulator::start(config).await?;
+            tell(address_file.as_deref(), &simulator.url())?;
+            tokio::spawn(simulator.wait())
+        }
+        SimulatedProvider::Falcon => {
+            let config =
+                FalconConfig { listen, state_file: state, onboard_unknown: true, ..FalconConfig::default() };
+            let simulator = FalconSimulator::start(config).await?;
+            tell(address_file.as_deref(), &simulator.url())?;
+            tokio::spawn(simulator.wait())
+        }
+        SimulatedProvider::Okta => {
+            let config =
+                OktaConfig { listen, state_file: state, onboard_unknown: true, ..OktaConfig::default() };
+            let simulator = OktaSimulator::start(config).await?;
             tell(address_file.as_deref(), &simulator.url())?;
             tokio::spawn(simulator.wait())
         }

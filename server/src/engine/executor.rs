@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use respond::{
-    ApiConfig, Connector, ConnectorExecutor, DefenderExecutor, Executor, Report, Verb, Work, Worker,
+    ApiConfig, ClientCredentials, Connector, ConnectorExecutor, Credential, DefenderExecutor, Executor,
+    Report, Verb, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{Respond, read_secret};
+use crate::config::{OAuth2, Respond, read_secret};
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
 const CONCURRENT: usize = 8;
@@ -27,12 +28,19 @@ impl Providers {
     pub(crate) fn configured(respond: &Respond) -> anyhow::Result<Option<Self>> {
         let mut executors: Vec<Arc<dyn Executor>> = Vec::new();
         if !respond.edr.url.is_empty() {
-            let config = api("respond.edr", &respond.edr.url, &respond.edr.token_file)?;
+            let edr = &respond.edr;
+            let config = api("respond.edr", &edr.url, &edr.token_file, &edr.oauth2)?;
             executors.push(Arc::new(DefenderExecutor::new(config).context("respond.edr")?));
         }
         for (n, connector) in respond.connectors.iter().enumerate() {
             let place = format!("respond.connectors[{n}]");
-            let config = api(&place, &connector.url, &connector.token_file)?;
+            if !connector.scheme.is_empty() && connector.token_file.as_os_str().is_empty() {
+                bail!(
+                    "{place}.scheme is that of a token, but {place}.token_file is empty: name the file, or leave it out"
+                );
+            }
+            let mut config = api(&place, &connector.url, &connector.token_file, &connector.oauth2)?;
+            config.scheme = Some(connector.scheme.clone()).filter(|scheme| !scheme.is_empty());
             let described = described(&connector.file).with_context(|| format!("{place}.file"))?;
             executors.push(Arc::new(ConnectorExecutor::new(described, config).context(place)?));
         }
@@ -82,16 +90,96 @@ fn described(file: &Path) -> anyhow::Result<Connector> {
     Ok(Connector::parse(&name, &text)?)
 }
 
-fn api(place: &str, url: &str, token_file: &Path) -> anyhow::Result<ApiConfig> {
+fn api(place: &str, url: &str, token_file: &Path, oauth2: &OAuth2) -> anyhow::Result<ApiConfig> {
     let is_address = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     if !reqwest::Url::parse(url).is_ok_and(|url| is_address(&url)) {
         bail!(
             "{place}.url is {url:?}: write the address of the provider's API, such as https://edr.example, or \"\" for none"
         );
     }
-    let token = read_secret(token_file).with_context(|| format!("{place}.token_file"))?;
-    let token = token.with_context(|| {
-        format!("{place}.url is set, but {place}.token_file is empty: name the file with its token")
-    })?;
-    Ok(ApiConfig::new(url, token))
+    Ok(ApiConfig::new(url, credential(place, token_file, oauth2)?))
+}
+
+/// The one thing that a provider knows us by.
+fn credential(place: &str, token_file: &Path, oauth2: &OAuth2) -> anyhow::Result<Credential> {
+    match (token_file.as_os_str().is_empty(), *oauth2 == OAuth2::default()) {
+        (true, true) => bail!(
+            "{place}.url is set, but {place}.token_file is empty and {place}.oauth2 is, too: name the file with its token, \
+             or token_url, client_id and secret_file of its client credentials"
+        ),
+        (false, false) => bail!(
+            "{place}.token_file and {place}.oauth2 are both set: keep the one that the provider is to know us by"
+        ),
+        (false, true) => {
+            let token = read_secret(token_file).with_context(|| format!("{place}.token_file"))?;
+            Ok(token.with_context(|| format!("{place}.token_file is empty"))?.into())
+        }
+        (true, false) => Ok(client_credentials(place, oauth2)?.into()),
+    }
+}
+
+fn client_credentials(place: &str, oauth2: &OAuth2) -> anyhow::Result<ClientCredentials> {
+    for (name, text) in [("token_url", &oauth2.token_url), ("client_id", &oauth2.client_id)] {
+        if text.is_empty() {
+            bail!(
+                "{place}.oauth2.{name} is empty: client credentials need token_url, client_id and secret_file"
+            );
+        }
+    }
+    let file = format!("{place}.oauth2.secret_file");
+    let secret = read_secret(&oauth2.secret_file).with_context(|| file.clone())?;
+    let secret =
+        secret.with_context(|| format!("{file} is empty: name the file with the client's secret"))?;
+    Ok(ClientCredentials {
+        token_url: oauth2.token_url.clone(),
+        client_id: oauth2.client_id.clone(),
+        secret: secret.into(),
+        scope: Some(oauth2.scope.clone()).filter(|scope| !scope.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_has_one_credential_and_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "hunter2\n").unwrap();
+        let whole = OAuth2 {
+            token_url: "https://h/t".into(),
+            client_id: "c".into(),
+            secret_file: secret.clone(),
+            scope: String::new(),
+        };
+        let of = |token_file: &Path, oauth2: &OAuth2| credential("respond.edr", token_file, oauth2);
+        let none = Path::new("");
+        assert!(matches!(of(&secret, &OAuth2::default()), Ok(Credential::Token(_))));
+        let client = of(none, &whole).unwrap();
+        assert!(matches!(&client, Credential::Client(client) if client.scope.is_none()));
+        assert!(!format!("{client:?}").contains("hunter2"));
+        for (token_file, oauth2, says) in [
+            (none, OAuth2::default(), "respond.edr.token_file is empty and respond.edr.oauth2 is, too"),
+            (&*secret, whole.clone(), "respond.edr.token_file and respond.edr.oauth2 are both set"),
+            (
+                none,
+                OAuth2 { token_url: String::new(), ..whole.clone() },
+                "respond.edr.oauth2.token_url is empty",
+            ),
+            (
+                none,
+                OAuth2 { client_id: String::new(), ..whole.clone() },
+                "respond.edr.oauth2.client_id is empty",
+            ),
+            (
+                none,
+                OAuth2 { secret_file: none.into(), ..whole.clone() },
+                "respond.edr.oauth2.secret_file is empty",
+            ),
+        ] {
+            let error = format!("{:#}", of(token_file, &oauth2).unwrap_err());
+            assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
+        }
+    }
 }

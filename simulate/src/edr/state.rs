@@ -1,14 +1,13 @@
 //! What the simulated EDR knows: machines, machine actions, faults. Time is passed in.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use event::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::provider::Faults;
+use crate::provider::{self, Faults};
 
 /// Requests that change a machine, per minute, before the API answers 429: the vendor's limit.
 pub(super) const CHANGES_PER_MINUTE: usize = 100;
@@ -73,21 +72,12 @@ pub(super) struct Durations {
 impl State {
     /// Reads a state file, or begins anew where there is none.
     pub(super) fn load(path: Option<&Path>) -> io::Result<Self> {
-        let Some(path) = path.filter(|p| p.exists()) else { return Ok(State::default()) };
-        serde_json::from_slice(&fs::read(path)?).map_err(|e| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: {e}; remove it to begin anew", path.display()),
-            )
-        })
+        provider::load(path)
     }
 
     /// Replaces the state file as a whole, so that a kill leaves the old or the new one.
     pub(super) fn save(&self, path: Option<&Path>) -> io::Result<()> {
-        let Some(path) = path else { return Ok(()) };
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(self)?)?;
-        fs::rename(&fresh, path)
+        provider::save(path, self)
     }
 
     /// Adds a machine; one that is known stays as it is.

@@ -1,14 +1,13 @@
 //! What the simulated Graph knows. Resources are JSON as the API shows them.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::provider::Faults;
+use crate::provider::{self, Faults};
 
 /// Everything that the simulated Graph holds, by the resources' ids.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,20 +36,12 @@ pub(super) struct State {
 impl State {
     /// Reads a state file, or begins anew where there is none.
     pub(super) fn load(path: Option<&Path>) -> io::Result<Self> {
-        let Some(path) = path.filter(|p| p.exists()) else { return Ok(State::default()) };
-        let truth = serde_json::from_slice(&fs::read(path)?).map_err(|e| {
-            let text = format!("{}: {e}; remove it to begin anew", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })?;
-        Ok(State { truth, faults: Faults::default() })
+        Ok(State { truth: provider::load(path)?, faults: Faults::default() })
     }
 
     /// Replaces the state file as a whole, so that a kill leaves the old or the new one.
     pub(super) fn save(&self, path: Option<&Path>) -> io::Result<()> {
-        let Some(path) = path else { return Ok(()) };
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(&self.truth)?)?;
-        fs::rename(&fresh, path)
+        provider::save(path, &self.truth)
     }
 
     /// Adds a user; one that is known stays as it is.

@@ -1,0 +1,252 @@
+//! How a provider knows us: a token that stays, or tokens that are fetched for client credentials (RFC 6749, section
+//! 4.4) and kept in memory until they are to be renewed. Nothing here is shown or stored.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::answer::{body_of, is_transient, retryable, text_of, wait_s};
+use crate::error::RespondError;
+use crate::work::ExecuteError;
+
+/// The scheme of a token where nobody names one (RFC 6750).
+const BEARER: &str = "Bearer";
+
+/// A token of unknown life is renewed after this; those that live shorter are found out by their 401.
+const LIFE_DEFAULT_S: u64 = 300;
+
+/// No token is kept longer, whatever its endpoint says.
+const LIFE_MAX_S: u64 = 86_400;
+
+/// The error codes of token endpoints (RFC 6749, section 5.2). Nothing else of a refusal is told: an endpoint may say
+/// the secret back.
+const REFUSALS: [&str; 6] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Secret(text.into())
+    }
+}
+
+/// What a provider knows us by.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A token that stays.
+    Token(Secret),
+    /// Credentials for which a token endpoint gives bearer tokens.
+    Client(ClientCredentials),
+}
+
+/// OAuth 2.0 client credentials. They go out in the body of the request for a token.
+#[derive(Debug, Clone)]
+pub struct ClientCredentials {
+    /// Address of the token endpoint.
+    pub token_url: String,
+    /// Id of the client.
+    pub client_id: String,
+    /// Its secret.
+    pub secret: Secret,
+    /// What a token is wanted for, where the endpoint must be told.
+    pub scope: Option<String>,
+}
+
+impl<T: Into<Secret>> From<T> for Credential {
+    fn from(token: T) -> Self {
+        Credential::Token(token.into())
+    }
+}
+
+impl From<ClientCredentials> for Credential {
+    fn from(credentials: ClientCredentials) -> Self {
+        Credential::Client(credentials)
+    }
+}
+
+/// Whether a text can stand as the scheme of an `Authorization` header (RFC 9110, section 11.1).
+pub(crate) fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+}
+
+/// Gives requests their `Authorization`.
+pub(super) enum Authorization {
+    Fixed(HeaderValue),
+    Fetched(Box<TokenSource>),
+}
+
+impl Authorization {
+    /// # Errors
+    /// [`RespondError::BadInput`] for a token or scheme that cannot stand in a header, an address that is none, or
+    /// credentials without id or secret.
+    pub(super) fn new(credential: Credential, scheme: Option<&str>) -> Result<Self, RespondError> {
+        let bad = |text: &str| RespondError::BadInput(text.to_owned());
+        match credential {
+            Credential::Token(token) => {
+                let scheme = scheme.unwrap_or(BEARER);
+                if !is_scheme(scheme) {
+                    return Err(bad("scheme of the token is none that can stand in a header"));
+                }
+                let header = header_of(scheme, token.reveal());
+                let problem = "token of the API is empty or has characters that no token has";
+                Ok(Authorization::Fixed(header.ok_or_else(|| bad(problem))?))
+            }
+            Credential::Client(credentials) => {
+                if credentials.client_id.is_empty() || credentials.secret.reveal().is_empty() {
+                    return Err(bad("client credentials of the API need an id and a secret"));
+                }
+                let endpoint =
+                    super::client::address(&credentials.token_url, "address of the token endpoint")?;
+                let source = TokenSource { credentials, endpoint, token: Mutex::new(None) };
+                Ok(Authorization::Fetched(Box::new(source)))
+            }
+        }
+    }
+
+    /// The header of the next request. Where there is none, nothing was sent to the API.
+    pub(super) async fn header(&self, http: &reqwest::Client) -> Result<HeaderValue, ExecuteError> {
+        match self {
+            Authorization::Fixed(header) => Ok(header.clone()),
+            Authorization::Fetched(source) => source.header(http).await,
+        }
+    }
+
+    /// Forgets a token that was refused; whether another one can be fetched.
+    pub(super) async fn forget(&self, refused: &HeaderValue) -> bool {
+        let Authorization::Fetched(source) = self else { return false };
+        let mut kept = source.token.lock().await;
+        if kept.as_ref().is_some_and(|token| token.header == *refused) {
+            *kept = None;
+        }
+        true
+    }
+}
+
+/// `<scheme> <token>`, where the token is one.
+fn header_of(scheme: &str, token: &str) -> Option<HeaderValue> {
+    let is_token = !token.is_empty() && token.bytes().all(|c| c.is_ascii_graphic());
+    let mut header = HeaderValue::from_str(&format!("{scheme} {token}")).ok().filter(|_| is_token)?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+/// Fetches tokens and keeps the last one.
+pub(super) struct TokenSource {
+    credentials: ClientCredentials,
+    endpoint: Url,
+    /// Locked while one is fetched, so that requests that come meanwhile wait for it and do not fetch their own.
+    token: Mutex<Option<Token>>,
+}
+
+struct Token {
+    header: HeaderValue,
+    renew_at: Instant,
+}
+
+/// What a token endpoint answers.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    #[serde(default)]
+    token_type: Option<String>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+}
+
+impl TokenSource {
+    async fn header(&self, http: &reqwest::Client) -> Result<HeaderValue, ExecuteError> {
+        let mut kept = self.token.lock().await;
+        if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.renew_at) {
+            return Ok(token.header.clone());
+        }
+        let token = self.fetch(http).await?;
+        let header = token.header.clone();
+        *kept = Some(token);
+        Ok(header)
+    }
+
+    async fn fetch(&self, http: &reqwest::Client) -> Result<Token, ExecuteError> {
+        let asked_at = Instant::now();
+        let broken = |text: String| retryable(format!("token endpoint: {text}"), None);
+        let request = http.post(self.endpoint.clone()).body(self.form());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = request.send().await.map_err(|e| broken(text_of(&e)))?;
+        let (status, after_s) = (answer.status(), wait_s(answer.status(), answer.headers(), now_s()));
+        let body = body_of(answer).await.map_err(broken)?;
+        if !status.is_success() {
+            let why = refusal(status, &body);
+            return Err(if is_transient(status) {
+                retryable(why, after_s)
+            } else {
+                ExecuteError::Terminal(why)
+            });
+        }
+        granted(&body, asked_at)
+            .ok_or_else(|| ExecuteError::Terminal("token endpoint: it gave no bearer token".to_owned()))
+    }
+
+    /// The request for a token, encoded as a form.
+    fn form(&self) -> String {
+        let ClientCredentials { client_id, secret, scope, .. } = &self.credentials;
+        let mut form = self.endpoint.clone();
+        form.query_pairs_mut()
+            .clear()
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", client_id)
+            .append_pair("client_secret", secret.reveal())
+            .extend_pairs(scope.iter().map(|scope| ("scope", scope)));
+        form.query().unwrap_or_default().to_owned()
+    }
+}
+
+/// The token of an answer. It is renewed when nine tenths of its life are over, so that none ends on its way.
+fn granted(body: &[u8], asked_at: Instant) -> Option<Token> {
+    let granted: Granted = serde_json::from_slice(body).ok()?;
+    let is_bearer = granted.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case(BEARER));
+    let header = header_of(BEARER, &granted.access_token).filter(|_| is_bearer)?;
+    let life_s = granted.expires_in.unwrap_or(LIFE_DEFAULT_S).min(LIFE_MAX_S);
+    Some(Token { header, renew_at: asked_at + Duration::from_secs(life_s) * 9 / 10 })
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let refused = serde_json::from_slice::<Refused>(body).map(|refused| refused.error).unwrap_or_default();
+    match REFUSALS.iter().find(|code| **code == refused) {
+        Some(code) => format!("token endpoint: {} {code}", status.as_u16()),
+        None => format!("token endpoint: {}", status.as_u16()),
+    }
+}
+
+/// Seconds of the epoch.
+pub(super) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::names::is_opaque;
-use event::{Alert, AssetPart, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, Time, Uuid};
+use event::{Alert, AssetPart, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, Uuid};
 use serde_json::{Map, Value, json};
 
 /// The namespace that the standard gives for observables (2.9).

@@ -237,7 +237,7 @@ impl Body {
 mod tests {
     use std::collections::BTreeMap;
 
-    use event::{ActionId, TenantId};
+    use event::{ActionId, IncidentId, TenantId};
     use serde_json::json;
 
     use super::*;
@@ -252,8 +252,11 @@ mod tests {
             verb: Verb::HostTag,
             target: device_target("ws-01"),
             args: BTreeMap::from([("tag".to_owned(), "a \"b\"".to_owned())]),
+            incident: IncidentId::new("i-1"),
+            title: "Credential theft on ws-01".into(),
             comment: "asterism:c-1".to_owned(),
             provider_ref: None,
+            attempts: 0,
             in_doubt: false,
             kept: Some(json!({"list": [1, "x"]}).to_string()),
         };

@@ -338,6 +338,14 @@ pub(crate) enum IncidentsCommand {
         #[arg(long, num_args = 2, value_names = ["A", "B"])]
         path: Vec<String>,
     },
+    /// What is planned for it, as a CACAO 2.0 playbook for other tools
+    #[command(after_help = "Example:\n  asterism incidents playbook i-1234 > playbook.json")]
+    Playbook {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Incident id
+        id: String,
+    },
     /// Why two alerts belong together, or do not; without alerts: the joins of the incident
     #[command(after_help = "Example:\n  asterism incidents explain i-1234 a-56 a-78")]
     Explain {

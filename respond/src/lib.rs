@@ -15,7 +15,8 @@
 //!   its time is over, whichever comes first.
 //! - [`Executor`] is the edge to a provider: [`DefenderExecutor`] for Defender-shaped machine actions,
 //!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes. [`Worker`] carries steps to them.
-//! - [`audit`] is the hash chain of all of it; [`cacao`] tells an incident's actions as a playbook for other tools.
+//! - [`audit`] is the hash chain of all of it; [`audit_activity`] tells an entry of it in OCSF, and [`cacao`] an
+//!   incident's actions as a playbook for other tools.
 //!
 //! ```
 //! use respond::{Policy, Responder, ResponseRules};
@@ -54,7 +55,7 @@ pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
-pub use export::cacao;
+pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};

@@ -586,7 +586,19 @@ pub(crate) enum AuditCommand {
     Export {
         #[command(flatten)]
         target: TargetArgs,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = AuditFormat::Json)]
+        format: AuditFormat,
     },
+}
+
+/// The format of the audit chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditFormat {
+    /// The entries as they are chained
+    Json,
+    /// OCSF Remediation Activities (7001), each with its entry under `unmapped.audit`
+    Ocsf,
 }
 
 #[derive(Debug, Args)]

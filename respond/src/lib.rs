@@ -54,7 +54,7 @@ mod testing;
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
-pub use executor::{ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
+pub use executor::{Addresses, ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
 pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};

@@ -27,6 +27,7 @@
 //! ```
 
 mod activity;
+mod chat;
 mod clock;
 mod company;
 mod dice;
@@ -39,8 +40,10 @@ mod provider;
 mod record;
 mod score;
 mod story;
+mod ticketing;
 mod truth;
 
+pub use chat::{ChatNotice, ChatSimulator};
 pub use company::{Company, CompanyOptions, Host, Person};
 pub use edr::{EdrConfig, EdrMachine, EdrSimulator};
 pub use generator::{GeneratedRecord, Generator};
@@ -48,4 +51,5 @@ pub use graph::{GraphConfig, GraphSimulator, GraphTruth};
 pub use options::{GenerateOptions, Pace, Scenario, UnknownScenario};
 pub use provider::Faults;
 pub use score::{NOISE, Score};
+pub use ticketing::{Ticket, TicketSimulator};
 pub use truth::Truth;

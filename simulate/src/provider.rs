@@ -1,15 +1,21 @@
 //! What the simulated providers have in common: faults, and how Microsoft's APIs filter and refuse.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use event::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 /// Faults to inject. Counts are used up by requests that would change something.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +82,46 @@ impl Fate {
             }
         }
     }
+}
+
+/// A server on a free port of 127.0.0.1; it stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    pub(crate) async fn serve(app: Router) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        Ok(Running { address, task: tokio::spawn(async move { axum::serve(listener, app).await }) })
+    }
+
+    pub(crate) fn of(address: SocketAddr, task: JoinHandle<io::Result<()>>) -> Self {
+        Running { address, task }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A lock that is held for in-memory steps alone, never over an await.
+pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held would be a bug of ours; the state is plain data and still whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a request carries user and password.
+pub(crate) fn signed_in(headers: &HeaderMap, user: &str, password: &str) -> Result<(), Response> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if given == Some(&*format!("Basic {}", BASE64.encode(format!("{user}:{password}")))) {
+        return Ok(());
+    }
+    Err(refusal(StatusCode::UNAUTHORIZED, "Unauthorized", "user not authenticated"))
 }
 
 /// Whether a request carries the token.

@@ -32,6 +32,10 @@ pub struct Connector {
     pub provider: String,
     /// What it is, for people.
     pub title: String,
+    /// What the configuration may say, with its default; none where it must.
+    pub(crate) config: BTreeMap<String, Option<String>>,
+    /// At which of several configured addresses a request is done; without it there is one.
+    pub(crate) address: Option<Expression>,
     pub(crate) find: BTreeMap<EntityType, Vec<Lookup>>,
     pub(crate) verbs: BTreeMap<Verb, Doing>,
 }
@@ -74,14 +78,29 @@ pub(crate) struct Doing {
     /// The requests are sent for each member of this list, as `item`.
     pub(crate) each: Option<Expression>,
     pub(crate) method: Method,
-    pub(crate) send: Path,
+    /// Where the request goes; the address itself where there is none.
+    pub(crate) send: Option<Path>,
     pub(crate) body: Option<Body>,
+    pub(crate) answer: Answer,
     /// The provider's reference of the request.
     pub(crate) reference: Option<Expression>,
     /// How to ask after a request that is not done when it is answered.
     pub(crate) poll: Option<Poll>,
     /// Doing it twice is as good as doing it once.
     pub(crate) repeatable: bool,
+    /// How often it may be done again where nobody knows whether it was done.
+    pub(crate) repeats: u32,
+}
+
+/// What an answer to a request is good for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// JSON, to be read.
+    #[default]
+    Json,
+    /// Its status says everything.
+    Ignored,
 }
 
 /// How to ask after a request.
@@ -98,6 +117,10 @@ struct Document {
     version: u32,
     provider: String,
     title: String,
+    #[serde(default)]
+    config: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    address: Option<String>,
     #[serde(default)]
     find: BTreeMap<EntityType, Vec<LookupDocument>>,
     verbs: BTreeMap<String, DoingDocument>,
@@ -134,15 +157,20 @@ struct DoingDocument {
     poll: Option<PollDocument>,
     #[serde(default)]
     repeatable: bool,
+    #[serde(default)]
+    repeats: u32,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SendDocument {
     method: String,
-    path: String,
+    #[serde(default)]
+    path: Option<String>,
     #[serde(default)]
     body: Option<Value>,
+    #[serde(default)]
+    answer: Answer,
 }
 
 #[derive(Deserialize)]
@@ -170,9 +198,13 @@ impl Connector {
             let text = format!("version {} is not {VERSION}, the one this program reads", document.version);
             return Err(wrong(String::new(), text));
         }
+        let address =
+            document.address.as_deref().map(|source| Expression::compile(source, Names::OF_REQUEST));
         let mut connector = Connector {
             provider: document.provider,
             title: document.title,
+            config: document.config,
+            address: address.transpose().map_err(|problem| wrong("address: ".to_owned(), problem))?,
             find: BTreeMap::new(),
             verbs: BTreeMap::new(),
         };
@@ -196,8 +228,14 @@ impl Connector {
     }
 
     /// The shipped connectors, as file names and texts.
-    pub fn builtin() -> [(&'static str, &'static str); 1] {
-        [("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml"))]
+    pub fn builtin() -> [(&'static str, &'static str); 5] {
+        [
+            ("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml")),
+            ("chat_webhook.yml", include_str!("../../connectors/chat_webhook.yml")),
+            ("teams_webhook.yml", include_str!("../../connectors/teams_webhook.yml")),
+            ("servicenow.yml", include_str!("../../connectors/servicenow.yml")),
+            ("jira_cloud.yml", include_str!("../../connectors/jira_cloud.yml")),
+        ]
     }
 
     /// The verbs that it does.
@@ -249,6 +287,14 @@ impl DoingDocument {
             let problem = "without look and holds nobody knows whether the effect holds";
             return Err(("look".to_owned(), problem.to_owned()));
         }
+        if self.repeats > 0 && (self.look.is_some() || self.repeatable) {
+            let problem = "what can be looked at is never in doubt, and what is repeatable needs no bound";
+            return Err(("repeats".to_owned(), problem.to_owned()));
+        }
+        if self.send.answer == Answer::Ignored && (self.reference.is_some() || self.poll.is_some()) {
+            let problem = "reference and poll need an answer that is read";
+            return Err(("send.answer".to_owned(), problem.to_owned()));
+        }
         if self.each.is_some() && !self.repeatable {
             let problem =
                 "several requests may be carried out in part: only what is repeatable may be sent so";
@@ -270,6 +316,7 @@ impl DoingDocument {
             }
         };
         let look = self.look.as_deref().map(|path| Path::compile(path, Names::OF_TARGET)).transpose();
+        let send = self.send.path.as_deref().map(|path| Path::compile(path, sent)).transpose();
         let body = self.send.body.map(|body| Body::compile(body, sent)).transpose();
         let reference =
             self.reference.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
@@ -280,11 +327,13 @@ impl DoingDocument {
             keep: seen("keep", &self.keep)?,
             each: seen("each", &self.each)?,
             method,
-            send: in_place("send.path", Path::compile(&self.send.path, sent))?,
+            send: in_place("send.path", send)?,
             body: in_place("send.body", body)?,
+            answer: self.send.answer,
             reference: in_place("reference", reference)?,
             poll: self.poll.map(PollDocument::compile).transpose()?,
             repeatable: self.repeatable,
+            repeats: self.repeats,
         })
     }
 }
@@ -332,6 +381,12 @@ mod tests {
             format!("{good}{}", disable.replace("    holds: answer.off\n", "")),
             format!("{good}    each: answer.list\n"),
             format!("{good}    reference: 'answer.('\n"),
+            good.replace("verbs:", "address: answer.channel\nverbs:"),
+            good.replace("verbs:", "config: {link: [a]}\nverbs:"),
+            good.replace("POST,", "POST, answer: text,"),
+            format!("{}    reference: answer.id\n", good.replace("POST,", "POST, answer: ignored,")),
+            format!("{good}    repeatable: true\n    repeats: 1\n"),
+            format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    repeats: 1\n"),
         ];
         let errors: Vec<String> =
             cases.iter().map(|text| Connector::parse("c.yml", text).unwrap_err().to_string()).collect();

@@ -20,7 +20,12 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 pub struct ApiConfig {
     /// Base address, such as `https://api.security.microsoft.com`.
     pub base_url: String,
-    /// Bearer token. Never shown.
+    /// Whether the address is itself the secret, as that of a chat's incoming webhook is: then it is never shown either,
+    /// and there may be no token.
+    pub address_is_secret: bool,
+    /// Whose password the token is: then it goes out as `Basic` instead of `Bearer`.
+    pub user: Option<String>,
+    /// Bearer token, or the user's password. Never shown.
     pub token: String,
     /// Limit on connecting.
     pub connect_timeout: Duration,
@@ -33,18 +38,33 @@ impl ApiConfig {
     pub fn new(base_url: impl Into<String>, token: impl Into<String>) -> Self {
         ApiConfig {
             base_url: base_url.into(),
+            address_is_secret: false,
+            user: None,
             token: token.into(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(15),
         }
     }
+
+    /// The same for an address that is itself the secret.
+    pub fn at_secret_address(base_url: impl Into<String>) -> Self {
+        ApiConfig { address_is_secret: true, ..ApiConfig::new(base_url, "") }
+    }
+}
+
+const REDACTED: &str = "(redacted)";
+
+/// An address, where it may be shown.
+fn shown(address: &str, is_secret: bool) -> &str {
+    if is_secret { REDACTED } else { address }
 }
 
 impl fmt::Debug for ApiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiConfig")
-            .field("base_url", &self.base_url)
-            .field("token", &"(redacted)")
+            .field("base_url", &shown(&self.base_url, self.address_is_secret))
+            .field("user", &self.user)
+            .field("token", &REDACTED)
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
             .finish()
@@ -55,12 +75,15 @@ impl fmt::Debug for ApiConfig {
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
+    address_is_secret: bool,
+    user: Option<String>,
     token: String,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base", &self.base.as_str()).field("token", &"(redacted)").finish()
+        let base = shown(self.base.as_str(), self.address_is_secret);
+        f.debug_struct("Client").field("base", &base).field("token", &REDACTED).finish()
     }
 }
 
@@ -78,15 +101,21 @@ struct ErrorDetail {
 
 impl Client {
     /// # Errors
-    /// [`RespondError::BadInput`] for an address that is none, or a token that cannot stand in a header.
+    /// [`RespondError::BadInput`] for an address that is none, or a user or token that cannot stand in a header.
     pub(super) fn new(config: ApiConfig) -> Result<Self, RespondError> {
         let bad = |text: String| RespondError::BadInput(text);
         let base: Url = config.base_url.parse().map_err(|e| bad(format!("address of the API: {e}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            let base = shown(base.as_str(), config.address_is_secret);
             return Err(bad(format!("address of the API {base}: expected http:// or https://")));
         }
-        if config.token.is_empty() || !config.token.bytes().all(|c| c.is_ascii_graphic()) {
+        let is_missing = config.token.is_empty() && !config.address_is_secret;
+        if is_missing || !config.token.bytes().all(|c| c.is_ascii_graphic()) {
             return Err(bad("token of the API is empty or has characters that no token has".to_owned()));
+        }
+        let is_name = |user: &String| !user.is_empty() && !user.chars().any(|c| c.is_control() || c == ':');
+        if !config.user.as_ref().is_none_or(is_name) {
+            return Err(bad("user of the API is empty or has characters that no user has".to_owned()));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(config.connect_timeout)
@@ -95,7 +124,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| bad(format!("client of the API: {}", text_of(&e))))?;
-        Ok(Client { http, base, token: config.token })
+        let ApiConfig { address_is_secret, user, token, .. } = config;
+        Ok(Client { http, base, address_is_secret, user, token })
+    }
+
+    /// The address itself.
+    pub(super) fn base(&self) -> Url {
+        self.base.clone()
     }
 
     /// The address of path segments below the base.
@@ -114,13 +149,20 @@ impl Client {
         let text = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
         let url: Url =
             text.parse().map_err(|e| ExecuteError::Terminal(format!("address of a request: {e}")))?;
-        let is_below = url.origin() == self.base.origin() && url.as_str().starts_with(self.base.as_str());
+        let is_below = url.origin() == self.base.origin()
+            && url.as_str().starts_with(self.base.as_str())
+            && self.base.query().is_none();
         let elsewhere = || ExecuteError::Terminal(format!("{} is no path of the API", bounded(path)));
         is_below.then_some(url).ok_or_else(elsewhere)
     }
 
     async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Response, reqwest::Error> {
-        let request = self.http.request(method, url).bearer_auth(&self.token);
+        let request = self.http.request(method, url);
+        let request = match &self.user {
+            Some(user) => request.basic_auth(user, Some(&self.token)),
+            None if self.token.is_empty() => request,
+            None => request.bearer_auth(&self.token),
+        };
         match body {
             Some(body) => request.json(body).send().await,
             None => request.send().await,
@@ -154,6 +196,20 @@ impl Client {
         url: Url,
         body: Option<&Value>,
     ) -> Result<Value, ExecuteError> {
+        let body = self.change_unread(method, url, body).await?;
+        match body.is_empty() {
+            true => Ok(Value::Null),
+            false => parse(&body).map_err(ExecuteError::OutcomeUnknown),
+        }
+    }
+
+    /// A change of whose answer the status alone says what became of it.
+    pub(super) async fn change_unread(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<Vec<u8>, ExecuteError> {
         let answer = self.send(method, url, body).await.map_err(|e| match e.is_connect() {
             true => retryable(text_of(&e), None),
             false => ExecuteError::OutcomeUnknown(text_of(&e)),
@@ -162,10 +218,7 @@ impl Client {
         let after_s = retry_after(&answer);
         let body = body_of(answer).await.map_err(ExecuteError::OutcomeUnknown)?;
         if status.is_success() {
-            return match body.is_empty() {
-                true => Ok(Value::Null),
-                false => parse(&body).map_err(ExecuteError::OutcomeUnknown),
-            };
+            return Ok(body);
         }
         let why = refusal(status, &body);
         Err(match status {

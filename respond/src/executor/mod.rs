@@ -13,7 +13,7 @@ use crate::verb::Verb;
 use crate::work::{ExecuteError, Probe, Progress, Request};
 
 pub use client::ApiConfig;
-pub use connector::ConnectorExecutor;
+pub use connector::{Addresses, ConnectorExecutor};
 pub use defender::DefenderExecutor;
 
 /// What an executor can do.
@@ -33,6 +33,12 @@ pub struct Capability {
 pub trait Executor: Send + Sync {
     /// What it can do.
     fn capability(&self) -> Capability;
+
+    /// Whether a request is one for this executor: of several that can do its verb, each may have some of them, by an
+    /// argument.
+    fn takes(&self, request: &Request) -> bool {
+        self.capability().verbs.contains(&request.verb)
+    }
 
     /// Asks for the present state of the target and for requests under way. Changes nothing.
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError>;

@@ -14,7 +14,8 @@
 //! - `command.rs` and `effect.rs` are the two state machines; an effect ends when its last holder lets go or
 //!   its time is over, whichever comes first.
 //! - [`Executor`] is the edge to a provider: [`DefenderExecutor`] for Defender-shaped machine actions,
-//!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes. [`Worker`] carries steps to them.
+//!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes, [`SmtpExecutor`] for notices by mail.
+//!   [`Worker`] carries steps to them.
 //! - [`audit`] is the hash chain of all of it; [`audit_activity`] tells an entry of it in OCSF, and [`cacao`] an
 //!   incident's actions as a playbook for other tools.
 //!
@@ -54,7 +55,10 @@ mod testing;
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
-pub use executor::{Addresses, ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor};
+pub use executor::{
+    Addresses, ApiConfig, Capability, ConnectorExecutor, DefenderExecutor, Executor, SmtpConfig,
+    SmtpExecutor, SmtpTls,
+};
 pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Automation, Breaker, Caps, Exclusion, Group, Maintenance, Policy, Stopped};

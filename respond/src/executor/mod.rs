@@ -6,6 +6,7 @@
 mod client;
 mod connector;
 mod defender;
+mod smtp;
 
 use async_trait::async_trait;
 
@@ -15,6 +16,7 @@ use crate::work::{ExecuteError, Probe, Progress, Request};
 pub use client::ApiConfig;
 pub use connector::{Addresses, ConnectorExecutor};
 pub use defender::DefenderExecutor;
+pub use smtp::{SmtpConfig, SmtpExecutor, SmtpTls};
 
 /// What an executor can do.
 #[derive(Debug, Clone, PartialEq, Eq)]

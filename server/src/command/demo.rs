@@ -109,6 +109,7 @@ fn config(args: &DemoArgs, edr: &EdrSimulator, graph: &GraphSimulator) -> anyhow
         file: "microsoft_graph".into(),
         url: graph.url(),
         token_file: args.data_dir.join(GRAPH_TOKEN),
+        ..ConnectorSettings::default()
     }];
     config.respond.policy = toml::from_str::<Policy>(POLICY).context("bug: the demo's policy")?;
     // The demo squeezes an hour into half a minute: checkpoints and idle partitions keep that pace.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use respond::{
-    ApiConfig, Connector, ConnectorExecutor, DefenderExecutor, Executor, Report, Verb, Work, Worker,
+    Addresses, ApiConfig, Connector, ConnectorExecutor, DefenderExecutor, Executor, Report, SmtpConfig,
+    SmtpExecutor, SmtpTls, Verb, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{Respond, read_secret};
+use crate::config::{AddressSettings, ConnectorSettings, MailSettings, MailTls, Respond, read_secret};
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
 const CONCURRENT: usize = 8;
@@ -32,9 +33,13 @@ impl Providers {
         }
         for (n, connector) in respond.connectors.iter().enumerate() {
             let place = format!("respond.connectors[{n}]");
-            let config = api(&place, &connector.url, &connector.token_file)?;
             let described = described(&connector.file).with_context(|| format!("{place}.file"))?;
-            executors.push(Arc::new(ConnectorExecutor::new(described, config).context(place)?));
+            let addresses = addresses(&place, connector)?;
+            let executor = ConnectorExecutor::with(described, addresses, connector.values.clone());
+            executors.push(Arc::new(executor.context(place)?));
+        }
+        if !respond.mail.host.is_empty() {
+            executors.push(Arc::new(SmtpExecutor::new(mail(&respond.mail)?).context("respond.mail")?));
         }
         if executors.is_empty() {
             return Ok(None);
@@ -63,6 +68,56 @@ impl Providers {
             });
         }
     }
+}
+
+/// The one address of a provider, or those that have names.
+fn addresses(place: &str, connector: &ConnectorSettings) -> anyhow::Result<Addresses> {
+    if connector.addresses.is_empty() {
+        return Ok(Addresses::One(address(place, &connector.address())?));
+    }
+    let one = connector.address();
+    if !one.url.is_empty() || !one.url_file.as_os_str().is_empty() {
+        bail!("{place} has an address and addresses: give one or the other");
+    }
+    let named = connector
+        .addresses
+        .iter()
+        .map(|(name, settings)| Ok((name.clone(), address(&format!("{place}.addresses.{name}"), settings)?)));
+    Ok(Addresses::Named(named.collect::<anyhow::Result<_>>()?))
+}
+
+fn address(place: &str, settings: &AddressSettings) -> anyhow::Result<ApiConfig> {
+    let url = read_secret(&settings.url_file).with_context(|| format!("{place}.url_file"))?;
+    let Some(url) = url else {
+        return Ok(ApiConfig {
+            user: settings.user.clone(),
+            ..api(place, &settings.url, &settings.token_file)?
+        });
+    };
+    if !settings.url.is_empty() {
+        bail!("{place} has url and url_file: give one or the other");
+    }
+    let token = read_secret(&settings.token_file).with_context(|| format!("{place}.token_file"))?;
+    let user = settings.user.clone();
+    Ok(ApiConfig { user, token: token.unwrap_or_default(), ..ApiConfig::at_secret_address(url) })
+}
+
+fn mail(settings: &MailSettings) -> anyhow::Result<SmtpConfig> {
+    let password = read_secret(&settings.password_file).context("respond.mail.password_file")?;
+    let login = match (settings.user.as_str(), password) {
+        ("", None) => None,
+        ("", Some(_)) => bail!("respond.mail.password_file is set, but respond.mail.user is empty"),
+        (_, None) => bail!("respond.mail.user is set, but respond.mail.password_file is empty"),
+        (user, Some(password)) => Some((user.to_owned(), password)),
+    };
+    let tls = match settings.tls {
+        MailTls::StartTls => SmtpTls::StartTls,
+        MailTls::Implicit => SmtpTls::Implicit,
+        MailTls::None => SmtpTls::None,
+    };
+    let channels = settings.channels.clone();
+    let config = SmtpConfig::new(settings.host.as_str(), settings.from.as_str());
+    Ok(SmtpConfig { port: settings.port, tls, login, channels, link: settings.link.clone(), ..config })
 }
 
 /// A connector of ours by its name, or one that lies in a file.

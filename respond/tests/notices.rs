@@ -421,11 +421,35 @@ fn addresses_of_mail_are_checked_when_it_is_configured() {
     insta::assert_snapshot!(wrong.join("\n"));
 }
 
+/// The shipped connector, with the time that its searches lag behind.
+fn with_lag(name: &str, lag_s: u32) -> Connector {
+    let shipped = Connector::builtin();
+    let (file, text) = shipped.iter().find(|(file, _)| *file == format!("{name}.yml")).unwrap();
+    Connector::parse(file, &text.replace("lag_s: 10", &format!("lag_s: {lag_s}"))).unwrap()
+}
+
 fn desk(name: &str, desk: &TicketSimulator, password: &str) -> Arc<ConnectorExecutor> {
     let mut api = ApiConfig::new(desk.url(), password);
     api.user = Some("asterism@corp.example".into());
     api.request_timeout = Duration::from_secs(5);
-    Arc::new(ConnectorExecutor::with(connector(name), Addresses::One(api), link()).unwrap())
+    Arc::new(ConnectorExecutor::with(with_lag(name, 0), Addresses::One(api), link()).unwrap())
+}
+
+#[tokio::test]
+async fn a_search_that_lags_behind_opens_no_second_ticket() {
+    for (lag_s, lag, tickets) in [(0, Duration::from_secs(3_600), 2), (1, Duration::from_millis(600), 1)] {
+        let simulated = new_desk().await;
+        simulated.set_lag(lag);
+        simulated.set_faults(Faults { lost_replies: 1, ..Faults::default() });
+        let mut api = ApiConfig::new(simulated.url(), PASSWORD);
+        api.user = Some("asterism@corp.example".into());
+        let executor = ConnectorExecutor::with(with_lag("jira_cloud", lag_s), Addresses::One(api), link());
+        let told =
+            tell(Verb::TicketCreate, ("queue", "SOC"), "Theft", vec![Arc::new(executor.unwrap())]).await;
+        assert_eq!(simulated.tickets().len(), tickets, "{lag_s} s: {}", note(&told));
+        assert_eq!(told.action.state == ActionState::Succeeded, lag_s == 1, "{}", note(&told));
+    }
+    assert!(Connector::builtin().iter().any(|(_, text)| text.contains("lag_s: 10")));
 }
 
 const DESKS: [&str; 2] = ["servicenow", "jira_cloud"];

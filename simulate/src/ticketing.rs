@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
@@ -49,6 +50,10 @@ struct Desk {
     password: String,
     queues: Vec<String>,
     tickets: Vec<Ticket>,
+    /// When each ticket was opened.
+    opened: Vec<Instant>,
+    /// How long a search does not show a ticket yet.
+    lag: Duration,
     faults: Faults,
 }
 
@@ -63,6 +68,8 @@ impl TicketSimulator {
             password: password.to_owned(),
             queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
             tickets: Vec::new(),
+            opened: Vec::new(),
+            lag: Duration::ZERO,
             faults: Faults::default(),
         };
         let desk = Arc::new(Mutex::new(desk));
@@ -84,6 +91,11 @@ impl TicketSimulator {
         lock(&self.desk).tickets.clone()
     }
 
+    /// Lets searches of Jira show tickets only so long after they were opened.
+    pub fn set_lag(&self, lag: Duration) {
+        lock(&self.desk).lag = lag;
+    }
+
     /// Sets the faults to inject from now on.
     pub fn set_faults(&self, faults: Faults) {
         lock(&self.desk).faults = faults;
@@ -98,11 +110,18 @@ impl Desk {
     fn open(&mut self, ticket: Ticket) -> Result<Fate, Response> {
         let fate = self.faults.next()?;
         self.tickets.push(ticket);
+        self.opened.push(Instant::now());
         Ok(fate)
     }
 
     fn marked(&self, mark: &str) -> impl Iterator<Item = &Ticket> {
         self.tickets.iter().filter(move |ticket| ticket.mark == mark)
+    }
+
+    /// Those that a search shows by now.
+    fn indexed(&self, mark: &str) -> impl Iterator<Item = &Ticket> {
+        let shown = self.opened.iter().take_while(|opened| opened.elapsed() >= self.lag).count();
+        self.marked(mark).filter(move |ticket| self.tickets.iter().take(shown).any(|other| other == *ticket))
     }
 }
 
@@ -156,7 +175,7 @@ async fn find_issues(Shared(desk): Shape, headers: HeaderMap, Query(query): Aske
     let label = jql.strip_prefix("labels = \"").and_then(|rest| rest.strip_suffix('"'));
     let label = label.ok_or_else(|| bad_request(&format!("Error in the JQL Query: {jql}"), json!({})))?;
     let issue = |ticket: &Ticket| json!({"key": ticket.number, "fields": {"labels": [ticket.mark]}});
-    Ok(Json(json!({"issues": desk.marked(label).map(issue).collect::<Vec<_>>(), "isLast": true}))
+    Ok(Json(json!({"issues": desk.indexed(label).map(issue).collect::<Vec<_>>(), "isLast": true}))
         .into_response())
 }
 

@@ -22,6 +22,9 @@ pub(crate) use template::{Body, Expression, Path};
 /// The format this program reads.
 const VERSION: u32 = 1;
 
+/// A step of a command must end within its lease, the requests after the wait included.
+const LAG_S_MAX: u32 = 15;
+
 /// More than this is no connector file.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
@@ -69,6 +72,8 @@ pub(crate) struct Lookup {
 pub(crate) struct Doing {
     /// Asks for the state of the target.
     pub(crate) look: Option<Path>,
+    /// By how many seconds what is seen there may lag behind what was done.
+    pub(crate) lag_s: u32,
     /// Whether the verb's effect holds, or, where it is done once, whether it was done.
     pub(crate) holds: Option<Expression>,
     /// What was seen, in words.
@@ -142,6 +147,8 @@ struct LookupDocument {
 struct DoingDocument {
     #[serde(default)]
     look: Option<String>,
+    #[serde(default)]
+    lag_s: u32,
     #[serde(default)]
     holds: Option<String>,
     #[serde(default)]
@@ -287,6 +294,10 @@ impl DoingDocument {
             let problem = "without look and holds nobody knows whether the effect holds";
             return Err(("look".to_owned(), problem.to_owned()));
         }
+        if self.lag_s > 0 && self.look.is_none() || self.lag_s > LAG_S_MAX {
+            let problem = format!("{} s: it needs look, and may be {LAG_S_MAX} s at most", self.lag_s);
+            return Err(("lag_s".to_owned(), problem));
+        }
         if self.repeats > 0 && (self.look.is_some() || self.repeatable) {
             let problem = "what can be looked at is never in doubt, and what is repeatable needs no bound";
             return Err(("repeats".to_owned(), problem.to_owned()));
@@ -322,6 +333,7 @@ impl DoingDocument {
             self.reference.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
         Ok(Doing {
             look: in_place("look", look)?,
+            lag_s: self.lag_s,
             holds: seen("holds", &self.holds)?,
             tells: seen("tells", &self.tells)?,
             keep: seen("keep", &self.keep)?,
@@ -385,6 +397,8 @@ mod tests {
             good.replace("verbs:", "config: {link: [a]}\nverbs:"),
             good.replace("POST,", "POST, answer: text,"),
             format!("{}    reference: answer.id\n", good.replace("POST,", "POST, answer: ignored,")),
+            format!("{good}    lag_s: 5\n"),
+            format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    lag_s: 16\n"),
             format!("{good}    repeatable: true\n    repeats: 1\n"),
             format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    repeats: 1\n"),
         ];

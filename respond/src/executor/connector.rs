@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -237,6 +238,13 @@ fn completed(
     Ok(values)
 }
 
+impl Doing {
+    /// Waits until what was done can be seen.
+    async fn settled(&self) {
+        tokio::time::sleep(Duration::from_secs(self.lag_s.into())).await;
+    }
+}
+
 impl Lookup {
     fn takes(&self, name: &str) -> bool {
         let is_asked_for = self.names.is_empty() || self.names.iter().any(|p| p.matches(name));
@@ -267,11 +275,15 @@ impl Executor for ConnectorExecutor {
             let text = "it may have been done, the provider cannot be asked, and it must not be done twice";
             return Err(ExecuteError::Terminal(text.to_owned()));
         }
+        if request.in_doubt {
+            doing.settled().await;
+        }
         self.seen(doing, &self.look(doing, request).await?)
     }
 
     async fn verify(&self, request: &Request) -> Result<Probe, ExecuteError> {
         let doing = self.doing(request)?;
+        doing.settled().await;
         let probe = self.seen(doing, &self.look(doing, request).await?)?;
         let holds = if doing.look.is_some() { probe.holds } else { request.verb.applies() };
         Ok(Probe { holds, ..probe })

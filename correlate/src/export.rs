@@ -2,7 +2,6 @@
 
 mod graphml;
 mod stix;
-mod uuid;
 
 pub use graphml::graphml;
 pub use stix::stix;

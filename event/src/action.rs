@@ -247,6 +247,9 @@ pub struct Action {
     pub risk: RiskClass,
     /// The incident behind it.
     pub incident: IncidentId,
+    /// What the incident was called when it was proposed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// State.
     pub state: ActionState,
     /// Why it may run.

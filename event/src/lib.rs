@@ -37,6 +37,7 @@ mod relation;
 mod risk;
 pub mod snapshot;
 mod time;
+mod uuid;
 
 pub use action::{
     Action, ActionState, Approval, Countermeasure, Decision, Effect, EffectState, Holder, RiskClass, Target,
@@ -56,3 +57,4 @@ pub use incident::{
 pub use relation::{Artefact, Campaign, Guard, IncidentLink, LinkKind, RelationChange, Suggestion};
 pub use risk::{EntityRisk, RiskChange, RiskLevel, RiskReason};
 pub use time::{Time, TimeError, Watermark};
+pub use uuid::Uuid;

@@ -172,8 +172,8 @@ fn remediation_status(state: ActionState) -> (u8, &'static str) {
     }
 }
 
-/// What OCSF requires on every event and follows from the class.
-fn complete(event: &mut Value, class: Class) {
+/// Adds what OCSF requires on every event and follows from its class and its `activity_id`.
+pub fn complete(event: &mut Value, class: Class) {
     let activity = event.get("activity_id").and_then(Value::as_u64).unwrap_or(0);
     event["class_name"] = json!(class.name());
     event["category_uid"] = json!(class.category_uid());

@@ -65,6 +65,14 @@ impl Time {
         time.plausible().ok_or_else(|| TimeError::Implausible(text.chars().take(64).collect()))
     }
 
+    /// RFC 3339 in UTC with milliseconds, no more and no less, as STIX and CACAO want it.
+    pub fn rfc3339_millis(self) -> String {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(t) => format!("{t:.3}"),
+            Err(_) => self.to_string(),
+        }
+    }
+
     /// `Some(self)` where the time lies within [`Time::MIN`]..[`Time::MAX`].
     pub fn plausible(self) -> Option<Self> {
         (Self::MIN..Self::MAX).contains(&self).then_some(self)
@@ -243,6 +251,12 @@ mod tests {
         }
         assert_eq!(Time::parse("8/15/2023 9:53:59 AM"), Ok(Time(1_692_093_239_000_000)));
         assert_eq!(Time::parse("1692093239"), Ok(Time(1_692_093_239_000_000)));
+    }
+
+    #[test]
+    fn milliseconds_are_three_digits_and_never_later() {
+        assert_eq!(Time(1_692_093_239_757_999).rfc3339_millis(), "2023-08-15T09:53:59.757Z");
+        assert_eq!(Time::from_secs(1_692_093_239).rfc3339_millis(), "2023-08-15T09:53:59.000Z");
     }
 
     #[test]

@@ -151,6 +151,7 @@ fn action() -> Action {
         args: args.clone(),
         risk: RiskClass::R2,
         incident: IncidentId::new("i-1"),
+        title: "Credential theft".to_owned(),
         state: ActionState::AwaitingApproval,
         decision: Decision {
             rule: "rule".to_owned(),

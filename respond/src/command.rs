@@ -93,6 +93,16 @@ pub(crate) fn in_flight(state: ActionState) -> bool {
         && !matches!(state, ActionState::Proposed | ActionState::AwaitingApproval | ActionState::Queued)
 }
 
+/// A text that others wrote as one line: without controls, and without what makes it read as another one.
+pub(crate) fn one_line(text: &str) -> String {
+    let is_hidden = |c: &char| {
+        let c = *c;
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().filter(|c| !is_hidden(c)).collect()
+}
+
 /// Provider texts end up in notes; they are outside bytes.
 pub(crate) fn bounded(note: &str) -> String {
     note.chars().filter(|c| !c.is_control()).take(300).collect()

@@ -14,8 +14,10 @@
 //! - `command.rs` and `effect.rs` are the two state machines; an effect ends when its last holder lets go or
 //!   its time is over, whichever comes first.
 //! - [`Executor`] is the edge to a provider: [`DefenderExecutor`] for Defender-shaped machine actions,
-//!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes. [`Worker`] carries steps to them.
-//! - [`audit`] is the hash chain of all of it.
+//!   [`ConnectorExecutor`] for any HTTP API that a [`Connector`] file describes, [`SmtpExecutor`] for notices by mail.
+//!   [`Worker`] carries steps to them.
+//! - [`audit`] is the hash chain of all of it; [`audit_activity`] tells an entry of it in OCSF, and [`cacao`] an
+//!   incident's actions as a playbook for other tools.
 //!
 //! ```
 //! use respond::{Policy, Responder, ResponseRules};
@@ -35,6 +37,7 @@ mod connector;
 mod effect;
 mod error;
 mod executor;
+mod export;
 mod pattern;
 mod policy;
 mod responder;
@@ -55,9 +58,10 @@ pub use automation::{Automation, Group, When};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{
-    ApiConfig, Capability, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor, Executor,
-    Secret,
+    Addresses, ApiConfig, Capability, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor,
+    Executor, Secret, SmtpConfig, SmtpExecutor, SmtpTls,
 };
+pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};
 pub use policy::{Breaker, Caps, Exclusion, Maintenance, OnDrift, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};

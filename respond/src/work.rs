@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{ActionId, Target, TenantId, Time};
+use event::{ActionId, IncidentId, Target, TenantId, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::verb::Verb;
@@ -36,10 +36,16 @@ pub struct Request {
     pub target: Target,
     /// Arguments.
     pub args: BTreeMap<String, String>,
+    /// The incident behind it.
+    pub incident: IncidentId,
+    /// What the incident was called when the action was proposed; it names what telemetry names.
+    pub title: String,
     /// Goes to the provider with the request; begins with the action's id, so that it is found again.
     pub comment: String,
     /// The provider's own id of the request, once there is one.
     pub provider_ref: Option<String>,
+    /// Requests of the command sent so far, the present one included.
+    pub attempts: u32,
     /// Whether an earlier request of the command may have been carried out.
     pub in_doubt: bool,
     /// Of a command that takes an effect back: the state before the act, as [`Probe::pre_image`] gave it.
@@ -65,6 +71,8 @@ impl Request {
         part(self.action.as_str());
         part(self.verb.as_str());
         part(&self.target.entity.to_string());
+        part(self.incident.as_str());
+        part(&self.title);
         part(&self.comment);
         part(self.kept.as_deref().unwrap_or_default());
         self.args.iter().for_each(|(k, v)| {

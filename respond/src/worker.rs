@@ -6,6 +6,7 @@ use std::time::Duration;
 use event::Time;
 use tokio::sync::mpsc;
 
+use crate::command::bounded;
 use crate::error::RespondError;
 use crate::executor::Executor;
 use crate::responder::{ActionChange, LEASE, Responder};
@@ -21,7 +22,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for these executors: of several that can do a verb, the first does it.
+    /// A worker for these executors: of several that can do what is asked for, the first does it.
     pub fn new(executors: impl IntoIterator<Item = Arc<dyn Executor>>) -> Self {
         Worker { executors: executors.into_iter().collect() }
     }
@@ -39,11 +40,12 @@ impl Worker {
 
     async fn step(&self, work: &Work) -> Result<Reply, ExecuteError> {
         let request = &work.request;
-        let can = |executor: &&Arc<dyn Executor>| executor.capability().verbs.contains(&request.verb);
-        let executor =
-            self.executors.iter().find(can).ok_or_else(|| {
-                ExecuteError::Terminal(format!("no configured provider can {}", request.verb))
-            })?;
+        let takes = |executor: &&Arc<dyn Executor>| executor.takes(request);
+        let executor = self.executors.iter().find(takes).ok_or_else(|| {
+            let args: Vec<String> = request.args.iter().map(|(k, v)| format!(" with {k} {v:?}")).collect();
+            let text = format!("no configured provider can {}{}", request.verb, args.concat());
+            ExecuteError::Terminal(bounded(&text))
+        })?;
         let provider_ref = || {
             let missing = || ExecuteError::Terminal("the action has no provider reference".to_owned());
             request.provider_ref.as_deref().ok_or_else(missing)

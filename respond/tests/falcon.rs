@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{ActionId, ActionState, EffectState, Entity, EntityType, Role, Target, TenantId};
+use event::{ActionId, ActionState, EffectState, Entity, EntityType, IncidentId, Role, Target, TenantId};
 use respond::{
     ApiConfig, ClientCredentials, Connector, ConnectorExecutor, ExecuteError, Executor, Progress, Request,
     Verb,
@@ -104,6 +104,9 @@ fn request(verb: Verb, names: &[(EntityType, &str)], args: &[(&str, &str)]) -> R
         args: verb.complete_args(&args).unwrap(),
         comment: "asterism:c-1 incident i-1 rule r".into(),
         provider_ref: None,
+        incident: IncidentId::new("i-1"),
+        title: "Credential theft on ws-01".into(),
+        attempts: 0,
         in_doubt: false,
         kept: None,
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{ActionId, Entity, EntityType, Role, Target, TenantId};
+use event::{ActionId, Entity, EntityType, IncidentId, Role, Target, TenantId};
 use respond::{ApiConfig, Connector, ConnectorExecutor, ExecuteError, Executor, Progress, Request, Verb};
 use serde_json::Value;
 use simulate::{Faults, GraphConfig, GraphSimulator};
@@ -67,8 +67,11 @@ fn request(verb: Verb, names: &[(EntityType, &str)]) -> Request {
         verb,
         target: Target { identifiers, ..target },
         args: verb.complete_args(&BTreeMap::new()).unwrap(),
+        incident: IncidentId::new("i-1"),
+        title: "Credential theft on ws-01".into(),
         comment: "asterism:c-1 incident i-1 rule r".into(),
         provider_ref: None,
+        attempts: 0,
         in_doubt: false,
         kept: None,
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use event::{ActionId, Entity, EntityType, Role, Target, TenantId};
+use event::{ActionId, Entity, EntityType, IncidentId, Role, Target, TenantId};
 use respond::{
     ApiConfig, ClientCredentials, Connector, ConnectorExecutor, DefenderExecutor, ExecuteError, Executor,
     Request, Verb,
@@ -87,6 +87,9 @@ fn request(verb: Verb, entity_type: EntityType, name: &str) -> Request {
         args: verb.complete_args(&BTreeMap::new()).unwrap(),
         comment: "asterism:c-1 incident i-1 rule r".into(),
         provider_ref: None,
+        incident: IncidentId::new("i-1"),
+        title: "Credential theft on ws-01".into(),
+        attempts: 0,
         in_doubt: false,
         kept: None,
     }

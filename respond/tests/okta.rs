@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use event::{ActionId, ActionState, EffectState, Entity, EntityType, Role, Target, TenantId};
+use event::{ActionId, ActionState, EffectState, Entity, EntityType, IncidentId, Role, Target, TenantId};
 use respond::{ApiConfig, Connector, ConnectorExecutor, ExecuteError, Executor, Progress, Request, Verb};
 use simulate::{Faults, OktaConfig, OktaSimulator, OktaUser};
 use support::Engine;
@@ -83,6 +83,9 @@ fn request(verb: Verb, names: &[&str]) -> Request {
         args: verb.complete_args(&BTreeMap::new()).unwrap(),
         comment: "asterism:c-1 incident i-1 rule r".into(),
         provider_ref: None,
+        incident: IncidentId::new("i-1"),
+        title: "Credential theft on ws-01".into(),
+        attempts: 0,
         in_doubt: false,
         kept: None,
     }

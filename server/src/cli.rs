@@ -349,6 +349,14 @@ pub(crate) enum IncidentsCommand {
         #[arg(long, num_args = 2, value_names = ["A", "B"])]
         path: Vec<String>,
     },
+    /// What is planned for it, as a CACAO 2.0 playbook for other tools
+    #[command(after_help = "Example:\n  asterism incidents playbook i-1234 > playbook.json")]
+    Playbook {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Incident id
+        id: String,
+    },
     /// Why two alerts belong together, or do not; without alerts: the joins of the incident
     #[command(after_help = "Example:\n  asterism incidents explain i-1234 a-56 a-78")]
     Explain {
@@ -614,7 +622,19 @@ pub(crate) enum AuditCommand {
     Export {
         #[command(flatten)]
         target: TargetArgs,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = AuditFormat::Json)]
+        format: AuditFormat,
     },
+}
+
+/// The format of the audit chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditFormat {
+    /// The entries as they are chained
+    Json,
+    /// OCSF Remediation Activities (7001), each with its entry under `unmapped.audit`
+    Ocsf,
 }
 
 #[derive(Debug, Args)]

@@ -171,6 +171,7 @@ pub(crate) struct Respond {
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) policy: respond::Policy,
     pub(crate) edr: Edr,
+    pub(crate) mail: MailSettings,
     pub(crate) connectors: Vec<ConnectorSettings>,
     /// Verbs that playbooks do.
     pub(crate) pulled: BTreeSet<respond::Verb>,
@@ -182,14 +183,76 @@ pub(crate) struct Respond {
 pub(crate) struct ConnectorSettings {
     /// A file, or the name of a shipped connector.
     pub(crate) file: PathBuf,
+    #[serde(default)]
     pub(crate) url: String,
     #[serde(default)]
+    pub(crate) url_file: PathBuf,
+    #[serde(default)]
+    pub(crate) user: String,
+    #[serde(default)]
     pub(crate) token_file: PathBuf,
-    /// Scheme of that token, where it is not the one of the connector file.
     #[serde(default)]
     pub(crate) scheme: String,
     #[serde(default)]
     pub(crate) oauth2: OAuth2,
+    /// By name, for a connector that picks one for each request, instead of the one above.
+    #[serde(default)]
+    pub(crate) addresses: BTreeMap<String, AddressSettings>,
+    /// What the connector's `config` asks for.
+    #[serde(default)]
+    pub(crate) values: BTreeMap<String, String>,
+}
+
+/// One of several addresses of a provider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AddressSettings {
+    pub(crate) url: String,
+    /// A file with the address, where that is the secret.
+    pub(crate) url_file: PathBuf,
+    /// Whose password the token is.
+    pub(crate) user: String,
+    pub(crate) token_file: PathBuf,
+    /// Scheme of that token, where it is not the one of the connector file.
+    pub(crate) scheme: String,
+    pub(crate) oauth2: OAuth2,
+}
+
+impl ConnectorSettings {
+    /// The one address that stands beside the file.
+    pub(crate) fn address(&self) -> AddressSettings {
+        AddressSettings {
+            url: self.url.clone(),
+            url_file: self.url_file.clone(),
+            user: self.user.clone(),
+            token_file: self.token_file.clone(),
+            scheme: self.scheme.clone(),
+            oauth2: self.oauth2.clone(),
+        }
+    }
+}
+
+/// Notices by mail.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MailSettings {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: MailTls,
+    pub(crate) user: String,
+    pub(crate) password_file: PathBuf,
+    pub(crate) from: String,
+    pub(crate) channels: BTreeMap<String, Vec<String>>,
+    pub(crate) link: String,
+}
+
+/// How mail is kept from others on its way to the server.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MailTls {
+    StartTls,
+    Implicit,
+    None,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -314,7 +377,7 @@ impl Kafka {
 }
 
 /// Tables that name their own keys.
-const FREE_FORM: [&str; 2] = ["kafka.settings", "kafka.secret_files"];
+const FREE_FORM: [&str; 3] = ["kafka.settings", "kafka.secret_files", "respond.mail.channels"];
 
 /// Tables with more keys than the defaults have: what they do not give stays.
 const OPEN: [&str; 5] = [
@@ -544,6 +607,19 @@ mod tests {
         let error = Config::parse(&kafka(twice)).unwrap_err().to_string();
         assert!(error.contains("sasl.password") && error.contains("kafka.secret_files"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn providers_have_one_address_or_several_by_name() {
+        let text = "[[respond.connectors]]\nfile = \"chat_webhook\"\naddresses = { soc = { url_file = \"soc.url\" } }\n\
+                    values = { link = \"https://asterism.example/\" }\n[respond.mail]\nhost = \"mail.example\"\n\
+                    channels = { duty = [\"anna@corp.example\"] }";
+        let respond = Config::parse(text).unwrap().respond;
+        assert_eq!(respond.connectors[0].addresses["soc"].url_file, Path::new("soc.url"));
+        assert_eq!(respond.mail.channels["duty"], ["anna@corp.example"]);
+        assert_eq!((respond.mail.port, respond.mail.user.as_str()), (587, ""));
+        let error = Config::parse("[respond.mail]\ntls = \"maybe\"").unwrap_err().to_string();
+        assert!(error.contains("starttls"), "{error}");
     }
 
     #[test]

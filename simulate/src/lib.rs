@@ -27,6 +27,7 @@
 //! ```
 
 mod activity;
+mod chat;
 mod clock;
 mod company;
 mod dice;
@@ -34,6 +35,7 @@ mod edr;
 mod falcon;
 mod generator;
 mod graph;
+mod mail;
 mod names;
 mod okta;
 mod options;
@@ -41,15 +43,19 @@ mod provider;
 mod record;
 mod score;
 mod story;
+mod ticketing;
 mod truth;
 
+pub use chat::{ChatNotice, ChatSimulator};
 pub use company::{Company, CompanyOptions, Host, Person};
 pub use edr::{EdrConfig, EdrMachine, EdrSimulator};
 pub use falcon::{FalconConfig, FalconHost, FalconSimulator, FalconTruth};
 pub use generator::{GeneratedRecord, Generator};
 pub use graph::{GraphConfig, GraphSimulator, GraphTruth};
+pub use mail::{MailFault, MailMessage, MailSimulator, MailStage};
 pub use okta::{OktaConfig, OktaSimulator, OktaTruth, OktaUser};
 pub use options::{GenerateOptions, Pace, Scenario, UnknownScenario};
 pub use provider::Faults;
 pub use score::{NOISE, Score};
+pub use ticketing::{Ticket, TicketSimulator};
 pub use truth::Truth;

@@ -4,12 +4,15 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use event::Time;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use tokio::task::JoinHandle;
 /// A running server; it stops when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     task: JoinHandle<io::Result<()>>,
 }
 
@@ -31,6 +34,11 @@ impl Server {
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move { axum::serve(listener, app).await });
         Ok(Server { address, task })
+    }
+
+    /// A task that serves at this address.
+    pub(crate) fn of(address: SocketAddr, task: JoinHandle<io::Result<()>>) -> Self {
+        Server { address, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -155,6 +163,21 @@ impl Fate {
             }
         }
     }
+}
+
+/// A lock that is held for in-memory steps alone, never over an await.
+pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held would be a bug of ours; the state is plain data and still whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a request carries user and password.
+pub(crate) fn signed_in(headers: &HeaderMap, user: &str, password: &str) -> Result<(), Response> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if given == Some(&*format!("Basic {}", BASE64.encode(format!("{user}:{password}")))) {
+        return Ok(());
+    }
+    Err(refusal(StatusCode::UNAUTHORIZED, "Unauthorized", "user not authenticated"))
 }
 
 /// Whether a request carries the token.

@@ -391,6 +391,9 @@ async fn decisions(api: &mut Api) {
     }
     let incident = actions["items"][0]["incident"].as_str().unwrap();
     let path = format!("/api/v1/incidents/{incident}/rollback");
+    let playbook = "/api/v1/incidents/{id}/playbook";
+    let planned = api.get(playbook, &playbook.replace("{id}", incident)).await;
+    assert!(planned["type"] == "playbook" && planned["spec_version"] == "cacao-2.0", "{planned}");
     let rehearsed = format!("{path}?dry_run=true");
     let would = api.call(Method::POST, "/api/v1/incidents/{id}/rollback", &rehearsed, said()).await;
     assert!(would.status == 200 && !would.body["actions"].as_array().unwrap().is_empty(), "{}", would.body);

@@ -11,9 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::uuid::Uuid;
 use crate::names::is_opaque;
-use event::{Alert, AssetPart, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, Time};
+use event::{Alert, AssetPart, EntityType, GraphEdge, GraphNode, Incident, IncidentGraph, Uuid};
 use serde_json::{Map, Value, json};
 
 /// The namespace that the standard gives for observables (2.9).
@@ -65,18 +64,18 @@ impl Bundle<'_> {
 
     /// A domain or relationship object of this incident.
     fn own(&mut self, kind: &str, parts: &[&str], mut properties: Value) -> String {
-        properties["created"] = json!(milliseconds(self.incident.first_time));
-        properties["modified"] = json!(milliseconds(self.incident.last_time));
+        properties["created"] = json!(self.incident.first_time.rfc3339_millis());
+        properties["modified"] = json!(self.incident.last_time.rfc3339_millis());
         let mut named = vec![self.incident.tenant.as_str(), self.incident.id.as_str(), kind];
         named.extend(parts);
-        self.add(kind, ours(&named), properties)
+        self.add(kind, Uuid::ours(&named), properties)
     }
 
     /// A domain object that is the same in every incident of the tenant.
     fn always(&mut self, kind: &str, name: &str, mut properties: Value) -> String {
         properties["created"] = json!(ALWAYS);
         properties["modified"] = json!(ALWAYS);
-        self.add(kind, ours(&[self.incident.tenant.as_str(), kind, name]), properties)
+        self.add(kind, Uuid::ours(&[self.incident.tenant.as_str(), kind, name]), properties)
     }
 
     /// An observable; its id follows from the properties that the standard names for it, all of which are given.
@@ -232,21 +231,15 @@ impl Bundle<'_> {
             "created_by_ref": engine,
         });
         self.own("grouping", &[], grouping);
-        let id = ours(&[self.incident.tenant.as_str(), self.incident.id.as_str(), "bundle"]);
+        let id = Uuid::ours(&[self.incident.tenant.as_str(), self.incident.id.as_str(), "bundle"]);
         let objects: Vec<Value> = self.objects.into_values().collect();
         json!({"type": "bundle", "id": format!("bundle--{id}"), "objects": objects})
     }
 }
 
-/// The id of what is ours to name.
-fn ours(parts: &[&str]) -> Uuid {
-    let namespace = Uuid::named(Uuid::DNS, b"stix.asterism");
-    Uuid::named(namespace, parts.join("\u{0}").as_bytes())
-}
-
 /// The id of an observable of which the standard says that its id is random (UUID version 4): as random as its name.
 fn unnamed(parts: &[&str]) -> Uuid {
-    ours(parts).as_if_random()
+    Uuid::ours(parts).as_if_random()
 }
 
 /// A URL as a URI (RFC 3986): what may not stand in one is percent-encoded; without a scheme it is one of the web, as
@@ -277,18 +270,6 @@ fn uri(value: &str) -> String {
 
 fn is_sha256(value: &str) -> bool {
     value.len() == 64 && value.bytes().all(|c| c.is_ascii_hexdigit())
-}
-
-/// `created` and `modified` have milliseconds, no more and no less (3.2).
-fn milliseconds(time: Time) -> String {
-    let text = time.to_string();
-    match text.split_once('.') {
-        Some((seconds, fraction)) => {
-            let fraction: String = fraction.chars().take_while(char::is_ascii_digit).take(3).collect();
-            format!("{seconds}.{fraction:0<3}Z")
-        }
-        None => text,
-    }
 }
 
 #[cfg(test)]

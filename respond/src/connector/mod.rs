@@ -23,6 +23,9 @@ pub(crate) use template::{Body, Expression, Path};
 /// The format this program reads.
 const VERSION: u32 = 1;
 
+/// A step of a command must end within its lease, the requests after the wait included.
+const LAG_S_MAX: u32 = 15;
+
 /// More than this is no connector file.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
@@ -35,6 +38,10 @@ pub struct Connector {
     pub title: String,
     /// Scheme under which a token that stays goes out, where it is not `Bearer`.
     pub(crate) scheme: Option<String>,
+    /// What the configuration may say, with its default; none where it must.
+    pub(crate) config: BTreeMap<String, Option<String>>,
+    /// At which of several configured addresses a request is done; without it there is one.
+    pub(crate) address: Option<Expression>,
     pub(crate) find: BTreeMap<EntityType, Vec<Lookup>>,
     pub(crate) verbs: BTreeMap<Verb, Doing>,
 }
@@ -71,6 +78,8 @@ pub(crate) struct Doing {
     pub(crate) takes: Option<Expression>,
     /// Asks for the state of the target.
     pub(crate) look: Option<Path>,
+    /// By how many seconds what is seen there may lag behind what was done.
+    pub(crate) lag_s: u32,
     /// Whether the verb's effect holds, or, where it is done once, whether it was done.
     pub(crate) holds: Option<Expression>,
     /// Whether a request for it is under way.
@@ -82,16 +91,31 @@ pub(crate) struct Doing {
     /// The requests are sent for each member of this list, as `item`.
     pub(crate) each: Option<Expression>,
     pub(crate) method: Method,
-    pub(crate) send: Path,
+    /// Where the request goes; the address itself where there is none.
+    pub(crate) send: Option<Path>,
     pub(crate) body: Option<Body>,
     /// Whether an answer of success says that it was not done after all.
     pub(crate) refused: Option<Expression>,
+    pub(crate) answer: Answer,
     /// The provider's reference of the request.
     pub(crate) reference: Option<Expression>,
     /// How to ask after a request that is not done when it is answered.
     pub(crate) poll: Option<Poll>,
     /// Doing it twice is as good as doing it once.
     pub(crate) repeatable: bool,
+    /// How often it may be done again where nobody knows whether it was done.
+    pub(crate) repeats: u32,
+}
+
+/// What an answer to a request is good for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// JSON, to be read.
+    #[default]
+    Json,
+    /// Its status says everything.
+    Ignored,
 }
 
 /// How to ask after a request.
@@ -110,6 +134,10 @@ struct Document {
     title: String,
     #[serde(default)]
     scheme: Option<String>,
+    #[serde(default)]
+    config: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    address: Option<String>,
     #[serde(default)]
     find: BTreeMap<EntityType, Vec<LookupDocument>>,
     verbs: BTreeMap<String, DoingDocument>,
@@ -135,6 +163,8 @@ struct DoingDocument {
     #[serde(default)]
     look: Option<String>,
     #[serde(default)]
+    lag_s: u32,
+    #[serde(default)]
     holds: Option<String>,
     #[serde(default)]
     pending: Option<String>,
@@ -153,15 +183,20 @@ struct DoingDocument {
     poll: Option<PollDocument>,
     #[serde(default)]
     repeatable: bool,
+    #[serde(default)]
+    repeats: u32,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SendDocument {
     method: String,
-    path: String,
+    #[serde(default)]
+    path: Option<String>,
     #[serde(default)]
     body: Option<Value>,
+    #[serde(default)]
+    answer: Answer,
 }
 
 #[derive(Deserialize)]
@@ -193,10 +228,14 @@ impl Connector {
             let problem = "is no scheme of an Authorization header".to_owned();
             return Err(wrong("scheme: ".to_owned(), problem));
         }
+        let address =
+            document.address.as_deref().map(|source| Expression::compile(source, Names::OF_REQUEST));
         let mut connector = Connector {
             provider: document.provider,
             title: document.title,
             scheme: document.scheme,
+            config: document.config,
+            address: address.transpose().map_err(|problem| wrong("address: ".to_owned(), problem))?,
             find: BTreeMap::new(),
             verbs: BTreeMap::new(),
         };
@@ -220,11 +259,15 @@ impl Connector {
     }
 
     /// The shipped connectors, as file names and texts.
-    pub fn builtin() -> [(&'static str, &'static str); 3] {
+    pub fn builtin() -> [(&'static str, &'static str); 7] {
         [
+            ("chat_webhook.yml", include_str!("../../connectors/chat_webhook.yml")),
             ("crowdstrike_falcon.yml", include_str!("../../connectors/crowdstrike_falcon.yml")),
+            ("jira_cloud.yml", include_str!("../../connectors/jira_cloud.yml")),
             ("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml")),
             ("okta.yml", include_str!("../../connectors/okta.yml")),
+            ("servicenow.yml", include_str!("../../connectors/servicenow.yml")),
+            ("teams_webhook.yml", include_str!("../../connectors/teams_webhook.yml")),
         ]
     }
 
@@ -280,6 +323,18 @@ impl DoingDocument {
             let problem = "without look and holds nobody knows whether the effect holds";
             return Err(("look".to_owned(), problem.to_owned()));
         }
+        if self.lag_s > 0 && self.look.is_none() || self.lag_s > LAG_S_MAX {
+            let problem = format!("{} s: it needs look, and may be {LAG_S_MAX} s at most", self.lag_s);
+            return Err(("lag_s".to_owned(), problem));
+        }
+        if self.repeats > 0 && (self.look.is_some() || self.repeatable) {
+            let problem = "what can be looked at is never in doubt, and what is repeatable needs no bound";
+            return Err(("repeats".to_owned(), problem.to_owned()));
+        }
+        if self.send.answer == Answer::Ignored && (self.reference.is_some() || self.poll.is_some()) {
+            let problem = "reference and poll need an answer that is read";
+            return Err(("send.answer".to_owned(), problem.to_owned()));
+        }
         if self.each.is_some() && !self.repeatable {
             let problem =
                 "several requests may be carried out in part: only what is repeatable may be sent so";
@@ -307,6 +362,7 @@ impl DoingDocument {
             }
         };
         let look = self.look.as_deref().map(|path| Path::compile(path, Names::OF_TARGET)).transpose();
+        let send = self.send.path.as_deref().map(|path| Path::compile(path, sent)).transpose();
         let body = self.send.body.map(|body| Body::compile(body, sent)).transpose();
         let takes = self.takes.map(|source| Expression::compile(&source, Names::OF_REQUEST)).transpose();
         let refused = self.refused.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
@@ -315,18 +371,21 @@ impl DoingDocument {
         Ok(Doing {
             takes: in_place("takes", takes)?,
             look: in_place("look", look)?,
+            lag_s: self.lag_s,
             holds: seen("holds", &self.holds)?,
             pending: seen("pending", &self.pending)?,
             tells: seen("tells", &self.tells)?,
             keep: seen("keep", &self.keep)?,
             each: seen("each", &self.each)?,
             method,
-            send: in_place("send.path", Path::compile(&self.send.path, sent))?,
+            send: in_place("send.path", send)?,
             body: in_place("send.body", body)?,
             refused: in_place("refused", refused)?,
+            answer: self.send.answer,
             reference: in_place("reference", reference)?,
             poll: self.poll.map(PollDocument::compile).transpose()?,
             repeatable: self.repeatable,
+            repeats: self.repeats,
         })
     }
 }
@@ -382,6 +441,14 @@ mod tests {
             format!(
                 "{good}{disable}    pending: answer.busy\n    reference: answer.job\n    poll: {{get: /u, done: 'true'}}\n"
             ),
+            good.replace("verbs:", "address: answer.channel\nverbs:"),
+            good.replace("verbs:", "config: {link: [a]}\nverbs:"),
+            good.replace("POST,", "POST, answer: text,"),
+            format!("{}    reference: answer.id\n", good.replace("POST,", "POST, answer: ignored,")),
+            format!("{good}    lag_s: 5\n"),
+            format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    lag_s: 16\n"),
+            format!("{good}    repeatable: true\n    repeats: 1\n"),
+            format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    repeats: 1\n"),
         ];
         let errors: Vec<String> =
             cases.iter().map(|text| Connector::parse("c.yml", text).unwrap_err().to_string()).collect();

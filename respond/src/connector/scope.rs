@@ -6,34 +6,37 @@ use std::sync::{Arc, LazyLock};
 use cel::{Context, Env};
 use serde_json::Value;
 
+use crate::command::one_line;
 use crate::work::Request;
 
 /// Names that an expression in some place may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Names(&'static [&'static str]);
 
+/// What is known of every request.
+macro_rules! names {
+    ($($more:literal),*) => {
+        Names(&["action", "args", "beside", "comment", "config", "incident", "kind", "target", $($more),*])
+    };
+}
+
 impl Names {
-    /// Before anything is asked.
-    pub(super) const OF_REQUEST: Names = Names(&["kind", "beside", "args", "comment", "action"]);
+    /// What is known of a request before anything was asked.
+    pub(super) const OF_REQUEST: Names = names!();
     /// Where the provider's id of a target is looked for.
-    pub(super) const OF_LOOKUP: Names =
-        Names(&["name", "names", "kind", "beside", "args", "comment", "action"]);
+    pub(super) const OF_LOOKUP: Names = names!("name", "names");
     /// What was found there.
-    pub(super) const OF_FOUND: Names =
-        Names(&["name", "names", "kind", "beside", "args", "comment", "action", "answer"]);
+    pub(super) const OF_FOUND: Names = names!("name", "names", "answer");
     /// Once the target is known.
-    pub(super) const OF_TARGET: Names = Names(&["id", "kind", "beside", "args", "comment", "action", "kept"]);
+    pub(super) const OF_TARGET: Names = names!("id", "kept");
     /// What was seen of it.
-    pub(super) const OF_LOOK: Names =
-        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "answer"]);
+    pub(super) const OF_LOOK: Names = names!("id", "kept", "answer");
     /// The same, for each member of a list.
-    pub(super) const OF_ITEM: Names =
-        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "answer", "item"]);
+    pub(super) const OF_ITEM: Names = names!("id", "kept", "answer", "item");
     /// What was answered to the request.
     pub(super) const OF_ANSWER: Names = Names::OF_LOOK;
     /// Where to ask after a request.
-    pub(super) const OF_POLL: Names =
-        Names(&["id", "kind", "beside", "args", "comment", "action", "kept", "reference"]);
+    pub(super) const OF_POLL: Names = names!("id", "kept", "reference");
 
     pub(super) fn has(self, name: &str) -> bool {
         self.0.contains(&name)
@@ -57,8 +60,8 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// What is known of a request before anything was asked.
-    pub(crate) fn of(request: &Request) -> Result<Self, String> {
+    /// What is known of a request before anything was asked, and what the configuration says.
+    pub(crate) fn of(request: &Request, config: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut beside: BTreeMap<&str, &str> = BTreeMap::new();
         for entity in &request.target.identifiers {
             if entity.entity_type != request.target.entity.entity_type {
@@ -73,10 +76,14 @@ impl Scope {
             .add_function("odata", |text: Arc<String>| text.replace('\'', "''"))
             .map_err(|e| e.to_string())?;
         scope.put("kind", request.target.entity.entity_type.as_str())?;
+        scope.context.add_function("code", |text: Arc<String>| code(&text)).map_err(|e| e.to_string())?;
         scope.put("beside", beside)?;
         scope.put("args", &request.args)?;
         scope.put("comment", request.comment.as_str())?;
         scope.put("action", request.action.as_str())?;
+        scope.put("config", config)?;
+        scope.put("incident", incident(request))?;
+        scope.put("target", target(request))?;
         scope.put("kept", kept.unwrap_or(Value::Null))?;
         Ok(scope)
     }
@@ -89,4 +96,31 @@ impl Scope {
     pub(super) fn context(&self) -> &Context<'static, 'static> {
         &self.context
     }
+}
+
+fn incident(request: &Request) -> BTreeMap<&'static str, String> {
+    let id = request.incident.to_string();
+    let title = match one_line(&request.title) {
+        title if title.trim().is_empty() => format!("Incident {id}"),
+        title => title,
+    };
+    BTreeMap::from([("id", id), ("title", title)])
+}
+
+fn target(request: &Request) -> BTreeMap<&'static str, String> {
+    let target = &request.target;
+    BTreeMap::from([("type", target.entity.entity_type.to_string()), ("name", one_line(target.name()))])
+}
+
+/// A text as a code span of a chat: what an attacker named is shown in one line, and mentions nobody and links nowhere.
+/// Chats read `<` and `>` even there, so look-alikes stand for them.
+fn code(text: &str) -> String {
+    let line = one_line(text);
+    let plain = line.chars().map(|c| match c {
+        '`' => '\'',
+        '<' => '\u{2039}',
+        '>' => '\u{203a}',
+        c => c,
+    });
+    format!("`{}`", plain.collect::<String>())
 }

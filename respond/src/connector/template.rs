@@ -246,7 +246,7 @@ impl Body {
 mod tests {
     use std::collections::BTreeMap;
 
-    use event::{ActionId, TenantId};
+    use event::{ActionId, IncidentId, TenantId};
     use serde_json::json;
 
     use super::*;
@@ -261,12 +261,16 @@ mod tests {
             verb: Verb::HostTag,
             target: device_target("ws-01"),
             args: BTreeMap::from([("tag".to_owned(), "a \"b\"".to_owned())]),
+            incident: IncidentId::new("i-1"),
+            title: "Credential theft on ws-01".into(),
             comment: "asterism:c-1".to_owned(),
             provider_ref: None,
+            attempts: 0,
             in_doubt: false,
             kept: Some(json!({"list": [1, "x"]}).to_string()),
         };
-        let mut scope = Scope::of(&request).unwrap();
+        let config = BTreeMap::from([("link".to_owned(), "https://asterism.example/incidents/".to_owned())]);
+        let mut scope = Scope::of(&request, &config).unwrap();
         scope.put("name", name).unwrap();
         scope.put("id", name).unwrap();
         scope
@@ -294,6 +298,24 @@ mod tests {
             "inner": [{"id": "x"}], "map": {"a": "}", "b": "x"},
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn what_an_attacker_named_is_no_markup_of_a_chat() {
+        let source =
+            json!("{code(id)} in {incident.title}, {target.type} {target.name}: {config.link + incident.id}");
+        let text = |id: &str| {
+            let body = Body::compile(source.clone(), Names::OF_LOOK).unwrap();
+            body.render(&scope(id)).unwrap().as_str().unwrap().to_owned()
+        };
+        assert_eq!(
+            text("ws-`01`"),
+            "`ws-'01'` in Credential theft on ws-01, device ws-01: https://asterism.example/incidents/i-1"
+        );
+        assert!(
+            text("<!channel> [x](https://bad.example)\n")
+                .starts_with("`‹!channel› [x](https://bad.example)` in")
+        );
     }
 
     #[test]

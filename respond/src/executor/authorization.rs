@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -60,8 +62,17 @@ impl<T: Into<String>> From<T> for Secret {
 pub enum Credential {
     /// A token that stays.
     Token(Secret),
+    /// A user's password, which goes out as `Basic` (RFC 7617).
+    Password {
+        /// Whose it is.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
     /// Credentials for which a token endpoint gives bearer tokens.
     Client(ClientCredentials),
+    /// Nothing: the address is the secret.
+    Nothing,
 }
 
 /// OAuth 2.0 client credentials. They go out in the body of the request for a token.
@@ -96,6 +107,7 @@ pub(crate) fn is_scheme(text: &str) -> bool {
 
 /// Gives requests their `Authorization`.
 pub(super) enum Authorization {
+    Nothing,
     Fixed(HeaderValue),
     Fetched(Box<TokenSource>),
 }
@@ -116,6 +128,18 @@ impl Authorization {
                 let problem = "token of the API is empty or has characters that no token has";
                 Ok(Authorization::Fixed(header.ok_or_else(|| bad(problem))?))
             }
+            Credential::Password { user, password } => {
+                let is_name = !user.is_empty() && !user.chars().any(|c| c.is_control() || c == ':');
+                if !is_name {
+                    return Err(bad("user of the API is empty or has characters that no user has"));
+                }
+                if password.reveal().is_empty() {
+                    return Err(bad("password of the API is empty"));
+                }
+                let header = header_of("Basic", &BASE64.encode(format!("{user}:{}", password.reveal())));
+                Ok(Authorization::Fixed(header.ok_or_else(|| bad("password of the API cannot be sent"))?))
+            }
+            Credential::Nothing => Ok(Authorization::Nothing),
             Credential::Client(credentials) => {
                 if credentials.client_id.is_empty() || credentials.secret.reveal().is_empty() {
                     return Err(bad("client credentials of the API need an id and a secret"));
@@ -129,18 +153,19 @@ impl Authorization {
     }
 
     /// The header of the next request. Where there is none, nothing was sent to the API.
-    pub(super) async fn header(&self, http: &reqwest::Client) -> Result<HeaderValue, ExecuteError> {
+    pub(super) async fn header(&self, http: &reqwest::Client) -> Result<Option<HeaderValue>, ExecuteError> {
         match self {
-            Authorization::Fixed(header) => Ok(header.clone()),
-            Authorization::Fetched(source) => source.header(http).await,
+            Authorization::Nothing => Ok(None),
+            Authorization::Fixed(header) => Ok(Some(header.clone())),
+            Authorization::Fetched(source) => source.header(http).await.map(Some),
         }
     }
 
     /// Forgets a token that was refused; whether another one can be fetched.
-    pub(super) async fn forget(&self, refused: &HeaderValue) -> bool {
+    pub(super) async fn forget(&self, refused: Option<&HeaderValue>) -> bool {
         let Authorization::Fetched(source) = self else { return false };
         let mut kept = source.token.lock().await;
-        if kept.as_ref().is_some_and(|token| token.header == *refused) {
+        if kept.as_ref().is_some_and(|token| Some(&token.header) == refused) {
             *kept = None;
         }
         true

@@ -1,7 +1,8 @@
 //! The executor for any HTTP API that a [`Connector`] file describes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use super::answer::reason;
 use super::client::{ApiConfig, Client};
 use super::{Capability, Executor};
 use crate::command::bounded;
-use crate::connector::{Connector, Doing, Expression, Lookup, Scope};
+use crate::connector::{Answer, Connector, Doing, Expression, Lookup, Scope};
 use crate::error::RespondError;
 use crate::work::{ExecuteError, Probe, Progress, Request, UnderWay};
 
@@ -26,13 +27,29 @@ const KEPT_BYTES_MAX: usize = 64 << 10;
 /// Does verbs over the API that a connector file describes.
 pub struct ConnectorExecutor {
     connector: Connector,
-    client: Client,
+    reach: Reach,
+    config: BTreeMap<String, String>,
+}
+
+/// Where the API of a connector is.
+#[derive(Debug, Clone)]
+pub enum Addresses {
+    /// At one address.
+    One(ApiConfig),
+    /// At several, by name: the connector picks one for each request.
+    Named(BTreeMap<String, ApiConfig>),
+}
+
+#[derive(Debug)]
+enum Reach {
+    One(Client),
+    Named(BTreeMap<String, Client>),
 }
 
 impl fmt::Debug for ConnectorExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let provider = &self.connector.provider;
-        f.debug_struct("ConnectorExecutor").field("provider", provider).field("client", &self.client).finish()
+        f.debug_struct("ConnectorExecutor").field("provider", provider).field("reach", &self.reach).finish()
     }
 }
 
@@ -53,13 +70,65 @@ fn unread(at: &str) -> impl Fn(String) -> ExecuteError + '_ {
 }
 
 impl ConnectorExecutor {
-    /// An executor of this connector at one API.
+    /// An executor of this connector at one API, where the configuration says nothing else.
     ///
     /// # Errors
-    /// [`RespondError::BadInput`] for an address that is none, or a credential that cannot be used.
+    /// As [`ConnectorExecutor::with`].
     pub fn new(connector: Connector, config: ApiConfig) -> Result<Self, RespondError> {
-        let scheme = config.scheme.or_else(|| connector.scheme.clone());
-        Ok(Self { connector, client: Client::new(ApiConfig { scheme, ..config })? })
+        Self::with(connector, Addresses::One(config), BTreeMap::new())
+    }
+
+    /// An executor of this connector, with what the configuration says in its `config`.
+    ///
+    /// # Errors
+    /// [`RespondError::BadInput`] for an address that is none, a credential that cannot be used, one address where the
+    /// connector picks by name or the other way round, and for values that the connector does not know or that are missing.
+    pub fn with(
+        connector: Connector,
+        addresses: Addresses,
+        values: BTreeMap<String, String>,
+    ) -> Result<Self, RespondError> {
+        let bad = |text: &str| Err(RespondError::BadInput(format!("{} {text}", connector.provider)));
+        let client = |config: ApiConfig| {
+            let scheme = config.scheme.clone().or_else(|| connector.scheme.clone());
+            Client::new(ApiConfig { scheme, ..config })
+        };
+        let reach = match (addresses, &connector.address) {
+            (Addresses::One(_), Some(_)) => return bad("picks one of several addresses: give each a name"),
+            (Addresses::Named(_), None) => return bad("has one address: names are of no use"),
+            (Addresses::Named(named), Some(_)) if named.is_empty() => return bad("has no address"),
+            (Addresses::One(config), None) => Reach::One(client(config)?),
+            (Addresses::Named(named), Some(_)) => {
+                let client = |(name, config)| Ok((name, client(config)?));
+                Reach::Named(named.into_iter().map(client).collect::<Result<_, RespondError>>()?)
+            }
+        };
+        let config = completed(&connector, values)?;
+        Ok(Self { connector, reach, config })
+    }
+
+    /// Who answers a request.
+    fn client(&self, scope: &Scope) -> Result<&Client, ExecuteError> {
+        match (&self.reach, &self.connector.address) {
+            (Reach::One(client), _) => Ok(client),
+            (Reach::Named(clients), address) => {
+                let name = address.as_ref().map_or_else(|| Ok(String::new()), |address| address.text(scope));
+                let name = name.map_err(unfit("address"))?;
+                let missing = || {
+                    let known: Vec<&str> = clients.keys().map(String::as_str).collect();
+                    let provider = &self.connector.provider;
+                    let text = format!("{provider} has no address {name:?}; known are {}", known.join(", "));
+                    ExecuteError::Terminal(bounded(&text))
+                };
+                clients.get(&name).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// What is there under a path.
+    async fn read(&self, path: &str, scope: &Scope) -> Result<Option<Value>, ExecuteError> {
+        let client = self.client(scope)?;
+        client.read::<Value>(client.at(path)?).await
     }
 
     /// How the verb is done, if the provider does it as it is asked for.
@@ -67,7 +136,7 @@ impl ConnectorExecutor {
         let missing = || ExecuteError::Terminal(format!("the executor cannot {}", request.verb));
         let doing = self.connector.verbs.get(&request.verb).ok_or_else(missing)?;
         let Some(takes) = &doing.takes else { return Ok(doing) };
-        let scope = Scope::of(request).map_err(unfit("request"))?;
+        let scope = Scope::of(request, &self.config).map_err(unfit("request"))?;
         if takes.holds(&scope).map_err(unfit("takes"))? {
             return Ok(doing);
         }
@@ -77,7 +146,7 @@ impl ConnectorExecutor {
 
     /// The scope of a request, its target found.
     async fn scope(&self, request: &Request) -> Result<Scope, ExecuteError> {
-        let mut scope = Scope::of(request).map_err(unfit("request"))?;
+        let mut scope = Scope::of(request, &self.config).map_err(unfit("request"))?;
         let id = self.id_of(request, &mut scope).await?;
         scope.put("id", id).map_err(unfit("request"))?;
         Ok(scope)
@@ -97,8 +166,7 @@ impl ConnectorExecutor {
                 scope.put("name", name).map_err(unfit("request"))?;
                 if let Some(get) = &lookup.get {
                     let path = get.render(scope).map_err(unfit("find.get"))?;
-                    let found = self.client.read::<Value>(self.client.at(&path)?).await?;
-                    let Some(answer) = found else { continue };
+                    let Some(answer) = self.read(&path, scope).await? else { continue };
                     scope.put("answer", answer).map_err(unfit("find"))?;
                 }
                 match lookup.id.json(scope).map_err(unfit("find.id"))? {
@@ -124,7 +192,7 @@ impl ConnectorExecutor {
         let mut scope = self.scope(request).await?;
         let Some(look) = &doing.look else { return Ok(Found { scope, looked: None }) };
         let path = look.render(&scope).map_err(unfit("look"))?;
-        let answer = self.client.read::<Value>(self.client.at(&path)?).await?;
+        let answer = self.read(&path, &scope).await?;
         let answer = answer.ok_or_else(|| ExecuteError::Terminal(format!("{path} is not there")))?;
         scope.put("answer", &answer).map_err(unfit("look"))?;
         Ok(Found { scope, looked: Some(answer) })
@@ -166,16 +234,51 @@ impl ConnectorExecutor {
 
     /// Sends the request for one scope, where its answer then stands.
     async fn send(&self, doing: &Doing, scope: &mut Scope) -> Result<(), ExecuteError> {
-        let path = doing.send.render(scope).map_err(unfit("send.path"))?;
+        let client = self.client(scope)?;
+        let path =
+            doing.send.as_ref().map(|path| path.render(scope)).transpose().map_err(unfit("send.path"))?;
+        let url = path.map_or_else(|| Ok(client.base()), |path| client.at(&path))?;
         let body =
             doing.body.as_ref().map(|body| body.render(scope)).transpose().map_err(unfit("send.body"))?;
-        let answer = self.client.change(doing.method.clone(), self.client.at(&path)?, body.as_ref()).await?;
+        let answer = match doing.answer {
+            Answer::Json => client.change(doing.method.clone(), url, body.as_ref()).await?,
+            Answer::Ignored => {
+                client.change_unread(doing.method.clone(), url, body.as_ref()).await?;
+                Value::Null
+            }
+        };
         scope.put("answer", &answer).map_err(unread("answer"))?;
         let refused = doing.refused.as_ref().map(|refused| refused.holds(scope)).transpose();
         match refused.map_err(unread("refused"))? {
             Some(true) => Err(ExecuteError::Terminal(format!("refused: {}", reason(&answer)))),
             _ => Ok(()),
         }
+    }
+}
+
+/// What the configuration says, with the connector's defaults for what it does not.
+fn completed(
+    connector: &Connector,
+    mut values: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, RespondError> {
+    let provider = &connector.provider;
+    if let Some(unknown) = values.keys().find(|name| !connector.config.contains_key(*name)) {
+        return Err(RespondError::BadInput(format!("{provider} has no value {unknown:?}")));
+    }
+    for (name, default) in &connector.config {
+        match default {
+            _ if values.contains_key(name) => {}
+            Some(default) => drop(values.insert(name.clone(), default.clone())),
+            None => return Err(RespondError::BadInput(format!("{provider} needs the value {name:?}"))),
+        }
+    }
+    Ok(values)
+}
+
+impl Doing {
+    /// Waits until what was done can be seen.
+    async fn settled(&self) {
+        tokio::time::sleep(Duration::from_secs(self.lag_s.into())).await;
     }
 }
 
@@ -196,17 +299,28 @@ impl Executor for ConnectorExecutor {
         }
     }
 
+    /// It must be something that the provider does, and of several addresses one must be the request's.
+    fn takes(&self, request: &Request) -> bool {
+        let has_address = || Scope::of(request, &self.config).is_ok_and(|scope| self.client(&scope).is_ok());
+        self.doing(request).is_ok() && has_address()
+    }
+
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError> {
         let doing = self.doing(request)?;
-        if request.in_doubt && doing.look.is_none() && !doing.repeatable {
+        let is_spent = request.attempts > doing.repeats;
+        if request.in_doubt && is_spent && doing.look.is_none() && !doing.repeatable {
             let text = "it may have been done, the provider cannot be asked, and it must not be done twice";
             return Err(ExecuteError::Terminal(text.to_owned()));
+        }
+        if request.in_doubt {
+            doing.settled().await;
         }
         self.seen(doing, request, &self.look(doing, request).await?)
     }
 
     async fn verify(&self, request: &Request) -> Result<Probe, ExecuteError> {
         let doing = self.doing(request)?;
+        doing.settled().await;
         let probe = self.seen(doing, request, &self.look(doing, request).await?)?;
         let holds = if doing.look.is_some() { probe.holds } else { request.verb.applies() };
         Ok(Probe { holds, ..probe })
@@ -243,7 +357,7 @@ impl Executor for ConnectorExecutor {
         let mut scope = self.scope(request).await?;
         scope.put("reference", provider_ref).map_err(unfit("poll"))?;
         let path = poll.get.render(&scope).map_err(unfit("poll.get"))?;
-        let answer = self.client.read::<Value>(self.client.at(&path)?).await?;
+        let answer = self.read(&path, &scope).await?;
         let answer = answer.ok_or_else(|| ExecuteError::Terminal(format!("{path} is not there")))?;
         scope.put("answer", answer).map_err(unfit("poll"))?;
         let holds = |expression: &Expression| expression.holds(&scope).map_err(unfit("poll"));

@@ -8,6 +8,7 @@ mod authorization;
 mod client;
 mod connector;
 mod defender;
+mod smtp;
 
 use async_trait::async_trait;
 
@@ -17,8 +18,9 @@ use crate::work::{ExecuteError, Probe, Progress, Request};
 pub(crate) use authorization::is_scheme;
 pub use authorization::{ClientCredentials, Credential, Secret};
 pub use client::ApiConfig;
-pub use connector::ConnectorExecutor;
+pub use connector::{Addresses, ConnectorExecutor};
 pub use defender::DefenderExecutor;
+pub use smtp::{SmtpConfig, SmtpExecutor, SmtpTls};
 
 /// What an executor can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,12 @@ pub struct Capability {
 pub trait Executor: Send + Sync {
     /// What it can do.
     fn capability(&self) -> Capability;
+
+    /// Whether a request is one for this executor: of several that can do its verb, each may have some of them, by an
+    /// argument.
+    fn takes(&self, request: &Request) -> bool {
+        self.capability().verbs.contains(&request.verb)
+    }
 
     /// Asks for the present state of the target and for requests under way. Changes nothing.
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError>;

@@ -160,6 +160,7 @@ impl Responder {
             args,
             risk: verb.risk(),
             incident: cause.incident.clone(),
+            title: cause.title.clone(),
             state: ActionState::Proposed,
             decision,
             approvals: Vec::new(),

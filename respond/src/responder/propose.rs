@@ -10,6 +10,7 @@ use event::{
 
 use super::{ACTIONS_MAX, Entry, Responder};
 use crate::book::{Start, effect_kind, effect_of, verb_of};
+use crate::command::one_line;
 use crate::condition::Facts;
 use crate::effect::{effect_id, is_in_place, is_wanted, take_hold};
 use crate::policy::{Outcome, Proposal, Usage, Verdict};
@@ -18,6 +19,8 @@ use crate::select::IDENTIFIERS_MAX;
 use crate::span::Span;
 use crate::verb::Verb;
 
+/// A longer title is cut: it becomes the subject of mails and the summary of tickets.
+const TITLE_CHARS_MAX: usize = 200;
 /// Alert ids kept as evidence in the audit entry of a decision.
 const EVIDENCE_MAX: usize = 20;
 
@@ -153,6 +156,7 @@ impl Responder {
             target,
             args,
             incident: incident.id.clone(),
+            title: title_of(incident),
             state: ActionState::Proposed,
             decision: self.decision(&rule.id, &rule.version),
             approvals: Vec::new(),
@@ -337,6 +341,11 @@ impl Responder {
         let stated = action.args.get("ttl").and_then(|text| Span::parse(text).ok());
         self.policy.ttl(stated)
     }
+}
+
+/// Names in a title come from telemetry: one line, and not too long.
+fn title_of(incident: &Incident) -> String {
+    one_line(&incident.title).chars().take(TITLE_CHARS_MAX).collect()
 }
 
 /// How a verb is taken back, if it leaves anything to be taken back; the probe completes it with the state before the act.

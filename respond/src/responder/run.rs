@@ -103,8 +103,11 @@ impl Responder {
             verb,
             target: action.target.clone(),
             args: action.args.clone(),
+            incident: action.incident.clone(),
+            title: action.title.clone(),
             comment: format!("{} incident {} rule {rule}", marker(&action.id), action.incident),
             provider_ref: action.provider_ref.clone(),
+            attempts: action.attempts,
             in_doubt: in_doubt(action),
             kept: taken_back.and_then(|a| a.undo.as_ref()).map(|undo| undo.pre_image.clone()),
         })

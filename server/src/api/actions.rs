@@ -303,6 +303,36 @@ pub(crate) async fn roll_back(
     Ok(Json(RollBack { actions: would_change, left }))
 }
 
+/// What is planned for an incident, as a CACAO 2.0 playbook
+#[utoipa::path(get, path = "/api/v1/incidents/{id}/playbook", operation_id = "get_playbook", tag = "actions",
+    params(TenantParam, ("id" = String, Path)),
+    responses((status = 200, description = "The playbook (OASIS CACAO Security Playbooks 2.0)", body = Object),
+        (status = 404, description = "No such incident, or nothing is planned for it")))]
+pub(crate) async fn playbook(
+    State(api): State<ApiState>,
+    Path(id): Path<String>,
+    Params((tenant,)): Params<(TenantParam,)>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let incident = super::incidents::stored(&api, &tenant, &id).await?;
+    let filter = ActionFilter { incident: Some(incident.id.clone()), ..ActionFilter::default() };
+    let mut actions = Vec::new();
+    let mut cursor = None;
+    loop {
+        let (state, of, filter) = (api.state.clone(), incident.tenant.clone(), filter.clone());
+        let page = blocking(move || state.actions_page(&of, &filter, cursor.as_ref(), ACTIONS_PAGE)).await?;
+        actions.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let playbook = respond::cacao(&incident, &actions);
+    playbook.map(Json).ok_or_else(|| Problem::not_found("playbook for incident", &id))
+}
+
+/// Actions read at once.
+const ACTIONS_PAGE: usize = 1_000;
+
 /// What can be done to a target.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VerbDocument {

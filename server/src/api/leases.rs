@@ -67,6 +67,10 @@ pub(crate) struct WorkDocument {
     pub(crate) target: Target,
     /// Arguments of the verb
     pub(crate) args: std::collections::BTreeMap<String, String>,
+    /// The incident behind it
+    pub(crate) incident: String,
+    /// What the incident was called when the action was proposed
+    pub(crate) title: String,
     /// Text for the provider, by which the request is found again
     pub(crate) comment: String,
     /// The provider's reference, once it is accepted
@@ -98,6 +102,8 @@ impl From<Work> for WorkDocument {
             verb: request.verb.to_string(),
             target: request.target,
             args: request.args,
+            incident: request.incident.to_string(),
+            title: request.title,
             comment: request.comment,
             provider_ref: request.provider_ref,
             in_doubt: request.in_doubt,

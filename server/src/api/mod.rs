@@ -85,6 +85,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(incidents::move_alerts))
         .routes(routes!(incidents::veto))
         .routes(routes!(actions::roll_back))
+        .routes(routes!(actions::playbook))
         .routes(routes!(relations::inputs))
         .routes(routes!(relations::undo))
         .routes(routes!(relations::suggestions))

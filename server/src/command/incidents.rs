@@ -37,6 +37,7 @@ pub(crate) async fn run(args: IncidentsArgs) -> anyhow::Result<ExitCode> {
             };
             graph(&Reader::open(&target)?, &id, format, between).await?;
         }
+        IncidentsCommand::Playbook { target, id } => playbook(&Reader::open(&target)?, &id).await?,
         IncidentsCommand::Explain { target, id, alerts, json } => {
             explain_joins(&Reader::open(&target)?, &id, &alerts, json).await?;
         }
@@ -287,6 +288,16 @@ async fn graph(
             out.json(&correlate::stix(&incident, &alerts, &graph))?;
         }
     }
+    out.flush()
+}
+
+async fn playbook(reader: &Reader, id: &str) -> anyhow::Result<()> {
+    let incident = reader.incident(id).await?;
+    let actions = reader.every_action(&incident.tenant, Some(incident.id.as_str())).await?;
+    let playbook = respond::cacao(&incident, &actions)
+        .with_context(|| format!("nothing is planned for {id}, so there is no playbook"))?;
+    let mut out = Lines::stdout();
+    out.text(&serde_json::to_string_pretty(&playbook)?)?;
     out.flush()
 }
 

@@ -9,7 +9,7 @@ use event::{
     Suggestion, TenantId,
 };
 use serde::de::DeserializeOwned;
-use storage::{ActionFilter, CompletenessFilter, IncidentFilter, IncidentSort, RiskFilter, StateDb};
+use storage::{ActionFilter, CompletenessFilter, Cursor, IncidentFilter, IncidentSort, RiskFilter, StateDb};
 
 use super::client::{Client, segment};
 use crate::api::{CompletenessView, ExplanationResponse, InputView, Paged, parse_list};
@@ -226,6 +226,38 @@ impl Reader {
                 let mut params = vec![("limit", limit.min(1_000).to_string())];
                 params.extend(state_name.map(|v| ("state", v.to_owned())));
                 Ok(client.get::<Paged<Action>>("/api/v1/actions", &params).await?.items)
+            }
+        }
+    }
+
+    /// Every action of a tenant, or of one incident of it.
+    pub(crate) async fn every_action(
+        &self,
+        tenant: &TenantId,
+        incident: Option<&str>,
+    ) -> anyhow::Result<Vec<Action>> {
+        const PAGE: usize = 1_000;
+        let mut actions = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page: Paged<Action> = match self {
+                Reader::Local { state, .. } => {
+                    let filter =
+                        ActionFilter { incident: incident.map(IncidentId::new), ..ActionFilter::default() };
+                    let from = cursor.as_deref().map(Cursor::parse).transpose()?;
+                    state.actions_page(tenant, &filter, from.as_ref(), PAGE)?.into()
+                }
+                Reader::Remote(client) => {
+                    let mut params = vec![("tenant", tenant.to_string()), ("limit", PAGE.to_string())];
+                    params.extend(incident.map(|id| ("incident", id.to_owned())));
+                    params.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+                    client.get_of_all("/api/v1/actions", &params).await?
+                }
+            };
+            actions.extend(page.items);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(actions),
             }
         }
     }

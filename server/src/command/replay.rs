@@ -31,7 +31,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
     // Offline nothing is executed: what would be done is recorded, and waits.
-    let options = pipeline_options(&config, content, None);
+    let mut options = pipeline_options(&config, content, None);
+    // Nobody waits for a response here: the disk sets the pace, in little memory.
+    options.checkpoint.waiting_bytes_max = 0;
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();

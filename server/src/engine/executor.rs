@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use respond::{
-    ApiConfig, ClientCredentials, Connector, ConnectorExecutor, Credential, DefenderExecutor, Executor,
-    Report, Verb, Work, Worker,
+    Addresses, ApiConfig, ClientCredentials, Connector, ConnectorExecutor, Credential, DefenderExecutor,
+    Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Verb, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{OAuth2, Respond, read_secret};
+use crate::config::{
+    AddressSettings, ConnectorSettings, MailSettings, MailTls, OAuth2, Respond, read_secret,
+};
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
 const CONCURRENT: usize = 8;
@@ -34,15 +36,13 @@ impl Providers {
         }
         for (n, connector) in respond.connectors.iter().enumerate() {
             let place = format!("respond.connectors[{n}]");
-            if !connector.scheme.is_empty() && connector.token_file.as_os_str().is_empty() {
-                bail!(
-                    "{place}.scheme is that of a token, but {place}.token_file is empty: name the file, or leave it out"
-                );
-            }
-            let mut config = api(&place, &connector.url, &connector.token_file, &connector.oauth2)?;
-            config.scheme = Some(connector.scheme.clone()).filter(|scheme| !scheme.is_empty());
             let described = described(&connector.file).with_context(|| format!("{place}.file"))?;
-            executors.push(Arc::new(ConnectorExecutor::new(described, config).context(place)?));
+            let addresses = addresses(&place, connector)?;
+            let executor = ConnectorExecutor::with(described, addresses, connector.values.clone());
+            executors.push(Arc::new(executor.context(place)?));
+        }
+        if !respond.mail.host.is_empty() {
+            executors.push(Arc::new(SmtpExecutor::new(mail(&respond.mail)?).context("respond.mail")?));
         }
         if executors.is_empty() {
             return Ok(None);
@@ -71,6 +71,71 @@ impl Providers {
             });
         }
     }
+}
+
+/// The one address of a provider, or those that have names.
+fn addresses(place: &str, connector: &ConnectorSettings) -> anyhow::Result<Addresses> {
+    if connector.addresses.is_empty() {
+        return Ok(Addresses::One(address(place, &connector.address())?));
+    }
+    let one = connector.address();
+    if !one.url.is_empty() || !one.url_file.as_os_str().is_empty() {
+        bail!("{place} has an address and addresses: give one or the other");
+    }
+    let named = connector
+        .addresses
+        .iter()
+        .map(|(name, settings)| Ok((name.clone(), address(&format!("{place}.addresses.{name}"), settings)?)));
+    Ok(Addresses::Named(named.collect::<anyhow::Result<_>>()?))
+}
+
+fn address(place: &str, settings: &AddressSettings) -> anyhow::Result<ApiConfig> {
+    let AddressSettings { url, url_file, user, token_file, scheme, oauth2 } = settings;
+    let has_token = !token_file.as_os_str().is_empty();
+    if !has_token && !(scheme.is_empty() && user.is_empty()) {
+        bail!(
+            "{place} says whose the token is (user), or its scheme, but {place}.token_file is empty: name the file, or leave \
+             it out"
+        );
+    }
+    let secret = read_secret(url_file).with_context(|| format!("{place}.url_file"))?;
+    let config = match secret {
+        None => api(place, url, token_file, oauth2)?,
+        Some(_) if !url.is_empty() => bail!("{place} has url and url_file: give one or the other"),
+        Some(secret) => {
+            let config = ApiConfig::at_secret_address(secret);
+            let is_bare = !has_token && *oauth2 == OAuth2::default();
+            let credential =
+                if is_bare { Credential::Nothing } else { credential(place, token_file, oauth2)? };
+            ApiConfig { credential, ..config }
+        }
+    };
+    let scheme = Some(scheme.clone()).filter(|scheme| !scheme.is_empty());
+    let credential = match config.credential {
+        Credential::Token(password) if !user.is_empty() => {
+            Credential::Password { user: user.clone(), password }
+        }
+        other => other,
+    };
+    Ok(ApiConfig { scheme, credential, ..config })
+}
+
+fn mail(settings: &MailSettings) -> anyhow::Result<SmtpConfig> {
+    let password = read_secret(&settings.password_file).context("respond.mail.password_file")?;
+    let login = match (settings.user.as_str(), password) {
+        ("", None) => None,
+        ("", Some(_)) => bail!("respond.mail.password_file is set, but respond.mail.user is empty"),
+        (_, None) => bail!("respond.mail.user is set, but respond.mail.password_file is empty"),
+        (user, Some(password)) => Some((user.to_owned(), password)),
+    };
+    let tls = match settings.tls {
+        MailTls::StartTls => SmtpTls::StartTls,
+        MailTls::Implicit => SmtpTls::Implicit,
+        MailTls::None => SmtpTls::None,
+    };
+    let channels = settings.channels.clone();
+    let config = SmtpConfig::new(settings.host.as_str(), settings.from.as_str());
+    Ok(SmtpConfig { port: settings.port, tls, login, channels, link: settings.link.clone(), ..config })
 }
 
 /// A connector of ours by its name, or one that lies in a file.

@@ -82,6 +82,8 @@ pub(crate) struct CheckpointLimits {
     pub(crate) rows_max: usize,
     /// Bytes of rows that wait encoded.
     pub(crate) bytes_max: usize,
+    /// Bytes of rows that may come while others are on their way to disk; then all else waits for these.
+    pub(crate) waiting_bytes_max: usize,
 }
 
 /// The parameters of the correlation state, by their name among the small values of the state database.
@@ -296,11 +298,18 @@ impl Pipeline {
         self.buffer(detected.batches);
         if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
             self.save().await?;
-        } else if self.buffered_bytes >= ENCODE_BYTES {
+        } else if self.must_encode() {
             self.settle().await?;
             self.write(Then::Wait)?;
         }
         Ok(())
+    }
+
+    /// Whether rows are to be encoded now: not as long as others are on their way to disk, unless too many wait for that.
+    fn must_encode(&self) -> bool {
+        let is_under_way = self.in_flight.as_ref().is_some_and(|task| !task.is_finished());
+        let may_wait = is_under_way && self.buffered_bytes < self.limits.waiting_bytes_max;
+        self.buffered_bytes >= ENCODE_BYTES && !may_wait
     }
 
     fn buffer(&mut self, portion: Vec<EventBatch>) {

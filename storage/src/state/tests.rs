@@ -77,6 +77,7 @@ pub(crate) fn action(tenant: &str, id: &str, states: &[ActionState]) -> Action {
         args: Default::default(),
         risk: RiskClass::R2,
         incident: IncidentId::new("i-1"),
+        title: String::new(),
         state: states[states.len() - 1],
         decision: Decision {
             rule: "isolate".to_owned(),

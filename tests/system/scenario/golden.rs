@@ -105,7 +105,8 @@ fn story(shown: &Value) -> Vec<String> {
 fn decided(mut action: Value) -> Value {
     const DECIDED: [&str; 4] = ["queued", "awaiting_approval", "suppressed", "simulated"];
     let fields = action.as_object_mut().unwrap();
-    for passing in ["created_at", "expires_at", "attempts", "provider_ref"] {
+    // An incident's title grows with its alerts; the action keeps the one of the moment.
+    for passing in ["created_at", "expires_at", "attempts", "provider_ref", "title"] {
         fields.remove(passing);
     }
     let history = fields["history"].as_array_mut().unwrap();

@@ -1,30 +1,37 @@
-//! UUIDs made of names (RFC 9562, version 5), as STIX asks for. They need SHA-1, which nothing else here does and which
-//! guards nothing here: it is a name, not a secret.
+//! UUIDs made of names (RFC 9562, version 5), as STIX and CACAO ask for. They need SHA-1, which nothing else here does and
+//! which guards nothing here: it is a name, not a secret.
 
 use std::fmt;
 
-/// A UUID.
+/// A UUID (RFC 9562).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Uuid([u8; 16]);
+pub struct Uuid([u8; 16]);
 
 impl Uuid {
     /// The namespace of DNS names (RFC 9562, 6.6).
-    pub(super) const DNS: Uuid = Uuid::of(0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8);
+    pub const DNS: Uuid = Uuid::of(0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8);
 
-    pub(super) const fn of(value: u128) -> Self {
+    /// The UUID of these bits.
+    pub const fn of(value: u128) -> Self {
         Uuid(value.to_be_bytes())
     }
 
     /// Version 5: the same namespace and name give the same UUID.
-    pub(super) fn named(namespace: Uuid, name: &[u8]) -> Self {
+    pub fn named(namespace: Uuid, name: &[u8]) -> Self {
         let digest = sha1(&[&namespace.0, name].concat());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Uuid(bytes).marked(5)
     }
 
+    /// The UUID of what is ours to name, by tenant, kind and further parts: the same in every export.
+    pub fn ours(parts: &[&str]) -> Self {
+        let namespace = Uuid::named(Uuid::DNS, b"stix.asterism");
+        Uuid::named(namespace, parts.join("\u{0}").as_bytes())
+    }
+
     /// The same bits marked as version 4, for ids that a format wants to be random.
-    pub(super) const fn as_if_random(self) -> Self {
+    pub const fn as_if_random(self) -> Self {
         self.marked(4)
     }
 

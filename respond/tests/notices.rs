@@ -1,0 +1,529 @@
+//! Notices by chat and mail, and tickets, at simulated providers with faults: nobody is told ten times, nothing is opened
+//! twice, and what telemetry names is never more than text.
+#![allow(clippy::unwrap_used)] // A fixture that cannot be made is a failed test.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{
+    Action, ActionId, ActionState, Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Incident,
+    IncidentId, IncidentStatus, RecordRef, Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
+};
+use respond::{
+    ActionChange, Addresses, ApiConfig, Automation, Connector, ConnectorExecutor, Credential, ExecuteError,
+    Executor, Policy, Request, Responder, ResponseRules, SmtpConfig, SmtpExecutor, SmtpTls, Verb, Worker,
+    drive,
+};
+use serde_json::json;
+use simulate::{ChatSimulator, Faults, MailFault, MailSimulator, MailStage, TicketSimulator};
+
+const SECRET: &str = "T0000/very-secret";
+const PASSWORD: &str = "very-secret-password";
+const LINK: &str = "https://asterism.example/incidents/";
+/// What an attacker may make of a title.
+const EVIL: &str =
+    "Theft of `keys` <!channel> @all [click](https://bad.example)\u{202e}\r\nBcc: mallory@bad.example";
+const START: Time = Time::from_secs(1_700_000_000);
+
+fn incident(title: &str) -> (Incident, Vec<Alert>) {
+    let device = Entity::new(EntityType::Device, Role::Device, "ws-01").unwrap();
+    let alert = Alert {
+        id: AlertId::new("a-1"),
+        tenant: TenantId::default(),
+        time: START,
+        end_time: START,
+        rule: RuleRef { id: "lsass".into(), title: "LSASS access".into(), author: None },
+        title: "LSASS access".into(),
+        severity: Severity::High,
+        domain: Domain::Endpoint,
+        product: "Sysmon".into(),
+        source: "windows_event".into(),
+        class: Class::PROCESS_ACTIVITY,
+        event_uid: "1".into(),
+        attack: vec![AttackTag::Tactic(Tactic::CredentialAccess)],
+        entities: vec![device.clone()],
+        records: vec![RecordRef { topic: "t".into(), partition: 0, offset: 0 }],
+        evidence: Vec::new(),
+    };
+    let incident = Incident {
+        id: IncidentId::new("i-1"),
+        tenant: TenantId::default(),
+        version: 1,
+        status: IncidentStatus::New,
+        redirect_to: None,
+        title: title.into(),
+        summary: String::new(),
+        severity: Severity::High,
+        score: 80,
+        confidence: 90,
+        domains: vec![Domain::Email, Domain::Endpoint],
+        tactics: vec![Tactic::CredentialAccess],
+        techniques: vec!["T1003.001".into()],
+        first_time: START,
+        last_time: START,
+        alerts: vec![alert.id.clone()],
+        entities: vec![(device, 1)],
+        joins: Vec::new(),
+        sealed: false,
+        assignee: None,
+        classification: None,
+        priority: Vec::new(),
+        assets: Vec::new(),
+        blast_radius: Default::default(),
+        timeline: Vec::new(),
+        links: Vec::new(),
+    };
+    (incident, vec![alert])
+}
+
+/// What became of the one action of a rule, driven through pauses and retries with a clock that only goes when told.
+struct Told {
+    action: Action,
+    /// Everything that was stored.
+    stored: String,
+    took_s: i64,
+}
+
+async fn tell(verb: Verb, arg: (&str, &str), title: &str, executors: Vec<Arc<dyn Executor>>) -> Told {
+    let rule = format!(
+        "id: tell\ntitle: Tell\nwhen: 'true'\ntarget: attacked_devices\naction: {verb}\nargs: {{{}: {}}}\n",
+        arg.0, arg.1
+    );
+    let (rules, report) = ResponseRules::load([("tell.yml".to_owned(), rule)]);
+    assert_eq!(report.rejected, []);
+    let policy = Policy { automation: Automation::Full, ..Policy::default() };
+    let mut responder = Responder::new(rules, policy).unwrap();
+    let worker = Worker::new(executors);
+    let (incident, alerts) = incident(title);
+    let mut now = START;
+    let Ok(mut stored) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), now);
+    let is_final = |stored: &[ActionChange]| stored.last().unwrap().action.state.is_final();
+    while !is_final(&stored) && now < START.plus_micros(86_400_000_000) {
+        now = now.plus_micros(1_000_000);
+        stored.extend(responder.tick(now));
+        let mut more = Vec::new();
+        let mut persist = async |changes: Vec<ActionChange>| {
+            more.extend(changes);
+            Ok(())
+        };
+        while drive(&mut responder, &worker, || now, &mut persist).await.unwrap() {}
+        stored.extend(more);
+    }
+    let action = stored.last().unwrap().action.clone();
+    let took_s = (now.micros() - START.micros()) / 1_000_000;
+    Told { action, stored: format!("{stored:?}"), took_s }
+}
+
+fn only<T: std::fmt::Debug>(all: Vec<T>) -> T {
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.into_iter().next().unwrap()
+}
+
+fn note(told: &Told) -> &str {
+    &told.action.history.last().unwrap().note
+}
+
+fn connector(name: &str) -> Connector {
+    let shipped = Connector::builtin();
+    let (file, text) = shipped.iter().find(|(file, _)| *file == format!("{name}.yml")).unwrap();
+    Connector::parse(file, text).unwrap()
+}
+
+fn link() -> BTreeMap<String, String> {
+    BTreeMap::from([("link".to_owned(), LINK.to_owned())])
+}
+
+fn chat(name: &str, channels: &[(&str, String)]) -> Arc<dyn Executor> {
+    let address =
+        |(channel, url): &(&str, String)| ((*channel).to_owned(), ApiConfig::at_secret_address(url));
+    let addresses = Addresses::Named(channels.iter().map(address).collect());
+    Arc::new(ConnectorExecutor::with(connector(name), addresses, link()).unwrap())
+}
+
+fn request(verb: Verb, args: &[(&str, &str)], title: &str) -> Request {
+    let entity = Entity::new(EntityType::Device, Role::Target, "ws-01").unwrap();
+    Request {
+        action: ActionId::new("c-1"),
+        tenant: TenantId::default(),
+        verb,
+        target: Target { entity: entity.clone(), identifiers: vec![entity], label: None },
+        args: args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        incident: IncidentId::new("i-1"),
+        title: title.into(),
+        comment: "asterism:c-1 incident i-1 rule tell".into(),
+        provider_ref: None,
+        attempts: 1,
+        in_doubt: false,
+        kept: None,
+    }
+}
+
+#[tokio::test]
+async fn a_chat_shows_what_an_attacker_named_as_plain_text() {
+    let slack = ChatSimulator::start(&[("s1", "soc"), ("s2", "managers")]).await.unwrap();
+    let channels = [("soc", slack.slack_url("s1")), ("managers", slack.slack_url("s2"))];
+    let told =
+        tell(Verb::NotifySend, ("channel", "managers"), EVIL, vec![chat("chat_webhook", &channels)]).await;
+    assert_eq!(told.action.state, ActionState::Succeeded, "{}", note(&told));
+    let notice = only(slack.notices());
+    assert_eq!(notice.channel, "managers");
+    let text = "Asterism: `Theft of 'keys' ‹!channel› @all [click](https://bad.example)Bcc: mallory@bad.example`\n\
+                device `ws-01`\nincident i-1 https://asterism.example/incidents/i-1";
+    assert_eq!(notice.body, json!({"text": text}));
+}
+
+#[tokio::test]
+async fn a_card_of_teams_holds_runs_of_text_and_one_link() {
+    let teams = ChatSimulator::start(&[("s1", "soc")]).await.unwrap();
+    let executor = chat("teams_webhook", &[("soc", teams.teams_url("s1"))]);
+    let told = tell(Verb::NotifySend, ("channel", "soc"), EVIL, vec![executor]).await;
+    assert_eq!(told.action.state, ActionState::Succeeded, "{}", note(&told));
+    let notice = only(teams.notices());
+    insta::assert_json_snapshot!(notice.body);
+}
+
+#[tokio::test]
+async fn a_chat_is_told_at_most_twice_where_nobody_knows_whether_it_was_told() {
+    for (faults, notices, state) in [
+        (Faults::default(), 1, ActionState::Succeeded),
+        (Faults { lost_replies: 1, ..Faults::default() }, 2, ActionState::Succeeded),
+        (Faults { lost_replies: 9, ..Faults::default() }, 2, ActionState::Failed),
+        (Faults { server_errors: 1, ..Faults::default() }, 1, ActionState::Succeeded),
+        (Faults { server_errors: 9, ..Faults::default() }, 1, ActionState::Failed),
+        (Faults { too_many_requests: 2, retry_after_s: 90, ..Faults::default() }, 1, ActionState::Succeeded),
+    ] {
+        let slack = ChatSimulator::start(&[("s1", "soc")]).await.unwrap();
+        slack.set_faults(faults.clone());
+        let executor = chat("chat_webhook", &[("soc", slack.slack_url("s1"))]);
+        let told = tell(Verb::NotifySend, ("channel", "soc"), "Theft", vec![executor]).await;
+        assert_eq!(
+            (slack.notices().len(), told.action.state),
+            (notices, state),
+            "{faults:?}: {}",
+            note(&told)
+        );
+        assert!(told.took_s >= i64::from(faults.retry_after_s * faults.too_many_requests), "{}", told.took_s);
+        if state == ActionState::Failed {
+            assert!(note(&told).contains("must not be done twice"), "{}", note(&told));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_address_of_a_chat_is_shown_nowhere() {
+    let slack = ChatSimulator::start(&[("another", "soc")]).await.unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in [slack.slack_url("very-secret"), format!("http://{closed}/services/{SECRET}")] {
+        let executor = chat("chat_webhook", &[("soc", url)]);
+        let told = tell(Verb::NotifySend, ("channel", "soc"), "Theft", vec![Arc::clone(&executor)]).await;
+        assert_eq!(told.action.state, ActionState::Failed);
+        assert!(!told.stored.contains("very-secret"), "{}", told.stored);
+        let error =
+            executor.execute(&request(Verb::NotifySend, &[("channel", "soc")], "Theft")).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("very-secret"), "{error:?}");
+    }
+    assert_eq!(slack.notices(), []);
+    let config = ApiConfig::at_secret_address(format!("ftp://chat.example/{SECRET}"));
+    assert!(!format!("{config:?}").contains("very-secret"));
+    let addresses = || Addresses::Named(BTreeMap::from([("soc".to_owned(), config.clone())]));
+    let error = ConnectorExecutor::with(connector("chat_webhook"), addresses(), link()).unwrap_err();
+    assert!(
+        error.to_string().contains("expected http") && !format!("{error:?}").contains("very-secret"),
+        "{error}"
+    );
+    let fine = ApiConfig::at_secret_address(format!("https://chat.example/{SECRET}"));
+    let addresses = Addresses::Named(BTreeMap::from([("soc".to_owned(), fine)]));
+    let executor = ConnectorExecutor::with(connector("chat_webhook"), addresses, link()).unwrap();
+    assert!(!format!("{executor:?}").contains("very-secret"), "{executor:?}");
+}
+
+#[tokio::test]
+async fn the_channel_says_who_tells() {
+    let slack = ChatSimulator::start(&[("s1", "soc")]).await.unwrap();
+    let mail = MailSimulator::start(None).await.unwrap();
+    let both = || vec![chat("chat_webhook", &[("soc", slack.slack_url("s1"))]), by_mail(&mail, |_| {})];
+    tell(Verb::NotifySend, ("channel", "soc"), "Theft", both()).await;
+    assert_eq!((slack.notices().len(), mail.messages().len()), (1, 0));
+    tell(Verb::NotifySend, ("channel", "duty"), "Theft", both()).await;
+    assert_eq!((slack.notices().len(), mail.messages().len()), (1, 1));
+    let told = tell(Verb::NotifySend, ("channel", "nobody"), "Theft", both()).await;
+    assert_eq!(told.action.state, ActionState::Failed);
+    assert_eq!(note(&told), "no configured provider can notify.send with channel \"nobody\"");
+    assert_eq!((slack.notices().len(), mail.messages().len()), (1, 1));
+}
+
+#[test]
+fn what_a_connector_is_told_is_checked_when_it_is_made() {
+    let one = || Addresses::One(ApiConfig::new("https://x.example", "t"));
+    let named =
+        |url: &str| Addresses::Named(BTreeMap::from([("soc".to_owned(), ApiConfig::at_secret_address(url))]));
+    let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let basic = |user: &str| Addresses::One(ApiConfig::new("https://x.example", of_user(user, "t")));
+    let errors = [
+        ("chat_webhook", one(), values(&[])),
+        ("chat_webhook", Addresses::Named(BTreeMap::new()), values(&[])),
+        ("jira_cloud", named("https://x.example"), values(&[])),
+        ("teams_webhook", named("https://x.example"), values(&[])),
+        ("servicenow", one(), values(&[("lnik", LINK)])),
+        ("servicenow", basic("a:b"), values(&[])),
+        ("servicenow", Addresses::One(ApiConfig::new("https://x.example", "")), values(&[])),
+    ]
+    .map(|(name, addresses, values)| {
+        ConnectorExecutor::with(connector(name), addresses, values).unwrap_err().to_string()
+    });
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+/// A mail server of this machine, with what a test changes.
+fn by_mail(mail: &MailSimulator, change: impl FnOnce(&mut SmtpConfig)) -> Arc<dyn Executor> {
+    let mut config = SmtpConfig::new("127.0.0.1", "Asterism <asterism@corp.example>");
+    config.port = mail.port();
+    config.tls = SmtpTls::None;
+    config.link = LINK.into();
+    config.timeout = Duration::from_secs(5);
+    let duty = vec!["Anna <anna@corp.example>".to_owned(), "kim@corp.example".to_owned()];
+    config.channels = BTreeMap::from([("duty".to_owned(), duty)]);
+    change(&mut config);
+    Arc::new(SmtpExecutor::new(config).unwrap())
+}
+
+#[tokio::test]
+async fn a_mail_goes_to_its_channel_and_to_nobody_that_a_title_names() {
+    let mail = MailSimulator::start(Some(("asterism", PASSWORD))).await.unwrap();
+    let executor = by_mail(&mail, |config| config.login = Some(("asterism".into(), PASSWORD.into())));
+    let told = tell(Verb::NotifySend, ("channel", "duty"), EVIL, vec![executor]).await;
+    assert_eq!(told.action.state, ActionState::Succeeded, "{}", note(&told));
+    let message = only(mail.messages());
+    assert_eq!(message.from, "asterism@corp.example");
+    assert_eq!(message.to, ["anna@corp.example", "kim@corp.example"]);
+    let (headers, _) = message.text.split_once("\r\n\r\n").unwrap();
+    assert!(!headers.lines().any(|line| line.to_lowercase().starts_with("bcc")), "{headers}");
+    let id = format!("Message-ID: <{}.asterism@corp.example>", told.action.id);
+    assert!(headers.lines().any(|line| line == id), "{headers}");
+    assert!(!told.stored.contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn lines_of_a_mail_are_what_they_seem() {
+    let mail = MailSimulator::start(None).await.unwrap();
+    let executor = by_mail(&mail, |_| {});
+    for title in ["a\r\nBcc: mallory@bad.example\r\n\r\nhello", "..", "Zugriff auf Schlüssel"] {
+        let request = request(Verb::NotifySend, &[("channel", "duty")], title);
+        assert_eq!(executor.execute(&request).await.unwrap(), "<c-1.asterism@corp.example>");
+    }
+    let without_date = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("Date: "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let texts: Vec<String> = mail.messages().iter().map(|message| without_date(&message.text)).collect();
+    insta::assert_snapshot!(texts.join("\n=====\n"));
+    assert!(mail.messages().iter().all(|message| message.to.len() == 2));
+}
+
+#[tokio::test]
+async fn a_mail_is_sent_at_most_twice_under_one_id() {
+    use MailFault::{Lost, LostReply, Refuse};
+    use MailStage::{Greeting, Message, Recipient, Sender};
+    for (faults, messages, state) in [
+        (vec![], 1, ActionState::Succeeded),
+        (vec![Refuse(Greeting, 421), Refuse(Sender, 421)], 1, ActionState::Succeeded),
+        (vec![Refuse(Recipient, 451), Refuse(Message, 452)], 1, ActionState::Succeeded),
+        (vec![Lost(Greeting), Lost(Sender), Lost(Recipient)], 1, ActionState::Succeeded),
+        (vec![Refuse(Recipient, 550)], 0, ActionState::Failed),
+        (vec![Refuse(Message, 554)], 0, ActionState::Failed),
+        (vec![Lost(Message)], 1, ActionState::Succeeded),
+        (vec![LostReply], 2, ActionState::Succeeded),
+        (vec![LostReply; 9], 2, ActionState::Failed),
+        (vec![LostReply, Refuse(Sender, 451)], 1, ActionState::Failed),
+    ] {
+        let mail = MailSimulator::start(None).await.unwrap();
+        mail.inject(faults.clone());
+        let told = tell(Verb::NotifySend, ("channel", "duty"), "Theft", vec![by_mail(&mail, |_| {})]).await;
+        let texts: Vec<String> = mail.messages().into_iter().map(|message| message.text).collect();
+        assert_eq!((texts.len(), told.action.state), (messages, state), "{faults:?}: {}", note(&told));
+        let id = format!("Message-ID: <{}.asterism@corp.example>", told.action.id);
+        assert!(texts.iter().all(|text| text.contains(&id)), "{texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_asked_again_until_the_action_ends() {
+    let mail = MailSimulator::start(None).await.unwrap();
+    let executor = by_mail(&mail, |_| {});
+    drop(mail);
+    let told = tell(Verb::NotifySend, ("channel", "duty"), "Theft", vec![executor]).await;
+    assert_eq!(told.action.state, ActionState::Failed);
+    assert!(told.action.attempts > 1, "{}", told.action.attempts);
+}
+
+#[tokio::test]
+async fn a_password_is_neither_shown_nor_sent_without_tls() {
+    let mail = MailSimulator::start(Some(("asterism", "another"))).await.unwrap();
+    let login = |config: &mut SmtpConfig| config.login = Some(("asterism".into(), PASSWORD.into()));
+    let executor = by_mail(&mail, login);
+    let notice = request(Verb::NotifySend, &[("channel", "duty")], "Theft");
+    let error = executor.execute(&notice).await.unwrap_err();
+    assert_eq!(
+        error,
+        ExecuteError::Terminal("mail server, login: 535".into()),
+        "the server repeats what it was told"
+    );
+
+    let mail = MailSimulator::start(Some(("asterism", PASSWORD))).await.unwrap();
+    let secured = by_mail(&mail, |config| {
+        login(config);
+        config.tls = SmtpTls::StartTls;
+    });
+    let error = secured.execute(&notice).await.unwrap_err();
+    assert!(
+        matches!(&error, ExecuteError::Terminal(text) if text.contains("offers no STARTTLS")),
+        "{error:?}"
+    );
+    let at_once = by_mail(&mail, |config| {
+        login(config);
+        config.tls = SmtpTls::Implicit;
+    });
+    let error = at_once.execute(&notice).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::Retryable { .. }), "{error:?}");
+    assert_eq!(mail.messages(), []);
+    assert!(!mail.heard().iter().any(|line| line.starts_with("AUTH")), "{:?}", mail.heard());
+    let mut config = SmtpConfig::new("mail.corp.example", "asterism@corp.example");
+    login(&mut config);
+    assert!(!format!("{config:?} {:?}", SmtpExecutor::new(config.clone()).unwrap()).contains(PASSWORD));
+}
+
+#[test]
+fn addresses_of_mail_are_checked_when_it_is_configured() {
+    let config = |change: fn(&mut SmtpConfig)| {
+        let mut config = SmtpConfig::new("127.0.0.1", "asterism@corp.example");
+        change(&mut config);
+        SmtpExecutor::new(config).unwrap_err().to_string()
+    };
+    let channel = |recipients: &[&str]| {
+        BTreeMap::from([("soc".to_owned(), recipients.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>())])
+    };
+    let mut wrong = vec![
+        config(|c| c.from = "nobody".into()),
+        config(|c| (c.host, c.tls) = ("mail.corp.example".into(), SmtpTls::None)),
+        config(|c| (c.host, c.tls) = ("192.0.2.1".into(), SmtpTls::None)),
+    ];
+    let lists: [&[&str]; 3] = [&[], &["a@corp.example\r\nRCPT TO:<b@bad.example>"], &["kim@bücher.example"]];
+    for recipients in lists {
+        let mut config = SmtpConfig::new("127.0.0.1", "asterism@corp.example");
+        config.channels = channel(recipients);
+        wrong.push(SmtpExecutor::new(config).unwrap_err().to_string());
+    }
+    insta::assert_snapshot!(wrong.join("\n"));
+}
+
+/// The shipped connector, with the time that its searches lag behind.
+fn with_lag(name: &str, lag_s: u32) -> Connector {
+    let shipped = Connector::builtin();
+    let (file, text) = shipped.iter().find(|(file, _)| *file == format!("{name}.yml")).unwrap();
+    Connector::parse(file, &text.replace("lag_s: 10", &format!("lag_s: {lag_s}"))).unwrap()
+}
+
+fn of_user(user: &str, password: &str) -> Credential {
+    Credential::Password { user: user.to_owned(), password: password.into() }
+}
+
+fn desk(name: &str, desk: &TicketSimulator, password: &str) -> Arc<ConnectorExecutor> {
+    let mut api = ApiConfig::new(desk.url(), of_user("asterism@corp.example", password));
+    api.request_timeout = Duration::from_secs(5);
+    Arc::new(ConnectorExecutor::with(with_lag(name, 0), Addresses::One(api), link()).unwrap())
+}
+
+#[tokio::test]
+async fn a_search_that_lags_behind_opens_no_second_ticket() {
+    for (lag_s, lag, tickets) in [(0, Duration::from_secs(3_600), 2), (1, Duration::from_millis(600), 1)] {
+        let simulated = new_desk().await;
+        simulated.set_lag(lag);
+        simulated.set_faults(Faults { lost_replies: 1, ..Faults::default() });
+        let api = ApiConfig::new(simulated.url(), of_user("asterism@corp.example", PASSWORD));
+        let executor = ConnectorExecutor::with(with_lag("jira_cloud", lag_s), Addresses::One(api), link());
+        let told =
+            tell(Verb::TicketCreate, ("queue", "SOC"), "Theft", vec![Arc::new(executor.unwrap())]).await;
+        assert_eq!(simulated.tickets().len(), tickets, "{lag_s} s: {}", note(&told));
+        assert_eq!(told.action.state == ActionState::Succeeded, lag_s == 1, "{}", note(&told));
+    }
+    assert!(Connector::builtin().iter().any(|(_, text)| text.contains("lag_s: 10")));
+}
+
+const DESKS: [&str; 2] = ["servicenow", "jira_cloud"];
+
+async fn new_desk() -> TicketSimulator {
+    TicketSimulator::start("asterism@corp.example", PASSWORD, &["SOC"]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_ticket_is_opened_once_whatever_is_lost() {
+    for name in DESKS {
+        for faults in [
+            Faults::default(),
+            Faults { lost_replies: 2, ..Faults::default() },
+            Faults { server_errors: 1, ..Faults::default() },
+            Faults { server_errors: 2, ..Faults::default() },
+            Faults { server_errors: 3, lost_replies: 1, ..Faults::default() },
+            Faults { too_many_requests: 2, retry_after_s: 7, ..Faults::default() },
+        ] {
+            let simulated = new_desk().await;
+            simulated.set_faults(faults.clone());
+            let executor = desk(name, &simulated, PASSWORD);
+            let told = tell(Verb::TicketCreate, ("queue", "SOC"), "Theft", vec![executor]).await;
+            assert_eq!(told.action.state, ActionState::Succeeded, "{name} {faults:?}: {}", note(&told));
+            let ticket = only(simulated.tickets());
+            assert!(note(&told).ends_with(&format!("ticket {}", ticket.number)), "{}", note(&told));
+            assert!(ticket.mark.ends_with(told.action.id.as_str()), "{}", ticket.mark);
+            assert!(!told.stored.contains(PASSWORD));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_says_what_happened_in_plain_text() {
+    let mut bodies = Vec::new();
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let title = EVIL.replace("\u{202e}\r\n", "");
+        let reference =
+            executor.execute(&request(Verb::TicketCreate, &[("queue", "SOC")], EVIL)).await.unwrap();
+        let ticket = only(simulated.tickets());
+        assert_eq!((ticket.queue.as_str(), ticket.title, ticket.number), ("SOC", title, reference));
+        bodies.push(ticket.body);
+    }
+    insta::assert_json_snapshot!(bodies);
+}
+
+#[tokio::test]
+async fn tickets_of_others_are_not_ours() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let ours = request(Verb::TicketCreate, &[("queue", "SOC")], "Theft");
+        let another = Request { action: ActionId::new("c-12"), ..ours.clone() };
+        executor.execute(&another).await.unwrap();
+        assert!(!executor.probe(&ours).await.unwrap().holds, "{name}");
+        assert!(executor.probe(&another).await.unwrap().holds, "{name}");
+        executor.execute(&ours).await.unwrap();
+        assert!(executor.verify(&ours).await.unwrap().holds, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_refused_ends_the_action_and_shows_no_password() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        for (queue, password) in [("NOBODY", PASSWORD), ("SOC", "another-very-secret-password")] {
+            let executor = desk(name, &simulated, password);
+            let told = tell(Verb::TicketCreate, ("queue", queue), "Theft", vec![executor.clone()]).await;
+            assert_eq!(told.action.state, ActionState::Failed, "{name}: {}", note(&told));
+            assert!(!format!("{} {executor:?}", told.stored).contains("very-secret"), "{name}");
+        }
+        assert_eq!(simulated.tickets(), []);
+    }
+}

@@ -80,7 +80,7 @@ fn ticks(company: Company, args: &Args) -> Vec<Tick> {
         rate_per_s: Some(COMPANY_RATE),
         pace: simulate::Pace::Steady,
         story_length: Duration::from_secs(600),
-        story_repeat: Some(Duration::from_secs(900)),
+        story_repeat: Some(Duration::from_secs(300)),
         ..GenerateOptions::default()
     };
     let of_tick = (args.rate * TICK.as_millis() as u64 / 1_000) as usize;
@@ -123,7 +123,7 @@ impl Site {
             "data_dir = {:?}\n[api]\nlisten = \"127.0.0.1:{port}\"\n\
              [respond]\nconnectors = [{{ file = \"microsoft_graph\", url = {graph:?}, token_file = {graph_token:?} }}]\n\
              [respond.edr]\nurl = {edr:?}\ntoken_file = {edr_token:?}\n\
-             [respond.policy]\nautomation = \"full\"\n\
+             [respond.policy]\nautomation = \"full\"\nauto_confidence_min = 0\nauto_domains_min = 1\n\
              caps = {{ rule_per_hour_max = 100000, tenant_per_hour_max = 100000, concurrent_max = 100000 }}\n",
             dir.join("data")
         );

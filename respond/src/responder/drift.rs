@@ -53,6 +53,7 @@ impl Responder {
     }
 
     fn drifted(&mut self, action: &Action, effect: Effect, probe: &Probe, now: Time) {
+        self.counts.drifted += 1;
         let text = format!("it no longer holds, and we have not ended it: {}", probe.evidence);
         self.drift_step(action, effect, EffectState::Drifted, &text, now);
         if self.policy.on_drift != OnDrift::Tell {

@@ -60,6 +60,8 @@ pub struct Counts {
     pub simulated: u64,
     /// Not even proposed, because too many actions are in memory.
     pub refused: u64,
+    /// Effects that no longer held although nobody here had ended them.
+    pub drifted: u64,
     /// Reports of workers that had lost their lease.
     pub stale_reports: u64,
     /// Evaluations of rules that failed; see [`Responder::rule_faults`].
@@ -256,6 +258,11 @@ impl Responder {
     /// The end of the audit chain.
     pub fn audit_head(&self) -> &AuditHead {
         self.audit.head()
+    }
+
+    /// Commands that wait or are under way.
+    pub fn open(&self) -> usize {
+        self.book.open().count()
     }
 
     /// What was counted.

@@ -3,6 +3,7 @@
 
 use correlate::{Completeness, Stats};
 use event::Action;
+use respond::Counts;
 use rules::{SuppressionCounts, WindowCounts};
 
 pub(super) fn windows(counts: WindowCounts, groups: usize) {
@@ -30,6 +31,22 @@ pub(super) fn suppressions(counts: SuppressionCounts, keys: usize) {
 pub(super) fn completeness(ledger: &Completeness) {
     metrics::gauge!("asterism_completeness_counts").set(ledger.len() as f64);
     totals(&[("asterism_completeness_closed_early_total", ledger.closed_early())]);
+}
+
+pub(super) fn response(counts: Counts, open: usize) {
+    metrics::gauge!("asterism_response_open").set(open as f64);
+    totals(&[
+        ("asterism_response_proposed_total", counts.proposed),
+        ("asterism_response_executed_total", counts.executed),
+        ("asterism_response_held_total", counts.held),
+        ("asterism_response_suppressed_total", counts.suppressed),
+        ("asterism_response_simulated_total", counts.simulated),
+        ("asterism_response_refused_total", counts.refused),
+        ("asterism_response_drifted_total", counts.drifted),
+        ("asterism_response_stale_reports_total", counts.stale_reports),
+        ("asterism_response_rule_faults_total", counts.rule_faults),
+        ("asterism_response_bugs_total", counts.bugs),
+    ]);
 }
 
 pub(super) fn correlator(stats: &Stats) {

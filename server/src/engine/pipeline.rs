@@ -486,6 +486,7 @@ impl Pipeline {
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
         meters::completeness(&self.completeness);
+        meters::response(self.responder.counts(), self.responder.open());
         let Watermark(time) = self.watermarks.watermarks().all();
         metrics::gauge!("asterism_watermark_seconds").set(time.micros() as f64 / 1e6);
     }

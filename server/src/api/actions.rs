@@ -1,6 +1,6 @@
 //! Actions and effects: list, decide, take back; the audit chain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -306,7 +306,8 @@ pub(crate) async fn roll_back(
 /// What is planned for an incident, as a CACAO 2.0 playbook
 #[utoipa::path(get, path = "/api/v1/incidents/{id}/playbook", operation_id = "get_playbook", tag = "actions",
     params(TenantParam, ("id" = String, Path)),
-    responses((status = 200, description = "The playbook (OASIS CACAO Security Playbooks 2.0)", body = serde_json::Value),
+    responses((status = 200, description = "The playbook (OASIS CACAO Security Playbooks 2.0)",
+            body = HashMap<String, serde_json::Value>),
         (status = 404, description = "No such incident, or nothing is planned for it")))]
 pub(crate) async fn playbook(
     State(api): State<ApiState>,

@@ -92,7 +92,8 @@ fn addresses(place: &str, connector: &ConnectorSettings) -> anyhow::Result<Addre
 fn address(place: &str, settings: &AddressSettings) -> anyhow::Result<ApiConfig> {
     let AddressSettings { url, url_file, user, token_file, scheme, oauth2 } = settings;
     let has_token = !token_file.as_os_str().is_empty();
-    if !has_token && !(scheme.is_empty() && user.is_empty()) {
+    let speaks_of_token = !scheme.is_empty() || !user.is_empty();
+    if speaks_of_token && !has_token {
         bail!(
             "{place} says whose the token is (user), or its scheme, but {place}.token_file is empty: name the file, or leave \
              it out"

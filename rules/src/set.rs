@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use event::{Alert, EventBatch, Logsource, Time};
+use event::{Alert, EventBatch, Feed, Logsource, Time};
 use hashbrown::HashMap;
 
 use crate::alert;
@@ -212,6 +212,12 @@ impl RuleSet {
         evaluated
     }
 
+    /// Makes ready for all rows that sources can give. Without it the first rows of each shape wait for that, which with
+    /// thousands of rules takes seconds in all.
+    pub fn prepare(&self, feeds: &[Feed]) {
+        feeds.iter().flat_map(|feed| &feed.rows).for_each(|rows| drop(self.plan(&rows.logsources)));
+    }
+
     /// Every correlation rule, each after those that it watches.
     pub fn correlations(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
         self.correlations.definitions.iter().map(|definition| &definition.info)
@@ -269,4 +275,24 @@ pub struct Excepted {
     pub row: usize,
     /// The entry of the overlay.
     pub by: Arc<OverlayEntry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use event::{Class, RowShape};
+
+    use super::*;
+
+    #[test]
+    fn a_prepared_set_has_a_plan_for_each_shape() {
+        let (set, _) = RuleSet::load(RuleSet::builtin_packs());
+        let rows = |product: &str| RowShape {
+            class: Class::PROCESS_ACTIVITY,
+            logsources: Arc::from([Logsource { product: Some(product.into()), ..Logsource::default() }]),
+            columns: std::collections::BTreeSet::new(),
+        };
+        let feed = Feed { kind: "k".into(), rows: vec![rows("windows"), rows("azure"), rows("windows")] };
+        set.prepare(&[feed]);
+        assert_eq!(set.plans.lock().unwrap().len(), 2);
+    }
 }

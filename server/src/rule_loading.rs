@@ -57,6 +57,11 @@ impl RuleSources {
         Ok((rules, report))
     }
 
+    /// Makes rules ready for all that sources can give: see [`RuleSet::prepare`].
+    pub(crate) fn prepare(&self, rules: &RuleSet) {
+        rules.prepare(&self.feeds);
+    }
+
     /// What a pipeline, a list of values or an overlay says wrongly is an error: without it rules would mean something
     /// else.
     fn loader(&self) -> anyhow::Result<RuleLoader> {

@@ -111,6 +111,7 @@ fn look(
     if rules.version() == running {
         return (known, None);
     }
+    sources.prepare(&rules);
     metrics::counter!("asterism_rule_reloads_total").increment(1);
     tracing::info!("rules changed: {} loaded, {} rejected", report.loaded, report.rejected.len());
     for rejection in &report.rejected {

@@ -21,7 +21,7 @@ use crate::verb::Verb;
 
 /// A longer title is cut: it becomes the subject of mails and the summary of tickets.
 const TITLE_CHARS_MAX: usize = 200;
-/// Alert ids kept as evidence in the audit entry of a decision.
+/// Alert ids kept as evidence in the audit entry of a decision: the latest, which made the difference.
 const EVIDENCE_MAX: usize = 20;
 
 impl Responder {
@@ -268,7 +268,8 @@ impl Responder {
             }
         };
         let text = format!("{}: {why}", verdict.outcome.as_str());
-        let evidence: Vec<&str> = incident.alerts.iter().take(EVIDENCE_MAX).map(|a| a.as_str()).collect();
+        let latest = incident.alerts.len().saturating_sub(EVIDENCE_MAX);
+        let evidence: Vec<&str> = incident.alerts[latest..].iter().map(|a| a.as_str()).collect();
         let entry = Entry::engine("decision", &text)
             .with("rule", action.decision.rule.clone())
             .with("rule_version", rule_version)

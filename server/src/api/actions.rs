@@ -1,6 +1,6 @@
 //! Actions and effects: list, decide, take back; the audit chain.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, State};

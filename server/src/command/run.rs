@@ -168,8 +168,10 @@ impl Daemon {
         let mappings = Arc::clone(&content.mappings);
         let kafka = config.kafka.clone();
         let forwards = kafka.forward && !kafka.bootstrap.is_empty();
+        let rule_sources = RuleSources::configured(&config.rules).fed_by(&mappings);
+        tokio::task::block_in_place(|| rule_sources.prepare(&content.rules));
         let rules = rule_watch::follow(
-            RuleSources::configured(&config.rules).fed_by(&mappings),
+            rule_sources,
             Arc::clone(&content.rules),
             Duration::from_secs(config.rules.reload_s),
             stopping.clone(),

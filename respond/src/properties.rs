@@ -340,7 +340,7 @@ impl World {
             }
             Happening::KillSwitch(on) => {
                 self.policy.kill_switch = on;
-                let entry = self.responder.set_kill_switch(on, "ann", now);
+                let entry = self.responder.set_kill_switch(on, "ann", "", now);
                 self.store.audit.push(entry);
                 Vec::new()
             }

@@ -558,6 +558,12 @@ pub(crate) enum ActionsCommand {
         #[command(flatten)]
         said: SaidArgs,
     },
+    /// Stop every new effect, of all tenants; what holds can still be taken back
+    #[command(after_help = "Example:\n  asterism actions pause --comment 'wrong hosts isolated'")]
+    Pause(PauseArgs),
+    /// Let the response go on after a pause
+    #[command(after_help = "Example:\n  asterism actions resume --comment 'rule corrected'")]
+    Resume(PauseArgs),
     /// What rules in audit_only would have done, by rule: how often, on what
     #[command(after_help = "Example:\n  asterism actions report --data-dir data")]
     Report {
@@ -588,6 +594,18 @@ pub(crate) struct DecideArgs {
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) said: SaidArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Why; goes into the audit chain
+    #[arg(long, default_value = "")]
+    pub(crate) comment: String,
+    /// Who decides [default: the login name, or whose token it is]
+    #[arg(long)]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]

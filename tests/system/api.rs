@@ -397,6 +397,13 @@ async fn decisions(api: &mut Api) {
     let rehearsed = format!("{path}?dry_run=true");
     let would = api.call(Method::POST, "/api/v1/incidents/{id}/rollback", &rehearsed, said()).await;
     assert!(would.status == 200 && !would.body["actions"].as_array().unwrap().is_empty(), "{}", would.body);
+    let response = "/api/v1/response";
+    assert_eq!(api.get(response, response).await, json!({"paused": false}));
+    for (what, paused) in [("pause", true), ("resume", false)] {
+        let path = format!("{response}/{what}");
+        let answer = api.call(Method::POST, &path, &path, said()).await;
+        assert_eq!(answer.body, json!({"paused": paused}));
+    }
     // Of several isolations of one host one holds the effect.
     let mut undone = Vec::new();
     for action in actions["items"].as_array().unwrap() {

@@ -303,6 +303,16 @@ fn people_decide_under_their_own_names_and_all_of_an_incident_is_taken_back() {
     let (code, text, _) = run("kim-secret", &["actions", "approve", id, "--dry-run"]);
     assert!(code == Some(0) && text.contains("would be queued"), "{text}");
     assert!(of("user.disable", "awaiting_approval").is_some(), "a dry run changes nothing");
+    let (code, text, _) = run("kim-secret", &["actions", "pause", "--comment", "wait"]);
+    assert!(code == Some(0) && text.contains("the response is paused"), "{text}");
+    daemon.kill_hard();
+    let daemon = site.start();
+    let refused = eventually("the daemon answers", Duration::from_secs(30), || {
+        let (_, text, _) = run("kim-secret", &["actions", "approve", id]);
+        text.contains("kill switch is on").then_some(text)
+    });
+    assert!(of("user.disable", "awaiting_approval").is_some(), "a pause outlives a kill: {refused}");
+    assert_eq!(run("kim-secret", &["actions", "resume"]).0, Some(0));
     assert_eq!(run("kim-secret", &["actions", "approve", id]).0, Some(0));
     assert_eq!(find("user.disable", "succeeded")["approvals"][0]["by"], "kim");
 

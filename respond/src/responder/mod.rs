@@ -211,7 +211,7 @@ impl Responder {
     }
 
     /// Turns the kill switch: while it is on, no new effect is brought about; what holds is still taken back.
-    pub fn set_kill_switch(&mut self, on: bool, by: &str, now: Time) -> AuditEntry {
+    pub fn set_kill_switch(&mut self, on: bool, by: &str, comment: &str, now: Time) -> AuditEntry {
         self.policy.kill_switch = on;
         self.policy_version = self.policy.version();
         self.note(AuditRecord {
@@ -220,7 +220,7 @@ impl Responder {
             kind: "kill_switch".into(),
             by: by.into(),
             subject: "policy".into(),
-            text: if on { "on" } else { "off" }.into(),
+            text: command::bounded(&person::said(if on { "on" } else { "off" }, comment)),
             details: BTreeMap::from([("policy_version".into(), self.policy_version.clone())]),
         })
     }

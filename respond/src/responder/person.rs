@@ -214,7 +214,7 @@ fn conflict(action: &Action, reason: &str) -> RespondError {
 }
 
 /// What was done, and why if that was said.
-fn said(what: &str, comment: &str) -> String {
+pub(super) fn said(what: &str, comment: &str) -> String {
     if comment.trim().is_empty() { what.to_owned() } else { format!("{what}: {comment}") }
 }
 

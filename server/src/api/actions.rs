@@ -17,7 +17,7 @@ use super::body::Body;
 use super::page::{PageParams, Paged, TenantParam, blocking, comma_separated};
 use super::params::Params;
 use super::problem::Problem;
-use crate::engine::{About, Decided, Decision, Verdict};
+use crate::engine::{About, Decided, Decision, PAUSED, Verdict};
 
 /// Which actions.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -301,6 +301,65 @@ pub(crate) async fn roll_back(
     let decision = Decision { about, by, comment: request.comment, dry_run: dry_run.dry_run };
     let DryRun { would_change, left, .. } = api.engine.decide(decision).await?.into();
     Ok(Json(RollBack { actions: would_change, left }))
+}
+
+/// Whether the response runs.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ResponseState {
+    /// A person has paused it: nothing new is brought about, what holds can still be taken back
+    pub(crate) paused: bool,
+}
+
+async fn response_state(api: &ApiState) -> Result<Json<ResponseState>, Problem> {
+    let state = api.state.clone();
+    let paused = blocking(move || state.meta(PAUSED)).await?;
+    Ok(Json(ResponseState { paused: paused.as_deref() == Some("true") }))
+}
+
+async fn set_paused(
+    api: &ApiState,
+    caller: &Caller,
+    request: DecisionRequest,
+    on: bool,
+) -> Result<Json<ResponseState>, Problem> {
+    let by = caller.name(request.by.as_deref())?.to_owned();
+    let decision = Decision { about: About::Pause(on), by, comment: request.comment, dry_run: false };
+    api.engine.decide(decision).await?;
+    response_state(api).await
+}
+
+/// Whether the response is paused
+#[utoipa::path(get, path = "/api/v1/response", operation_id = "get_response_state", tag = "actions",
+    responses((status = 200, description = "How it stands", body = ResponseState)))]
+pub(crate) async fn response(State(api): State<ApiState>) -> Result<Json<ResponseState>, Problem> {
+    response_state(&api).await
+}
+
+/// Pause the response, of all tenants: nothing new is brought about
+#[utoipa::path(post, path = "/api/v1/response/pause", operation_id = "pause_response", tag = "actions",
+    request_body = DecisionRequest,
+    responses((status = 200, description = "How it stands now", body = ResponseState),
+        (status = 403, description = "The role may not decide, or speaks for another")))]
+pub(crate) async fn pause(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Body(request): Body<DecisionRequest>,
+) -> Result<Json<ResponseState>, Problem> {
+    set_paused(&api, &caller, request, true).await
+}
+
+/// Let the response go on
+#[utoipa::path(post, path = "/api/v1/response/resume", operation_id = "resume_response", tag = "actions",
+    request_body = DecisionRequest,
+    responses((status = 200, description = "How it stands now", body = ResponseState),
+        (status = 403, description = "The role may not decide, or speaks for another"),
+        (status = 409, description = "The configuration stops it")))]
+pub(crate) async fn resume(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Body(request): Body<DecisionRequest>,
+) -> Result<Json<ResponseState>, Problem> {
+    set_paused(&api, &caller, request, false).await
 }
 
 /// What is planned for an incident, as a CACAO 2.0 playbook

@@ -42,7 +42,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use actions::{BulkOutcome, BulkRequest, DecisionRequest, RollBack, VerbDocument};
+pub(crate) use actions::{BulkOutcome, BulkRequest, DecisionRequest, ResponseState, RollBack, VerbDocument};
 pub(crate) use auth::{Auth, User};
 pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
 pub(crate) use incidents::{
@@ -86,6 +86,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(incidents::veto))
         .routes(routes!(actions::roll_back))
         .routes(routes!(actions::playbook))
+        .routes(routes!(actions::response))
+        .routes(routes!(actions::pause))
+        .routes(routes!(actions::resume))
         .routes(routes!(relations::inputs))
         .routes(routes!(relations::undo))
         .routes(routes!(relations::suggestions))

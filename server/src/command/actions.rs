@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::client::{Client, segment};
 use super::reader::Reader;
-use crate::api::{BulkOutcome, BulkRequest, DecisionRequest, Paged, RollBack, VerbDocument};
-use crate::cli::{ActionsArgs, ActionsCommand, DecideArgs, SaidArgs, TargetArgs};
+use crate::api::{BulkOutcome, BulkRequest, DecisionRequest, Paged, ResponseState, RollBack, VerbDocument};
+use crate::cli::{ActionsArgs, ActionsCommand, DecideArgs, PauseArgs, SaidArgs, TargetArgs};
 use crate::engine::Verdict;
 use crate::output::{Lines, note, table};
 
@@ -31,6 +31,8 @@ pub(crate) async fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
         ActionsCommand::Cancel(args) => decide(args, Verdict::Cancel).await?,
         ActionsCommand::Undo(args) => decide(args, Verdict::Undo).await?,
         ActionsCommand::Rollback { target, incident, said } => roll_back(&target, &incident, said).await?,
+        ActionsCommand::Pause(args) => pause(args, "pause").await?,
+        ActionsCommand::Resume(args) => pause(args, "resume").await?,
         ActionsCommand::Report { target, limit, json } => {
             report(&Reader::open(&target)?.actions(Some("simulated"), limit).await?, json)?;
         }
@@ -193,6 +195,18 @@ async fn roll_back(target: &TargetArgs, incident: &str, said: SaidArgs) -> anyho
         note("nothing was done about it that could be taken back");
     }
     anyhow::ensure!(left.is_empty(), "{} stay as they are", left.len());
+    Ok(())
+}
+
+async fn pause(args: PauseArgs, what: &str) -> anyhow::Result<()> {
+    let client = deciding(&args.target)?;
+    let request = DecisionRequest { by: args.target.speaker(args.by.as_deref()), comment: args.comment };
+    let path = format!("/api/v1/response/{what}");
+    let state: ResponseState = client.send_json(Method::POST, &path, &request).await?;
+    note(match state.paused {
+        true => "the response is paused: nothing new is brought about, what holds can be taken back",
+        false => "the response runs",
+    });
     Ok(())
 }
 

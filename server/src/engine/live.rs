@@ -67,6 +67,8 @@ pub(crate) enum About {
     Action(ActionId, Verdict),
     /// All that was done about an incident is taken back.
     Incident(IncidentId),
+    /// Nothing new is brought about as long as this is so; what holds can still be taken back.
+    Pause(bool),
 }
 
 /// What came of a decision, or would.

@@ -89,6 +89,9 @@ pub(crate) struct CheckpointLimits {
 /// The parameters of the correlation state, by their name among the small values of the state database.
 pub(crate) const PARAMETERS: &str = "correlation_parameters";
 
+/// Whether a person has paused the response, there.
+pub(crate) const PAUSED: &str = "response_paused";
+
 /// Writing the state stops everything else: it may take one part in so many of the time.
 const STATE_SHARE: u32 = 20;
 
@@ -128,6 +131,8 @@ pub(crate) struct Pipeline {
     work: Vec<Work>,
     /// Whether an executor takes work.
     executes: bool,
+    /// Whether the configuration stops the response: no person resumes it then.
+    kill_switch: bool,
     /// Verbs whose work playbooks lease.
     pulled: BTreeSet<Verb>,
 }
@@ -155,7 +160,10 @@ impl Pipeline {
                 Completeness::default(),
             ),
         };
-        let mut responder = Responder::new(options.response_rules, options.policy)?;
+        let mut policy = options.policy;
+        let kill_switch = policy.kill_switch;
+        policy.kill_switch |= stores.state.meta(PAUSED)?.as_deref() == Some("true");
+        let mut responder = Responder::new(options.response_rules, policy)?;
         if options.verbs.is_some() || !options.pulled.is_empty() {
             responder.set_verbs(options.verbs.iter().flatten().chain(&options.pulled).copied());
         }
@@ -185,6 +193,7 @@ impl Pipeline {
             counts,
             work: Vec::new(),
             executes: options.verbs.is_some(),
+            kill_switch,
             pulled: options.pulled,
         };
         pipeline.restore_responder(now).await?;
@@ -594,6 +603,7 @@ impl Pipeline {
     /// What a person decides about actions: done, or only said in a dry run.
     pub(crate) async fn decide(&mut self, decision: Decision, now: Time) -> Result<Decided, InputError> {
         let incident = match &decision.about {
+            About::Pause(on) => return self.pause(*on, &decision, now).await,
             About::Incident(incident) => Some(incident),
             About::Action(id, _) => self.responder.action(id).map(|action| &action.incident),
         };
@@ -606,6 +616,25 @@ impl Pipeline {
         self.commit_actions(decided.changes.clone()).await.map_err(InputError::Failed)?;
         self.lease(now).await.map_err(InputError::Failed)?;
         Ok(decided)
+    }
+
+    /// A person stops every new effect, or lets them come about again; so it stays over restarts.
+    async fn pause(&mut self, on: bool, decision: &Decision, now: Time) -> Result<Decided, InputError> {
+        if self.kill_switch && !on {
+            let why = "respond.policy.kill_switch is on in the configuration: turn it off there";
+            return Err(InputError::Refused(why.to_owned()));
+        }
+        if !decision.dry_run && self.responder.policy().kill_switch != on {
+            let entry = self.responder.set_kill_switch(on, &decision.by, &decision.comment, now);
+            let change = StateChange {
+                audit: vec![audit_row(&entry).map_err(InputError::Failed)?],
+                meta: BTreeMap::from([(PAUSED.to_owned(), on.to_string())]),
+                ..StateChange::default()
+            };
+            self.commit(change).await.map_err(InputError::Failed)?;
+            self.lease(now).await.map_err(InputError::Failed)?;
+        }
+        Ok(Decided::default())
     }
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
@@ -788,6 +817,7 @@ impl Pipeline {
 fn said(responder: &mut Responder, decision: &Decision, now: Time) -> Result<Decided, InputError> {
     let Decision { about, by, comment, .. } = decision;
     let changes = match about {
+        About::Pause(_) => Ok(Vec::new()),
         About::Incident(incident) => {
             let (changes, left) = responder.roll_back(incident, by, comment, now);
             let left = left.iter().map(ToString::to_string).collect();

@@ -327,7 +327,10 @@ impl World {
                 self.responder.roll_back(&IncidentId::new(format!("i-{number}")), "ann", "", now).0
             }
             Happening::Drift { host } => {
-                self.provider.isolated.remove(HOSTS[usize::from(host)]);
+                // A command of which it is not known what became of it is sent again then, and rightly.
+                if let Some(action) = self.provider.isolated.remove(HOSTS[usize::from(host)]) {
+                    self.provider.done.remove(&action);
+                }
                 Vec::new()
             }
             Happening::Work(fault) => {

@@ -533,7 +533,29 @@ fn what_went_wrong_once_goes_right() {
         Crash,
         Pass { s: 100_000 },
     ];
-    for history in [cancelled_then_sent_again, held_twice_by_one_incident, release_in_doubt_forgotten] {
+    let undone_while_it_waited_behind_a_release = vec![
+        Incident { number: 3, hosts: 14 },
+        Work(F::None),
+        Work(F::None),
+        Work(F::None),
+        Work(F::CrashAfter),
+        Close { number: 3 },
+        Work(F::Unreachable),
+        Work(F::None),
+        Incident { number: 2, hosts: 7 },
+        Work(F::None),
+        Pass { s: 4_000 },
+        Approve { nth: 110 },
+        Crash,
+        Pass { s: 4_000 },
+        Undo { nth: 195 },
+    ];
+    for history in [
+        cancelled_then_sent_again,
+        held_twice_by_one_incident,
+        release_in_doubt_forgotten,
+        undone_while_it_waited_behind_a_release,
+    ] {
         World::live(history);
     }
 }

@@ -248,8 +248,11 @@ impl Responder {
         (Some(effect), false)
     }
 
-    /// The effect after a command that was to take it back.
+    /// The effect after a command that was to take it back. Another one may have done that before.
     fn reverted(&mut self, mut effect: Effect, end: End, now: Time) -> Effect {
+        if effect.state != EffectState::Reverting {
+            return effect;
+        }
         let to = match (effect.holders.is_empty(), end) {
             (false, _) => EffectState::Applying,
             (true, End::Absent) => EffectState::Reverted,

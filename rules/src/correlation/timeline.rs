@@ -9,8 +9,8 @@
 //! A condition that asks for something *not* to happen is judged when the watermark has passed the end of the
 //! window that begins with an event.
 //!
-//! Sealed events that no window to come can need are forgotten: of an order of all members all but the latest chains,
-//! of distinct values all but the last events of each. A flood of one group is as small as its first events.
+//! Sealed events that no window to come can need are forgotten: of distinct values all but the last events of each. A
+//! flood of one such group is as small as its first events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -463,19 +463,8 @@ fn needed<'a>(
     definition: &Definition,
     sealed: impl DoubleEndedIterator<Item = &'a Entry> + ExactSizeIterator + Clone,
 ) -> Option<Vec<bool>> {
-    let members = definition.members.len();
     match &definition.kind {
         Kind::Distinct(_) => Some(last_of_values(sealed)),
-        // A chain to come goes on from the latest chain up to one of its members.
-        Kind::Ordered(seen, _) if seen.is_all_of(members) => {
-            let mut is_needed = vec![false; sealed.len()];
-            for length in 1..members {
-                let newest_first = sealed.clone().enumerate().rev();
-                chain_of(length, newest_first.map(|(place, entry)| (place, entry.member)))
-                    .for_each(|place| is_needed[place] = true);
-            }
-            Some(is_needed)
-        }
         _ => None,
     }
 }

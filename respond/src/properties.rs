@@ -470,12 +470,13 @@ proptest! {
     }
 }
 
-/// Histories that went wrong once.
+// Histories that went wrong once.
+
 #[test]
-fn what_went_wrong_once_goes_right() {
+fn a_command_whose_cancel_was_lost_is_not_sent_again() {
     use Fault as F;
-    use Happening::{Approve, Cancel, Close, Crash, Incident, Merge, Pass, Undo, Work};
-    let cancelled_then_sent_again = vec![
+    use Happening::{Incident, Pass, Work};
+    World::live(vec![
         Incident { number: 0, hosts: 1 },
         Work(F::None),
         Work(F::None),
@@ -484,8 +485,14 @@ fn what_went_wrong_once_goes_right() {
         Work(F::None),
         Work(F::Refused),
         Work(F::None),
-    ];
-    let held_twice_by_one_incident = vec![
+    ]);
+}
+
+#[test]
+fn one_incident_holds_once() {
+    use Fault as F;
+    use Happening::{Approve, Cancel, Incident, Merge, Pass, Undo, Work};
+    World::live(vec![
         Incident { number: 2, hosts: 5 },
         Work(F::None),
         Work(F::None),
@@ -507,8 +514,14 @@ fn what_went_wrong_once_goes_right() {
         Merge { from: 2, to: 3 },
         Incident { number: 2, hosts: 1 },
         Approve { nth: 248 },
-    ];
-    let release_in_doubt_forgotten = vec![
+    ]);
+}
+
+#[test]
+fn a_release_in_doubt_is_not_forgotten() {
+    use Fault as F;
+    use Happening::{Approve, Close, Crash, Incident, Pass, Work};
+    World::live(vec![
         Incident { number: 0, hosts: 11 },
         Work(F::Unreachable),
         Incident { number: 0, hosts: 1 },
@@ -532,8 +545,14 @@ fn what_went_wrong_once_goes_right() {
         Approve { nth: 52 },
         Crash,
         Pass { s: 100_000 },
-    ];
-    let undone_while_it_waited_behind_a_release = vec![
+    ]);
+}
+
+#[test]
+fn a_release_that_comes_late_leaves_a_reverted_effect_as_it_is() {
+    use Fault as F;
+    use Happening::{Approve, Close, Crash, Incident, Pass, Undo, Work};
+    World::live(vec![
         Incident { number: 3, hosts: 14 },
         Work(F::None),
         Work(F::None),
@@ -549,15 +568,7 @@ fn what_went_wrong_once_goes_right() {
         Crash,
         Pass { s: 4_000 },
         Undo { nth: 195 },
-    ];
-    for history in [
-        cancelled_then_sent_again,
-        held_twice_by_one_incident,
-        release_in_doubt_forgotten,
-        undone_while_it_waited_behind_a_release,
-    ] {
-        World::live(history);
-    }
+    ]);
 }
 
 /// The host is isolated, somebody else releases it, and the engine has a look.

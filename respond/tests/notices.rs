@@ -2,15 +2,19 @@
 //! twice, and what telemetry names is never more than text.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be made is a failed test.
 
+#[path = "support/incident.rs"]
+mod incident;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use event::{
-    Action, ActionId, ActionState, Alert, AlertId, AttackTag, Class, Domain, Entity, EntityType, Incident,
-    IncidentId, IncidentStatus, RecordRef, Role, RuleRef, Severity, Tactic, Target, TenantId, Time,
+    Action, ActionId, ActionState, Alert, Entity, EntityType, Incident, IncidentId, Role, Target, TenantId,
+    Time,
 };
+use incident::incident;
 use respond::{
     ActionChange, Addresses, ApiConfig, Automation, Connector, ConnectorExecutor, Credential, ExecuteError,
     Executor, Policy, Request, Responder, ResponseRules, SmtpConfig, SmtpExecutor, SmtpTls, Verb, Worker,
@@ -27,55 +31,8 @@ const EVIL: &str =
     "Theft of `keys` <!channel> @all [click](https://bad.example)\u{202e}\r\nBcc: mallory@bad.example";
 const START: Time = Time::from_secs(1_700_000_000);
 
-fn incident(title: &str) -> (Incident, Vec<Alert>) {
-    let device = Entity::new(EntityType::Device, Role::Device, "ws-01").unwrap();
-    let alert = Alert {
-        id: AlertId::new("a-1"),
-        tenant: TenantId::default(),
-        time: START,
-        end_time: START,
-        rule: RuleRef { id: "lsass".into(), title: "LSASS access".into(), author: None },
-        title: "LSASS access".into(),
-        severity: Severity::High,
-        domain: Domain::Endpoint,
-        product: "Sysmon".into(),
-        source: "windows_event".into(),
-        class: Class::PROCESS_ACTIVITY,
-        event_uid: "1".into(),
-        attack: vec![AttackTag::Tactic(Tactic::CredentialAccess)],
-        entities: vec![device.clone()],
-        records: vec![RecordRef { topic: "t".into(), partition: 0, offset: 0 }],
-        evidence: Vec::new(),
-    };
-    let incident = Incident {
-        id: IncidentId::new("i-1"),
-        tenant: TenantId::default(),
-        version: 1,
-        status: IncidentStatus::New,
-        redirect_to: None,
-        title: title.into(),
-        summary: String::new(),
-        severity: Severity::High,
-        score: 80,
-        confidence: 90,
-        domains: vec![Domain::Email, Domain::Endpoint],
-        tactics: vec![Tactic::CredentialAccess],
-        techniques: vec!["T1003.001".into()],
-        first_time: START,
-        last_time: START,
-        alerts: vec![alert.id.clone()],
-        entities: vec![(device, 1)],
-        joins: Vec::new(),
-        sealed: false,
-        assignee: None,
-        classification: None,
-        priority: Vec::new(),
-        assets: Vec::new(),
-        blast_radius: Default::default(),
-        timeline: Vec::new(),
-        links: Vec::new(),
-    };
-    (incident, vec![alert])
+fn about(title: &str) -> (Incident, Vec<Alert>) {
+    incident(&Entity::new(EntityType::Device, Role::Device, "ws-01").unwrap(), title)
 }
 
 /// What became of the one action of a rule, driven through pauses and retries with a clock that only goes when told.
@@ -96,7 +53,7 @@ async fn tell(verb: Verb, arg: (&str, &str), title: &str, executors: Vec<Arc<dyn
     let policy = Policy { automation: Automation::Full, ..Policy::default() };
     let mut responder = Responder::new(rules, policy).unwrap();
     let worker = Worker::new(executors);
-    let (incident, alerts) = incident(title);
+    let (incident, alerts) = about(title);
     let mut now = START;
     let Ok(mut stored) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), now);
     let is_final = |stored: &[ActionChange]| stored.last().unwrap().action.state.is_final();

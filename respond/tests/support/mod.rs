@@ -1,69 +1,22 @@
 //! A responder with its storage, driven by hand, with a clock that only goes when told.
 
+mod incident;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{
-    Action, Alert, AlertId, AttackTag, Class, Domain, Effect, Entity, Incident, IncidentId, IncidentStatus,
-    RecordRef, RuleRef, Severity, Tactic, TenantId, Time,
-};
+use event::{Action, Effect, Entity, IncidentStatus, Time};
 use respond::{
     ActionChange, AuditEntry, AuditHead, Automation, Executor, Policy, Reply, Responder, ResponseRules, Step,
     Worker, drive,
 };
 
-/// A confident incident about one thing.
-fn incident(about: &Entity) -> (Incident, Vec<Alert>) {
-    let alert = Alert {
-        id: AlertId::new("a-1"),
-        tenant: TenantId::default(),
-        time: Time::from_secs(1_700_000_000),
-        end_time: Time::from_secs(1_700_000_000),
-        rule: RuleRef { id: "lsass".into(), title: "LSASS access".into(), author: None },
-        title: "LSASS access".into(),
-        severity: Severity::High,
-        domain: Domain::Endpoint,
-        product: "Sysmon".into(),
-        source: "windows_event".into(),
-        class: Class::PROCESS_ACTIVITY,
-        event_uid: "1".into(),
-        attack: vec![AttackTag::Tactic(Tactic::CredentialAccess)],
-        entities: vec![about.clone()],
-        records: vec![RecordRef { topic: "t".into(), partition: 0, offset: 0 }],
-        evidence: Vec::new(),
-    };
-    let incident = Incident {
-        id: IncidentId::new("i-1"),
-        tenant: TenantId::default(),
-        version: 1,
-        status: IncidentStatus::New,
-        redirect_to: None,
-        title: "Credential theft".into(),
-        summary: String::new(),
-        severity: Severity::High,
-        score: 80,
-        confidence: 90,
-        domains: vec![Domain::Email, Domain::Endpoint],
-        tactics: vec![Tactic::CredentialAccess],
-        techniques: vec!["T1003.001".into()],
-        first_time: alert.time,
-        last_time: alert.time,
-        alerts: vec![alert.id.clone()],
-        entities: vec![(about.clone(), 1)],
-        joins: Vec::new(),
-        sealed: false,
-        assignee: None,
-        classification: None,
-        priority: Vec::new(),
-        assets: Vec::new(),
-        blast_radius: Default::default(),
-        timeline: Vec::new(),
-        links: Vec::new(),
-    };
-    (incident, vec![alert])
-}
+use incident::incident;
+
+/// What the incident is called.
+const TITLE: &str = "Credential theft";
 
 /// A responder, its executor, and what is stored of it.
 pub(crate) struct Engine {
@@ -108,14 +61,14 @@ impl Engine {
 
     /// An incident about this comes, or comes again.
     pub(crate) fn see(&mut self, about: &Entity) {
-        let (incident, alerts) = incident(about);
+        let (incident, alerts) = incident(about, TITLE);
         let Ok(changes) = self.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), self.now);
         self.store(changes);
     }
 
     /// The incident about this is closed.
     pub(crate) fn close(&mut self, about: &Entity) {
-        let (mut closed, _) = incident(about);
+        let (mut closed, _) = incident(about, TITLE);
         closed.status = IncidentStatus::Closed;
         let Ok(changes) = self.responder.on_incident(&closed, || Ok::<_, Infallible>(Vec::new()), self.now);
         self.store(changes);

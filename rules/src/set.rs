@@ -212,8 +212,7 @@ impl RuleSet {
         evaluated
     }
 
-    /// Makes ready for all rows that sources can give. Without it the first rows of each shape wait for that, which with
-    /// thousands of rules takes seconds in all.
+    /// Makes ready for all rows that sources can give. Without it the first rows of each shape wait for that.
     pub fn prepare(&self, feeds: &[Feed]) {
         feeds.iter().flat_map(|feed| &feed.rows).for_each(|rows| drop(self.plan(&rows.logsources)));
     }

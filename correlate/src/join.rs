@@ -51,6 +51,9 @@ const SLICES: i64 = 8;
 /// Slices are no shorter: each costs a few lookups.
 const SLICE_MIN_US: i64 = 600_000_000;
 
+/// Rows that nobody has asked for while so many came are cold.
+const COLD_AFTER: usize = 1 << 14;
+
 /// A value in words is cut after this many characters.
 const TOLD_MAX: usize = 120;
 
@@ -61,11 +64,19 @@ pub(crate) struct Joins {
     rings: BTreeMap<(u8, Side, u8), Ring>,
     watermarks: Watermarks,
     pub(crate) counts: Counts,
+    /// Rows seen since what nobody looks at was last made cold.
+    #[serde(skip)]
+    seen: usize,
 }
 
 impl Default for Joins {
     fn default() -> Self {
-        Self { rings: BTreeMap::new(), watermarks: Watermark::START.into(), counts: Counts::default() }
+        Self {
+            rings: BTreeMap::new(),
+            watermarks: Watermark::START.into(),
+            counts: Counts::default(),
+            seen: 0,
+        }
     }
 }
 
@@ -113,6 +124,7 @@ impl Joins {
             }
         }
         self.bound(file);
+        self.cool(batch.len());
         self.counts.pairs += pairs.len() as u64;
         pairs
     }
@@ -189,6 +201,15 @@ impl Joins {
             ring.drop_before(self.oldest(definition, *side), slice_us(definition, *side));
         }
         self.rings = rings;
+    }
+
+    /// Most rows that wait are not asked for.
+    fn cool(&mut self, came: usize) {
+        self.seen += came;
+        if self.seen >= COLD_AFTER {
+            self.seen = 0;
+            self.rings.values_mut().for_each(Ring::cool);
+        }
     }
 
     /// Over the limit, what has waited longest of the most frequent events goes: the rare ones are worth more.

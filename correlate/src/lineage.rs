@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::Time;
+use event::{Cold, Time};
 use hashbrown::{HashMap, HashTable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -15,9 +15,8 @@ use crate::fixed::{ONE, rarity};
 use crate::parameters::{File, Weighing};
 
 /// There may be a million of them: images are in one place, most names are GUIDs, and most have no children.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Process {
-    key: Key,
     name: Name,
     /// Lower-case base name of the image, the smallest seen (there should be one); no text: not known.
     image: TextId,
@@ -26,16 +25,20 @@ struct Process {
     /// The earliest children by time, then key: enough of them to know a crowd.
     #[expect(clippy::box_collection, reason = "one word where there are none, not three")]
     children: Option<Box<Vec<(Time, Key)>>>,
-    /// Generation of eviction: epoch of the latest mention.
-    seen: i64,
 }
 
 /// The name of a process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Name {
     /// In braces and lower case.
-    Guid(Uuid),
+    Guid(#[serde(with = "guid")] Uuid),
     Text(Box<str>),
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Text("".into())
+    }
 }
 
 impl Name {
@@ -54,6 +57,19 @@ impl Name {
             Name::Guid(id) => id.braced().to_string().into(),
             Name::Text(text) => Cow::Borrowed(text),
         }
+    }
+}
+
+/// In bytes a GUID is a number.
+mod guid {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Uuid};
+
+    pub(super) fn serialize<S: Serializer>(guid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+        guid.as_u128().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+        u128::deserialize(deserializer).map(Uuid::from_u128)
     }
 }
 
@@ -99,64 +115,90 @@ const CHILDREN_MAX: usize = 256;
 pub(crate) struct Lineage {
     processes: Processes,
     texts: Texts,
+    /// Mentions since processes that nobody speaks of were last made cold.
+    mentions: usize,
     /// Processes forgotten because the table was full.
     pub(crate) evicted: u64,
 }
 
-/// Processes by key, close together.
+/// Processes by key. Few are looked at again after their first minutes.
 #[derive(Debug, Clone, Default)]
 struct Processes {
-    all: Vec<Process>,
-    /// Their places, by key.
+    keys: Vec<Key>,
+    /// Event time of the latest mention of each.
+    seen: Vec<i64>,
+    pages: Vec<Cold<Vec<Process>>>,
+    /// The place of each, by key.
     places: HashTable<u32>,
 }
 
+/// Processes that are cold together.
+const PAGE: usize = if cfg!(test) { 16 } else { 256 };
+
+/// Processes that nobody has spoken of while so many were mentioned are cold.
+const COLD_AFTER: usize = if cfg!(test) { 64 } else { 1 << 14 };
+
 impl Processes {
     fn len(&self) -> usize {
-        self.all.len()
+        self.keys.len()
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.all.iter()
+    /// Each with its key and the time of its latest mention, in no order.
+    fn iter(&self) -> impl Iterator<Item = (Key, i64)> {
+        self.keys.iter().copied().zip(self.seen.iter().copied())
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.all.iter_mut()
+    fn place(&self, key: Key) -> Option<usize> {
+        self.places.find(key.0, |place| self.keys[*place as usize] == key).map(|place| *place as usize)
     }
 
     fn get(&self, key: Key) -> Option<&Process> {
-        let place = self.places.find(key.0, |place| self.all[*place as usize].key == key)?;
-        Some(&self.all[*place as usize])
+        self.place(key).map(|place| self.at(place))
     }
 
-    /// The process with that key, which is made where there is none.
-    fn entry(&mut self, key: Key) -> &mut Process {
-        let all = &self.all;
-        let place = match self.places.find(key.0, |place| all[*place as usize].key == key) {
-            Some(place) => *place,
-            None => self.insert(Process::new(key)),
-        };
-        &mut self.all[place as usize]
+    fn at(&self, place: usize) -> &Process {
+        &self.pages[place / PAGE].get()[place % PAGE]
     }
 
-    fn insert(&mut self, process: Process) -> u32 {
-        let (key, place) = (process.key, self.all.len() as u32);
-        // By an eighth, not by twice: there may be a million.
-        if self.all.len() == self.all.capacity() {
-            self.all.reserve_exact(self.all.len() / 8 + 1_024);
+    fn at_mut(&mut self, place: usize) -> &mut Process {
+        &mut self.pages[place / PAGE].get_mut()[place % PAGE]
+    }
+
+    /// The place of the process with that key, which is made where there is none.
+    fn place_of(&mut self, key: Key) -> usize {
+        self.place(key).unwrap_or_else(|| self.insert(key, i64::MIN, Process::default()))
+    }
+
+    fn insert(&mut self, key: Key, seen: i64, process: Process) -> usize {
+        let place = self.keys.len();
+        self.keys.push(key);
+        self.seen.push(seen);
+        if place.is_multiple_of(PAGE) {
+            self.pages.push(Cold::new(Vec::with_capacity(PAGE)));
         }
-        self.all.push(process);
-        let all = &self.all;
-        self.places.insert_unique(key.0, place, |place| all[*place as usize].key.0);
+        self.pages[place / PAGE].get_mut().push(process);
+        let keys = &self.keys;
+        self.places.insert_unique(key.0, place as u32, |place| keys[*place as usize].0);
         place
     }
 
-    fn retain(&mut self, keep: impl Fn(&Process) -> bool) {
-        let all = std::mem::take(&mut self.all);
-        self.places.clear();
-        for process in all.into_iter().filter(keep) {
-            self.insert(process);
+    fn retain(&mut self, keep: impl Fn(Key, i64) -> bool) {
+        let old = std::mem::take(self);
+        let all = old.keys.chunks(PAGE).zip(old.seen.chunks(PAGE)).zip(old.pages);
+        for ((keys, seen), page) in all {
+            for ((key, seen), process) in keys.iter().zip(seen).zip(page.into_inner()) {
+                if keep(*key, *seen) {
+                    let place = self.insert(*key, *seen, process);
+                    if place % PAGE == PAGE - 1 {
+                        self.pages[place / PAGE].freeze();
+                    }
+                }
+            }
         }
+    }
+
+    fn cool(&mut self) {
+        self.pages.iter_mut().for_each(Cold::cool);
     }
 }
 
@@ -185,29 +227,45 @@ impl Lineage {
 
     /// Learns a process, its image and its parent; `true` where any of it is new.
     pub(crate) fn learn(&mut self, process: &Mention<'_>, parent: Option<&Mention<'_>>, time: Time) -> bool {
+        self.mentions += 1;
+        if self.mentions >= COLD_AFTER {
+            self.mentions = 0;
+            self.processes.cool();
+        }
         let mut changed = self.mention(process, time);
         let Some(parent) = parent.filter(|p| p.key != process.key) else { return changed };
         changed |= self.mention(parent, time);
-        let child = self.processes.entry(process.key);
-        if child.parent.is_none_or(|known| (time, parent.key) < known) {
-            child.parent = Some((time, parent.key));
+        let child = self.processes.place_of(process.key);
+        if self.processes.at(child).parent.is_none_or(|known| (time, parent.key) < known) {
+            self.processes.at_mut(child).parent = Some((time, parent.key));
             changed = true;
         }
-        self.processes.entry(parent.key).add_child(time, process.key) || changed
+        let parent = self.processes.place_of(parent.key);
+        if self.processes.at(parent).may_add_child(time, process.key) {
+            self.processes.at_mut(parent).add_child(time, process.key);
+            changed = true;
+        }
+        changed
     }
 
     fn mention(&mut self, mention: &Mention<'_>, time: Time) -> bool {
-        let process = self.processes.entry(mention.key);
-        process.seen = process.seen.max(time.0);
-        if process.name.is_empty() {
+        let place = self.processes.place_of(mention.key);
+        let seen = &mut self.processes.seen[place];
+        *seen = time.0.max(*seen);
+        let process = self.processes.at(place);
+        let is_new = |image: &&str| process.image == 0 || **image < **self.texts.get(process.image);
+        let image = mention.image.as_deref().filter(is_new);
+        let has_name = !process.name.is_empty();
+        if has_name && image.is_none() {
+            return false;
+        }
+        let image = image.map(|image| self.texts.id(image));
+        let process = self.processes.at_mut(place);
+        if !has_name {
             process.name = Name::of(mention.name);
         }
-        let Some(image) = mention.image.as_deref() else { return false };
-        let is_new = process.image == 0 || image < self.texts.get(process.image).as_ref();
-        if is_new {
-            process.image = self.texts.id(image);
-        }
-        is_new
+        process.image = image.unwrap_or(process.image);
+        image.is_some()
     }
 
     /// Lower-case base name of a process's image.
@@ -272,13 +330,13 @@ impl Lineage {
         // A quarter at once, so that the cost of finding them is spread over many insertions.
         let excess = self.processes.len() - (limit - limit / 4);
         let mut by_age: BTreeMap<(i64, Key), ()> = BTreeMap::new();
-        for process in self.processes.iter() {
-            by_age.insert((process.seen, process.key), ());
+        for (key, seen) in self.processes.iter() {
+            by_age.insert((seen, key), ());
             if by_age.len() > excess {
                 by_age.pop_last();
             }
         }
-        self.processes.retain(|process| !by_age.contains_key(&(process.seen, process.key)));
+        self.processes.retain(|key, seen| !by_age.contains_key(&(seen, key)));
         self.evicted += excess as u64;
         self.forget_texts();
     }
@@ -286,7 +344,7 @@ impl Lineage {
     /// Forgets processes last mentioned before `t`, which are beyond the horizon of any join.
     pub(crate) fn forget_before(&mut self, t: Time) {
         let before = self.processes.len();
-        self.processes.retain(|process| process.seen >= t.0);
+        self.processes.retain(|_, seen| seen >= t.0);
         if self.processes.len() < before {
             self.forget_texts();
         }
@@ -298,8 +356,11 @@ impl Lineage {
             return;
         }
         let old = std::mem::take(&mut self.texts);
-        for process in self.processes.iter_mut() {
-            process.image = self.texts.id(old.get(process.image));
+        for page in &mut self.processes.pages {
+            for process in page.get_mut() {
+                process.image = self.texts.id(old.get(process.image));
+            }
+            page.freeze();
         }
     }
 
@@ -313,91 +374,70 @@ impl Lineage {
 }
 
 impl Process {
-    fn new(key: Key) -> Self {
-        Self { key, name: Name::Text("".into()), image: 0, parent: None, children: None, seen: 0 }
-    }
-
     fn children(&self) -> &[(Time, Key)] {
         self.children.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    fn add_child(&mut self, time: Time, child: Key) -> bool {
+    /// Whether a child is unknown, or was known to begin later, and belongs to the earliest.
+    fn may_add_child(&self, time: Time, child: Key) -> bool {
+        let children = self.children();
+        match children.iter().find(|(_, key)| *key == child) {
+            Some((known, _)) => time < *known,
+            None => children.len() < CHILDREN_MAX || children.last().is_none_or(|last| (time, child) < *last),
+        }
+    }
+
+    fn add_child(&mut self, time: Time, child: Key) {
         let children = self.children.get_or_insert_default();
-        if let Some((known, _)) = children.iter_mut().find(|(_, key)| *key == child) {
-            if *known <= time {
-                return false;
-            }
-            *known = time;
-        } else if children.len() >= CHILDREN_MAX && children.last().is_some_and(|last| *last < (time, child))
-        {
-            return false;
-        } else {
-            children.push((time, child));
+        match children.iter_mut().find(|(_, key)| *key == child) {
+            Some((known, _)) => *known = time,
+            None => children.push((time, child)),
         }
         children.sort_unstable();
         children.truncate(CHILDREN_MAX);
-        true
     }
 }
 
-/// A process in a snapshot: with its texts.
+/// A lineage in a snapshot, in the order in which processes were first mentioned.
 #[derive(Serialize, Deserialize)]
-struct Written<T, C> {
-    name: T,
-    image: Option<T>,
-    parent: Option<(Time, Key)>,
-    children: C,
-    seen: i64,
-}
-
-/// A lineage in a snapshot: in the order of keys, so that equal states have equal bytes.
-#[derive(Serialize, Deserialize)]
-struct WrittenLineage<P> {
-    processes: P,
+struct Written<K, S, P, T> {
+    keys: K,
+    seen: S,
+    pages: P,
+    texts: T,
     evicted: u64,
 }
 
 impl Serialize for Lineage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Processes<'a>(&'a Lineage);
-        impl Serialize for Processes<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let Processes(lineage) = self;
-                let mut sorted: Vec<&Process> = lineage.processes.iter().collect();
-                sorted.sort_unstable_by_key(|process| process.key);
-                serializer.collect_seq(sorted.into_iter().map(|process| {
-                    let written = Written {
-                        name: process.name.text(),
-                        image: lineage.image_of(process).map(|image| Cow::Borrowed(image.as_ref())),
-                        parent: process.parent,
-                        children: process.children(),
-                        seen: process.seen,
-                    };
-                    (process.key, written)
-                }))
-            }
-        }
-        WrittenLineage { processes: Processes(self), evicted: self.evicted }.serialize(serializer)
+        let Self { processes: Processes { keys, seen, pages, .. }, texts, evicted, .. } = self;
+        Written { keys, seen, pages, texts: &texts.texts, evicted: *evicted }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Lineage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        type Processes = Vec<(Key, Written<String, Vec<(Time, Key)>>)>;
-        let written = WrittenLineage::<Processes>::deserialize(deserializer)?;
-        let mut lineage = Self { evicted: written.evicted, ..Self::default() };
-        for (key, process) in written.processes {
-            let process = Process {
-                key,
-                name: Name::of(&process.name),
-                image: process.image.map_or(0, |image| lineage.texts.id(&image)),
-                parent: process.parent,
-                children: (!process.children.is_empty()).then(|| Box::new(process.children)),
-                seen: process.seen,
-            };
-            lineage.processes.insert(process);
+        type Read = Written<Vec<Key>, Vec<i64>, Vec<Cold<Vec<Process>>>, Vec<Arc<str>>>;
+        let Written { keys, seen, pages, texts, evicted } = Read::deserialize(deserializer)?;
+        let is_known = |process: &Process| (process.image as usize) < texts.len();
+        let fits = |(keys, page): (&[Key], &Cold<Vec<Process>>)| {
+            keys.len() == page.get().len() && page.get().iter().all(is_known)
+        };
+        let is_whole = keys.len() == seen.len() && keys.len().div_ceil(PAGE) == pages.len();
+        if !is_whole || !keys.chunks(PAGE).zip(&pages).all(fits) {
+            return Err(serde::de::Error::custom("processes that do not fit together"));
         }
-        Ok(lineage)
+        let mut places = HashTable::with_capacity(keys.len());
+        for (key, place) in keys.iter().zip(0..) {
+            places.insert_unique(key.0, place, |place| keys[*place as usize].0);
+        }
+        let ids = texts.iter().zip(0..).map(|(text, id)| (Arc::clone(text), id)).collect();
+        Ok(Self {
+            processes: Processes { keys, seen, pages, places },
+            texts: Texts { texts, ids },
+            mentions: 0,
+            evicted,
+        })
     }
 }
 
@@ -478,6 +518,10 @@ mod tests {
         assert_eq!(event::snapshot::write(b"asterc02", &restored), bytes);
         assert_eq!(steps(&restored, 5_000, 9_999), steps(&lineage, 5_000, 9_999));
         assert_eq!(restored.image(Key(5_000)), lineage.image(Key(5_000)));
+        assert!(lineage.processes.pages.iter().filter(|page| page.is_cold()).count() > 300);
+        // One that was cold is another's parent late.
+        lineage.learn(&mention(99_999, "late.exe"), Some(&mention(2_000, "i1000.exe")), Time(6_000));
+        assert_eq!(steps(&lineage, 99_999, 9_999)[..2], [(99_999, 0), (2_000, 1)]);
         restored.bound(100);
         assert!(restored.texts.texts.len() < 300, "{}", restored.texts.texts.len());
         assert_eq!(restored.image(Key(5_999)).map(AsRef::as_ref), Some("i4999.exe"));

@@ -7,7 +7,7 @@ mod support;
 
 use correlate::{Correlator, EventJoins, Parameters};
 use event::{Alert, AlertId, EventBatch, Incident, TenantId};
-use support::{With, alert, correlator, event, groups, watermark};
+use support::{With, alert, correlator, event, groups, rows, watermark};
 
 /// One event of a join.
 #[derive(Debug, Clone)]
@@ -485,6 +485,24 @@ fn the_graph_shows_the_plain_events() {
         .map(|node| format!("{}: {}", node.id, node.label))
         .collect();
     insta::assert_snapshot!([events, edges].concat().join("\n"));
+}
+
+#[test]
+fn what_nobody_asked_for_in_a_long_time_joins_as_before() {
+    let nothing = rows("process_activity", 17_000);
+    for Example { name, first, second, .. } in examples() {
+        let run = |between: usize| {
+            let mut joins = EventJoins::new(Parameters::builtin().unwrap());
+            let mut pairs = joins.observe(&first.batch(1));
+            (0..between).for_each(|_| pairs.extend(joins.observe(&nothing)));
+            pairs.extend(joins.observe(&second.batch(2)));
+            pairs.extend(joins.observe(&second.at(second.s + 1).batch(3)));
+            pairs
+        };
+        let pairs = run(3);
+        assert!(!pairs.is_empty(), "{name}");
+        assert_eq!(pairs, run(0), "{name}");
+    }
 }
 
 #[test]

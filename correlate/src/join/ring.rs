@@ -73,6 +73,11 @@ impl Ring {
         }
     }
 
+    /// See [`Segment::cool`].
+    pub(crate) fn cool(&mut self) {
+        self.slices.values_mut().flatten().for_each(Segment::cool);
+    }
+
     /// Drops the oldest slice; the rows that are lost.
     pub(crate) fn drop_oldest(&mut self) -> usize {
         let before = self.rows;

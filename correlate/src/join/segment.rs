@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, Int64Array, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
-use event::{EventBatch, RecordRef, Time};
+use event::{Cold, EventBatch, RecordRef, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::bloom::Bloom;
 use super::definition::{Selection, Source};
 use super::key::{Part, combine, hash_form, host_of};
-use super::texts::{Texts, WrittenTexts};
+use super::texts::Texts;
 use crate::fixed::mix;
 
 /// Keys of one row at most: each of its parts may have several values.
@@ -21,14 +21,8 @@ const KEYS_PER_ROW_MAX: usize = 16;
 /// Rows in columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
-    /// The kept columns of the selection.
-    texts: Vec<Texts>,
+    body: Cold<Body>,
     times: Int64Array,
-    topics: Texts,
-    partitions: Int64Array,
-    offsets: Int64Array,
-    /// What a row's event led to or came from, hashed: rows of one face are one thing to whoever counts.
-    faces: Vec<u64>,
     /// Hashes of keys, in order.
     hashes: Vec<u64>,
     /// The row of each hash.
@@ -36,6 +30,18 @@ pub(crate) struct Segment {
     bloom: Bloom,
     from: i64,
     to: i64,
+}
+
+/// What is asked of rows whose keys have met others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Body {
+    /// The kept columns of the selection.
+    texts: Vec<Texts>,
+    topics: Texts,
+    partitions: Vec<i64>,
+    offsets: Vec<i64>,
+    /// What a row's event led to or came from, hashed: rows of one face are one thing to whoever counts.
+    faces: Vec<u64>,
 }
 
 /// A row of a segment.
@@ -48,7 +54,11 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     /// The value of a kept column.
     pub(crate) fn text(&self, column: usize) -> Option<&'a str> {
-        self.segment.texts[column].get(self.row)
+        self.body().texts[column].get(self.row)
+    }
+
+    fn body(&self) -> &'a Body {
+        self.segment.body.get()
     }
 
     pub(crate) fn time(&self) -> Time {
@@ -56,21 +66,22 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn face(&self) -> u64 {
-        self.segment.faces[self.row]
+        self.body().faces[self.row]
     }
 
     /// The order of events, whatever order they came in.
     pub(crate) fn order(&self) -> (i64, &'a str, i64, i64) {
-        let Segment { times, topics, partitions, offsets, .. } = self.segment;
+        let Body { topics, partitions, offsets, .. } = self.body();
         let row = self.row;
-        (times.value(row), topics.get(row).unwrap_or_default(), partitions.value(row), offsets.value(row))
+        (self.time().0, topics.get(row).unwrap_or_default(), partitions[row], offsets[row])
     }
 
     pub(crate) fn record(&self) -> RecordRef {
+        let Body { topics, partitions, offsets, .. } = self.body();
         RecordRef {
-            topic: self.segment.topics.get(self.row).unwrap_or_default().into(),
-            partition: self.segment.partitions.value(self.row) as i32,
-            offset: self.segment.offsets.value(self.row),
+            topic: topics.get(self.row).unwrap_or_default().into(),
+            partition: partitions[self.row] as i32,
+            offset: offsets[self.row],
         }
     }
 
@@ -163,10 +174,10 @@ fn values(
 
 impl Segment {
     fn of(batch: &EventBatch, selection: &Selection, rows: &[u32], keys: Vec<(u64, u32)>) -> Self {
-        let numbers = |name: &str| -> Int64Array {
+        let numbers = |name: &str| -> Vec<i64> {
             let column = batch.column(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
             let value = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
-            rows.iter().map(value).collect::<Vec<_>>().into()
+            rows.iter().map(value).collect()
         };
         let texts: Vec<Texts> =
             selection.kept.iter().map(|column| Texts::copied(batch.columns.column(*column), rows)).collect();
@@ -180,29 +191,27 @@ impl Segment {
             let mut anchors = selection.anchors.iter().filter_map(|(_, column)| texts[*column].get(row));
             match anchors.next() {
                 Some(text) => hash_form(text),
-                None => mix(offsets.value(row) as u64 ^ mix(partitions.value(row) as u64)),
+                None => mix(offsets[row] as u64 ^ mix(partitions[row] as u64)),
             }
         };
         let faces = (0..rows.len()).map(face).collect();
-        Self::assembled(texts, times, topics, partitions, offsets, faces, keys)
+        let body = Body { texts, topics, partitions, offsets, faces };
+        Self::assembled(Cold::new(body), times, keys)
     }
 
-    fn assembled(
-        texts: Vec<Texts>,
-        times: Int64Array,
-        topics: Texts,
-        partitions: Int64Array,
-        offsets: Int64Array,
-        faces: Vec<u64>,
-        mut keys: Vec<(u64, u32)>,
-    ) -> Self {
+    fn assembled(body: Cold<Body>, times: Int64Array, mut keys: Vec<(u64, u32)>) -> Self {
         keys.sort_unstable();
         let (hashes, rows): (Vec<u64>, Vec<u32>) = keys.into_iter().unzip();
         let mut bloom = Bloom::with_room(hashes.len());
         hashes.iter().for_each(|hash| bloom.insert(*hash));
         let from = times.values().iter().copied().min().unwrap_or(i64::MAX);
         let to = times.values().iter().copied().max().unwrap_or(i64::MIN);
-        Self { texts, times, topics, partitions, offsets, faces, hashes, rows, bloom, from, to }
+        Self { body, times, hashes, rows, bloom, from, to }
+    }
+
+    /// Its rows are bytes from the second call on, until somebody asks for one.
+    pub(crate) fn cool(&mut self) {
+        self.body.cool();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -237,90 +246,64 @@ impl Segment {
 
     /// One segment of several of one selection.
     pub(crate) fn merged(segments: &[Segment]) -> Self {
-        let rows = segments.iter().map(Segment::len).sum();
-        let number = |of: fn(&Segment) -> &Int64Array| -> Int64Array {
-            let mut all = Vec::with_capacity(rows);
-            segments.iter().for_each(|segment| all.extend_from_slice(of(segment).values()));
-            all.into()
-        };
+        let mut times = Vec::with_capacity(segments.iter().map(Segment::len).sum());
         let mut keys = Vec::with_capacity(segments.iter().map(|s| s.hashes.len()).sum());
-        let mut before = 0;
         for segment in segments {
+            let before = times.len() as u32;
             keys.extend(segment.hashes.iter().copied().zip(segment.rows.iter().map(|row| row + before)));
-            before += segment.len() as u32;
+            times.extend_from_slice(segment.times.values());
         }
-        Self::assembled(
-            (0..segments.first().map_or(0, |s| s.texts.len()))
-                .map(|i| Texts::merged(segments.iter().map(|s| &s.texts[i])))
+        let bodies: Vec<&Body> = segments.iter().map(|segment| segment.body.get()).collect();
+        Self::assembled(Cold::new(Body::merged(&bodies)), times.into(), keys)
+    }
+}
+
+impl Body {
+    fn merged(bodies: &[&Body]) -> Self {
+        Self {
+            texts: (0..bodies.first().map_or(0, |b| b.texts.len()))
+                .map(|i| Texts::merged(bodies.iter().map(|b| &b.texts[i])))
                 .collect(),
-            number(|s| &s.times),
-            Texts::merged(segments.iter().map(|s| &s.topics)),
-            number(|s| &s.partitions),
-            number(|s| &s.offsets),
-            segments.iter().flat_map(|s| s.faces.iter().copied()).collect(),
-            keys,
-        )
+            topics: Texts::merged(bodies.iter().map(|b| &b.topics)),
+            partitions: bodies.iter().flat_map(|b| b.partitions.iter().copied()).collect(),
+            offsets: bodies.iter().flat_map(|b| b.offsets.iter().copied()).collect(),
+            faces: bodies.iter().flat_map(|b| b.faces.iter().copied()).collect(),
+        }
+    }
+
+    /// Whether each column has so many rows.
+    fn is_of(&self, rows: usize) -> bool {
+        self.texts.iter().chain([&self.topics]).all(|column| column.len() == rows)
+            && [self.partitions.len(), self.offsets.len(), self.faces.len()].iter().all(|n| *n == rows)
     }
 }
 
 /// A segment in a snapshot. Everything else follows from it.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    texts: Vec<WrittenTexts>,
-    topics: WrittenTexts,
-    times: Vec<i64>,
-    partitions: Vec<i64>,
-    offsets: Vec<i64>,
-    faces: Vec<u64>,
-    hashes: Vec<u64>,
-    rows: Vec<u32>,
+struct Written<B, T, H, R> {
+    body: B,
+    times: T,
+    hashes: H,
+    rows: R,
 }
 
 impl Serialize for Segment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
-            texts: self.texts.iter().map(WrittenTexts::of).collect(),
-            topics: WrittenTexts::of(&self.topics),
-            times: self.times.values().to_vec(),
-            partitions: self.partitions.values().to_vec(),
-            offsets: self.offsets.values().to_vec(),
-            faces: self.faces.clone(),
-            hashes: self.hashes.clone(),
-            rows: self.rows.clone(),
-        };
-        written.serialize(serializer)
+        let times: &[i64] = self.times.values();
+        Written { body: &self.body, times, hashes: &self.hashes, rows: &self.rows }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Written::deserialize(deserializer)?;
-        Segment::read(written)
-            .ok_or_else(|| serde::de::Error::custom("rows of a join that do not fit together"))
-    }
-}
-
-impl Segment {
-    fn read(written: Written) -> Option<Segment> {
-        let len = written.times.len();
-        let texts: Vec<Texts> = written.texts.iter().map(WrittenTexts::read).collect::<Option<_>>()?;
-        let topics = written.topics.read()?;
-        let all_fit = texts.iter().chain([&topics]).all(|column| column.len() == len)
-            && [written.partitions.len(), written.offsets.len(), written.faces.len()]
-                .iter()
-                .all(|n| *n == len)
-            && written.hashes.len() == written.rows.len()
-            && written.rows.iter().all(|row| (*row as usize) < len);
-        all_fit.then(|| {
-            Segment::assembled(
-                texts,
-                written.times.into(),
-                topics,
-                written.partitions.into(),
-                written.offsets.into(),
-                written.faces,
-                written.hashes.into_iter().zip(written.rows).collect(),
-            )
-        })
+        let written = Written::<Cold<Body>, Vec<i64>, Vec<u64>, Vec<u32>>::deserialize(deserializer)?;
+        let Written { body, times, hashes, rows } = written;
+        let all_fit = body.get().is_of(times.len())
+            && hashes.len() == rows.len()
+            && rows.iter().all(|row| (*row as usize) < times.len());
+        if !all_fit {
+            return Err(serde::de::Error::custom("rows of a join that do not fit together"));
+        }
+        Ok(Self::assembled(body, times.into(), hashes.into_iter().zip(rows).collect()))
     }
 }

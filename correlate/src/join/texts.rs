@@ -3,9 +3,10 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder, UInt32Array};
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "WrittenTexts")]
 pub(crate) struct Texts {
     values: StringArray,
     /// The place of each row's value; rows are values where there are none.
@@ -68,44 +69,47 @@ fn strings<'a>(values: impl Iterator<Item = Option<&'a str>> + Clone) -> StringA
     builder.finish()
 }
 
-/// A column in a snapshot: values behind each other, with the length of each, and the places of rows among them.
+/// A column in bytes: values behind each other, with the length of each, and the places of rows among them.
 #[derive(Serialize, Deserialize)]
-pub(super) struct WrittenTexts {
+struct WrittenTexts {
     text: String,
     lengths: Vec<Option<u32>>,
     places: Option<Vec<Option<u32>>>,
 }
 
-impl WrittenTexts {
-    pub(super) fn of(texts: &Texts) -> Self {
-        let mut written =
-            Self { text: String::new(), lengths: Vec::with_capacity(texts.values.len()), places: None };
-        for value in &texts.values {
-            written.text.push_str(value.unwrap_or_default());
-            written.lengths.push(value.map(|value| value.len() as u32));
-        }
-        written.places = texts.places.as_ref().map(|places| places.iter().collect());
-        written
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = || self.values.iter();
+        let written = WrittenTexts {
+            text: values().flatten().collect(),
+            lengths: values().map(|value| value.map(|value| value.len() as u32)).collect(),
+            places: self.places.as_ref().map(|places| places.iter().collect()),
+        };
+        written.serialize(serializer)
     }
+}
 
-    /// `None` for what does not fit together.
-    pub(super) fn read(&self) -> Option<Texts> {
-        let mut rest = self.text.as_str();
-        let mut builder = StringBuilder::with_capacity(self.lengths.len(), self.text.len());
-        for length in &self.lengths {
+impl TryFrom<WrittenTexts> for Texts {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenTexts) -> Result<Self, Self::Error> {
+        const WRONG: &str = "texts of a join that do not fit together";
+        let mut rest = written.text.as_str();
+        let mut builder = StringBuilder::with_capacity(written.lengths.len(), written.text.len());
+        for length in &written.lengths {
             let Some(length) = length else {
                 builder.append_null();
                 continue;
             };
-            let (value, after) = rest.split_at_checked(*length as usize)?;
+            let (value, after) = rest.split_at_checked(*length as usize).ok_or(WRONG)?;
             builder.append_value(value);
             rest = after;
         }
         let values = builder.finish();
         let fits = |place: &Option<u32>| place.is_none_or(|place| (place as usize) < values.len());
-        let all_fit = self.places.iter().flatten().all(fits);
-        let places = self.places.clone().map(UInt32Array::from);
-        all_fit.then_some(Texts { values, places })
+        let all_fit = written.places.iter().flatten().all(fits);
+        let places = written.places.map(UInt32Array::from);
+        all_fit.then_some(Self { values, places }).ok_or(WRONG)
     }
 }
 
@@ -136,11 +140,11 @@ mod tests {
         let again = Texts::merged([&merged, &parts[0]].into_iter());
         assert_eq!(all(&again), [expected, all(&parts[0])].concat());
         for texts in parts.iter().chain([&merged, &again]) {
-            let restored = WrittenTexts::of(texts).read().unwrap();
-            assert_eq!(all(&restored), all(texts));
+            let bytes = event::snapshot::write(b"test0001", texts);
+            assert_eq!(all(&event::snapshot::read(b"test0001", &bytes).unwrap()), all(texts));
         }
         let wrong =
             WrittenTexts { text: "ab".to_owned(), lengths: vec![Some(2)], places: Some(vec![Some(1)]) };
-        assert!(wrong.read().is_none());
+        assert!(Texts::try_from(wrong).is_err());
     }
 }

@@ -104,6 +104,12 @@ pub(crate) fn event(class: &str, offset: i64, s: i64, columns: &[(&str, &str)]) 
     batch_of(class, ("events", offset), &[(s, columns)])
 }
 
+/// Rows of a class that say nothing but when.
+pub(crate) fn rows(class: &str, len: usize) -> EventBatch {
+    let row: (i64, &[(&str, &str)]) = (0, &[]);
+    batch_of(class, ("events", 1_000_000), &vec![row; len])
+}
+
 fn batch_of(class: &str, (topic, first): (&str, i64), rows: &[(i64, &[(&str, &str)])]) -> EventBatch {
     let class = Class::from_name(class).unwrap();
     let schema = ClassSchema::of(class);

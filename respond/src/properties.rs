@@ -631,7 +631,8 @@ fn a_rehearsal_tells_what_comes_and_changes_nothing() {
     world.settle();
     let (before, incident) = (world.store.actions.clone(), IncidentId::new("i-0"));
     let now = world.now;
-    let would = world.responder.rehearse(&incident, |r| r.roll_back(&incident, "ann", "", now).0);
+    let would =
+        world.responder.rehearse(&[incident.clone()].into(), |r| r.roll_back(&incident, "ann", "", now).0);
     assert_eq!(before, world.responder.actions().map(|a| (a.id.clone(), a.clone())).collect());
     let (did, left) = world.responder.roll_back(&incident, "ann", "", now);
     assert_eq!((would, left.len()), (did.clone(), 0));

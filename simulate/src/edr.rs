@@ -306,9 +306,10 @@ async fn cancel(
     edr.authorised(&headers)?;
     let (comment, _) = change_body(&body, false)?;
     let mut state = edr.lock();
+    let fate = state.faults.next::<Microsoft>()?;
     let action = state.cancel(&id, &comment, now()).ok_or_else(|| unknown("open machine action", &id))?;
     edr.save(&state)?;
-    Ok(Json(action).into_response())
+    Ok(fate.answer::<Microsoft>(Json(action).into_response()))
 }
 
 async fn show_machines(Shared(edr): Shared<Arc<Edr>>) -> Answer {

@@ -9,8 +9,9 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Executor;
 use super::client::{ApiConfig, Client};
-use super::{Capability, Executor};
+use crate::capability::{Ability, Capability};
 use crate::command::bounded;
 use crate::error::RespondError;
 use crate::verb::Verb;
@@ -112,7 +113,8 @@ impl DefenderExecutor {
 #[async_trait]
 impl Executor for DefenderExecutor {
     fn capability(&self) -> Capability {
-        Capability { provider: "defender".to_owned(), verbs: VERBS.to_vec(), cancellable: true }
+        let ability = |verb| (verb, Ability { cancellable: true, ..Ability::default() });
+        Capability { provider: "defender".to_owned(), verbs: VERBS.into_iter().map(ability).collect() }
     }
 
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError> {

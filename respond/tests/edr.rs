@@ -8,7 +8,7 @@ use std::time::Duration;
 use event::{ActionState, EffectState, Entity, EntityType, Role};
 use respond::{
     ActionChange, ApiConfig, AuditHead, Connector, ConnectorExecutor, DefenderExecutor, ExecuteError,
-    Executor, RespondError, ResponseRules, Verb, Work, drive,
+    Executor, Progress, Request, RespondError, ResponseRules, Verb, Work, drive,
 };
 use simulate::{EdrConfig, EdrMachine, EdrSimulator, Faults};
 use support::Engine;
@@ -199,6 +199,76 @@ async fn an_unknown_machine_fails_and_a_foreign_isolation_is_left_alone() {
     assert_eq!(bench.engine.action("host.isolate").state, ActionState::NoOp);
     assert_eq!(bench.engine.effect().state, EffectState::Absent, "not ours to release later");
     assert_eq!(bench.machine().isolate_requests, 1);
+}
+
+/// One that does what a rule asks for, which is this verb.
+async fn doing(verb: &str, more: &str) -> Bench {
+    let rule = format!(
+        "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: {verb}\n{more}"
+    );
+    let Bench { edr, .. } = Bench::new().await;
+    let engine = Engine::new(vec![("r.yml".to_owned(), rule)], executor(&edr.url()));
+    Bench { edr, engine }
+}
+
+#[tokio::test]
+async fn what_may_run_is_restricted_and_set_free_again() {
+    let mut bench = doing("host.restrict_apps", "ttl: 1h\n").await;
+    // Isolation is another matter: it is neither in the way nor mistaken for the restriction.
+    let isolate = format!("{}/api/machines/{HOST}/isolate", bench.edr.url());
+    let admin = reqwest::Client::new().post(isolate).bearer_auth(TOKEN);
+    admin.json(&serde_json::json!({"Comment": "by an administrator"})).send().await.unwrap();
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.restrict_apps").state, ActionState::Succeeded);
+    assert_eq!(bench.engine.effect().state, EffectState::Active);
+    assert!(bench.machine().restricted);
+    bench.engine.close(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.effect().state, EffectState::Reverted);
+    let machine = bench.machine();
+    assert!(!machine.restricted && machine.isolated);
+    let count = |kind: &str| machine.done.get(kind).copied().unwrap_or_default();
+    assert_eq!((count("RestrictCodeExecution"), count("UnrestrictCodeExecution")), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_done_once_is_done_once_though_an_answer_was_lost() {
+    for (verb, kind, more) in [
+        ("host.scan", "RunAntiVirusScan", "args: {depth: full}\n"),
+        ("host.collect_package", "CollectInvestigationPackage", ""),
+    ] {
+        for faults in [Faults::default(), Faults { server_errors: 1, lost_replies: 1, ..Faults::default() }] {
+            let mut bench = doing(verb, more).await;
+            bench.edr.set_faults(faults.clone());
+            // What others did before is not what was asked for.
+            let others = format!("{}/api/machines/{HOST}/collectInvestigationPackage", bench.edr.url());
+            let admin = reqwest::Client::new().post(others).bearer_auth(TOKEN);
+            admin.json(&serde_json::json!({"Comment": "by an administrator"})).send().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let before = bench.machine().done.get(kind).copied().unwrap_or_default();
+            bench.engine.see(&device(HOST));
+            bench.engine.run().await;
+            assert_eq!(bench.engine.action(verb).state, ActionState::Succeeded, "{verb} {faults:?}");
+            assert_eq!(bench.machine().done.get(kind), Some(&(before + 1)), "{verb} {faults:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_offboarded_at_most_once() {
+    let mut bench = Bench::new().await;
+    let request = Request { verb: Verb::HostOffboard, ..work(&mut bench).request };
+    let executor = executor(&bench.edr.url());
+    assert!(!executor.probe(&request).await.unwrap().holds);
+    let reference = executor.execute(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(executor.poll(&request, &reference).await.unwrap(), Progress::Done);
+    let probe = executor.probe(&request).await.unwrap();
+    assert!(probe.holds && probe.by_us == Some(true), "{probe:?}");
+    assert_eq!(bench.machine().done.get("Offboard"), Some(&1));
+    let other = Request { action: event::ActionId::new("another"), ..request };
+    assert!(!executor.probe(&other).await.unwrap().holds, "that was for another action");
 }
 
 fn work(bench: &mut Bench) -> Work {

@@ -190,6 +190,14 @@ pub struct Decision {
     pub outcome: String,
     /// Why, in order of the checks.
     pub reasons: Vec<String>,
+    /// How many people must approve it; left out where it needs none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvers: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A person's word on an action.

@@ -159,6 +159,7 @@ fn action() -> Action {
             automation: "approve".to_owned(),
             outcome: "approve".to_owned(),
             reasons: vec!["because".to_owned()],
+            approvers: 0,
         },
         approvals: vec![Approval { by: "anna".to_owned(), at: AT, approved: true, comment: String::new() }],
         provider_ref: Some("p-1".to_owned()),

@@ -26,4 +26,4 @@ pub use error::ForwardError;
 pub use kafka::KafkaSink;
 pub use message::{Message, OutboxRow, Stream};
 pub use sink::{Outbox, SetAside, Sink};
-pub use webhook::{WebhookConfig, WebhookSink};
+pub use webhook::{Gone, WebhookConfig, WebhookSink};

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -61,8 +62,27 @@ pub struct WebhookSink {
     begun: Option<(i64, i64)>,
     /// The subscriber wants to hear nothing before this.
     not_before: Option<Instant>,
-    /// It has said that it is gone.
-    is_gone: bool,
+    gone: Gone,
+}
+
+/// Whether a subscriber has said that it is gone (410). Nothing goes out to it then, until somebody resumes it.
+#[derive(Debug, Clone, Default)]
+pub struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    /// Whether it is.
+    pub fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It is tried again, from where it stopped; whether it was gone.
+    pub fn resume(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for WebhookSink {
@@ -107,7 +127,12 @@ impl WebhookSink {
             .dns_resolver(Arc::new(guard))
             .build()
             .map_err(|e| bad(e.to_string()))?;
-        Ok(Self { name, url, keys, streams, http, begun: None, not_before: None, is_gone: false })
+        Ok(Self { name, url, keys, streams, http, begun: None, not_before: None, gone: Gone::default() })
+    }
+
+    /// Tells, and changes, whether the subscriber is gone, wherever the sink itself is by then.
+    pub fn gone(&self) -> Gone {
+        self.gone.clone()
     }
 
     fn wants(&self, message: &Message) -> bool {
@@ -144,7 +169,7 @@ impl WebhookSink {
             StatusCode::NOT_FOUND,
         ];
         if status == StatusCode::GONE {
-            self.is_gone = true;
+            self.gone.note();
             return Err(self.unavailable("it answers 410: the subscription is over".to_owned()));
         }
         if status.is_server_error() || status.is_redirection() || waits.contains(&status) {
@@ -167,10 +192,9 @@ impl Sink for WebhookSink {
     }
 
     async fn deliver(&mut self, messages: &[Message]) -> Result<(), ForwardError> {
-        if self.is_gone {
-            return Err(
-                self.unavailable("the subscription is over (410); start anew to try again".to_owned())
-            );
+        if self.gone.is_gone() {
+            let text = "the subscription is over (410) until somebody resumes it";
+            return Err(self.unavailable(text.to_owned()));
         }
         if self.not_before.is_some_and(|then| Instant::now() < then) {
             return Err(self.unavailable("it asked for a pause".to_owned()));
@@ -447,6 +471,10 @@ mod tests {
             assert!(sink.deliver(&messages(1)).await.is_err());
         }
         assert_eq!(ids(&got).len(), 1, "it is gone");
+        let gone = sink.gone();
+        assert!(gone.is_gone() && gone.resume() && !gone.resume(), "it is resumed once");
+        sink.deliver(&messages(1)).await.unwrap();
+        assert_eq!(ids(&got), ["i-1-1", "i-1-1"], "it goes on where it stopped");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::policy::Breaker;
 use crate::verb::Verb;
 
 /// The window of the hourly caps.
-const HOUR_US: i64 = 3_600_000_000;
+pub(crate) const HOUR_US: i64 = 3_600_000_000;
 
 /// Ends of commands that are remembered for each verb.
 const ENDS_MAX: usize = 100;
@@ -32,6 +32,8 @@ pub(crate) struct Start {
 pub(crate) struct Book {
     actions: BTreeMap<ActionId, Action>,
     effects: BTreeMap<EffectId, Effect>,
+    /// How many effects are wanted, by tenant and deed.
+    wanted: HashMap<TenantId, HashMap<String, u32>>,
     open: BTreeSet<ActionId>,
     by_incident: BTreeMap<IncidentId, BTreeSet<ActionId>>,
     by_effect: HashMap<EffectId, BTreeSet<ActionId>>,
@@ -41,6 +43,18 @@ pub(crate) struct Book {
     starts: VecDeque<Start>,
     /// Commands of each verb that ended, oldest first, and whether they failed; the last ones.
     ends: HashMap<Verb, VecDeque<(Time, bool)>>,
+}
+
+/// The rule of notices that a cap holds actions back.
+pub(crate) const PAGE: &str = "page";
+
+/// The rule of commands that close what others have opened.
+pub(crate) const CLOSE: &str = "close";
+
+/// Whether an action that was started counts against the caps. What tells people of them does not, nor what cleans up.
+pub(crate) fn counts_as_start(action: &Action) -> bool {
+    let is_ours = [PAGE, CLOSE].contains(&action.decision.rule.as_str());
+    verb_of(action).is_some_and(Verb::applies) && !is_ours
 }
 
 /// The verb of an action; an action read back from a newer version may have one we do not know.
@@ -59,6 +73,11 @@ pub(crate) fn effect_kind(action: &Action) -> String {
     verb.scope(&action.args).fold(verb.deed().to_owned(), |kind, part| kind + ":" + part)
 }
 
+/// What was done so that an effect holds, without what tells effects of one deed on one target apart.
+fn deed_of(effect: &Effect) -> &str {
+    effect.kind.split(':').next().unwrap_or_default()
+}
+
 /// The names of a target, without what stands beside them so that it is found: a message's mailbox names no message.
 fn own_names(target: &Target) -> impl Iterator<Item = &Entity> {
     let of_type = |e: &&Entity| e.entity_type == target.entity.entity_type;
@@ -66,17 +85,20 @@ fn own_names(target: &Target) -> impl Iterator<Item = &Entity> {
 }
 
 impl Book {
-    /// What bears on the actions of an incident: others about the same effects, all effects, and what counts against caps.
-    pub(crate) fn about(&self, incident: &IncidentId) -> Self {
-        let mut about = Self {
-            effects: self.effects.clone(),
-            starts: self.starts.clone(),
-            ends: self.ends.clone(),
-            ..Self::default()
-        };
-        for effect in self.of_incident(incident).map(effect_of) {
+    /// What bears on the actions of some incidents: others about the same effects, those effects and stronger ones, and
+    /// what counts against caps.
+    pub(crate) fn about(&self, incidents: &BTreeSet<IncidentId>) -> Self {
+        let mut about = Self { starts: self.starts.clone(), ends: self.ends.clone(), ..Self::default() };
+        for action in incidents.iter().flat_map(|incident| self.of_incident(incident)) {
+            let stronger = verb_of(action).into_iter().flat_map(Verb::contained_in);
+            let stronger = stronger.map(|verb| effect_id(&action.tenant, &action.target, verb.deed()));
+            let effect = effect_of(action);
             self.of_effect(&effect).cloned().for_each(|action| about.put_action(action));
+            let effects = stronger.chain([effect]).filter_map(|id| self.effect(&id).cloned());
+            effects.for_each(|effect| about.put_effect(effect));
         }
+        // Those that are left out count all the same.
+        about.wanted = self.wanted.clone();
         about
     }
 
@@ -96,7 +118,18 @@ impl Book {
     }
 
     pub(crate) fn put_effect(&mut self, effect: Effect) {
-        self.effects.insert(effect.id.clone(), effect);
+        if is_wanted(&effect) {
+            *self.wanted_of(&effect) += 1;
+        }
+        if let Some(before) = self.effects.insert(effect.id.clone(), effect).filter(is_wanted) {
+            let count = self.wanted_of(&before);
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn wanted_of(&mut self, effect: &Effect) -> &mut u32 {
+        let of_tenant = self.wanted.entry(effect.tenant.clone()).or_default();
+        of_tenant.entry(deed_of(effect).to_owned()).or_default()
     }
 
     pub(crate) fn action(&self, id: &ActionId) -> Option<&Action> {
@@ -214,11 +247,9 @@ impl Book {
 
     /// Effects of verbs that count which hold, or are about to, in this tenant.
     pub(crate) fn concurrent(&self, tenant: &TenantId, counts: impl Fn(Verb) -> bool) -> u32 {
-        let deeds: BTreeSet<&str> =
-            Verb::ALL.iter().filter(|verb| verb.holds() && counts(**verb)).map(|verb| verb.deed()).collect();
-        let is_counted = |e: &&Effect| deeds.contains(e.kind.split(':').next().unwrap_or_default());
-        let held = self.effects.values().filter(|e| e.tenant == *tenant && is_wanted(e)).filter(is_counted);
-        u32::try_from(held.count()).unwrap_or(u32::MAX)
+        let Some(wanted) = self.wanted.get(tenant) else { return 0 };
+        let counted = Verb::ALL.iter().filter(|verb| verb.holds() && counts(**verb));
+        counted.filter_map(|verb| wanted.get(verb.deed())).sum()
     }
 
     /// Forgets what ended before `time` and holds nothing: storage still has it.
@@ -250,5 +281,72 @@ impl Book {
         let known: BTreeSet<(&TenantId, &Entity)> =
             self.actions.values().map(|a| (&a.tenant, &a.target.entity)).collect();
         self.names.retain(|(tenant, _), canonical| known.contains(&(tenant, canonical)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::Holder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::device_target;
+
+    /// What [`Book::concurrent`] must say, by looking at every effect.
+    fn scanned(book: &Book, tenant: &TenantId, counts: impl Fn(Verb) -> bool) -> u32 {
+        let counted: BTreeSet<&str> =
+            Verb::ALL.iter().filter(|v| v.holds() && counts(**v)).map(|v| v.deed()).collect();
+        let is_counted = |e: &&Effect| counted.contains(deed_of(e)) && e.tenant == *tenant && is_wanted(e);
+        u32::try_from(book.effects().filter(is_counted).count()).unwrap()
+    }
+
+    const STATES: [EffectState; 7] = [
+        EffectState::Absent,
+        EffectState::Applying,
+        EffectState::Active,
+        EffectState::Drifted,
+        EffectState::Reverting,
+        EffectState::Reverted,
+        EffectState::RevertFailed,
+    ];
+    const KINDS: [&str; 4] = ["host.isolated", "host.tagged:a", "host.tagged:b", "email.moved"];
+    const TENANTS: [&str; 2] = ["default", "other"];
+
+    fn effect(tenant: usize, host: u8, kind: usize, state: usize, holders: u8, at_s: i64) -> Effect {
+        let (tenant, target) = (TenantId::new(TENANTS[tenant]), device_target(&format!("ws-{host}")));
+        let holder = |n: u8| Holder { by: format!("i-{n}"), action: ActionId::new(format!("c-{n}")) };
+        let at = Time::from_secs(1_700_000_000 + at_s);
+        Effect {
+            state: STATES[state],
+            holders: (0..holders).map(holder).collect(),
+            ..crate::effect::absent(&tenant, &target, KINDS[kind], at)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_holds_at_one_time_is_counted_as_by_looking_at_every_effect(
+            changes in prop::collection::vec(
+                (0..2usize, 0..4u8, 0..4usize, 0..7usize, 0..3u8, 0..100i64, prop::option::weighted(0.1, 0..100i64)), 1..60
+            )
+        ) {
+            let mut book = Book::default();
+            for (tenant, host, kind, state, holders, at, forget) in changes {
+                book.put_effect(effect(tenant, host, kind, state, holders, at));
+                if let Some(before) = forget {
+                    book.forget_before(Time::from_secs(1_700_000_000 + before));
+                }
+                for tenant in TENANTS.map(TenantId::new) {
+                    let of = |counts: fn(Verb) -> bool| {
+                        (book.concurrent(&tenant, counts), scanned(&book, &tenant, counts))
+                    };
+                    for (counted, expected) in
+                        [of(|_| true), of(|v| v == Verb::HostTag), of(|v| v != Verb::HostTag), of(|_| false)]
+                    {
+                        prop_assert_eq!(counted, expected);
+                    }
+                }
+            }
+        }
     }
 }

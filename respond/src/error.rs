@@ -2,6 +2,8 @@
 
 use event::{ActionId, ActionState, EffectState};
 
+use crate::callback::CallbackFault;
+
 /// Errors of the respond crate.
 #[derive(Debug, thiserror::Error)]
 pub enum RespondError {
@@ -33,6 +35,14 @@ pub enum RespondError {
         got: u64,
         /// The fence of the present lease, if there is one.
         expected: Option<u64>,
+    },
+    /// What comes back from outside is not taken, and changes nothing: see the reason.
+    #[error("callback for {action}: {fault}")]
+    Callback {
+        /// The action.
+        action: ActionId,
+        /// Why.
+        fault: CallbackFault,
     },
     /// A change could not be stored, so nothing was sent: mend the storage, then restore from it.
     #[error("change not stored, nothing was sent: {0}")]

@@ -31,6 +31,8 @@
 pub mod audit;
 mod automation;
 mod book;
+mod callback;
+mod capability;
 mod command;
 mod condition;
 mod connector;
@@ -55,15 +57,17 @@ mod testing;
 
 pub use audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 pub use automation::{Automation, Group, When};
+pub use callback::{CallbackFault, Seal};
+pub use capability::{Ability, Arguments, Capability};
 pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{
-    Addresses, ApiConfig, Capability, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor,
-    Executor, Secret, SmtpConfig, SmtpExecutor, SmtpTls,
+    Addresses, ApiConfig, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor, Executor,
+    Secret, SmtpConfig, SmtpExecutor, SmtpTls,
 };
 pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};
-pub use policy::{Breaker, Caps, Exclusion, Maintenance, OnDrift, Policy, Stopped};
+pub use policy::{BY_HAND, Breaker, Caps, Exclusion, Maintenance, OnDrift, Policy, Stopped};
 pub use responder::{ActionChange, Counts, Leased, Responder};
 pub use rules::{LoadReport, RejectedRule, ResponseRule, ResponseRules, RuleFault};
 pub use span::Span;

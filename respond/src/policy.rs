@@ -4,6 +4,7 @@
 //! the order of the checks, and the first check that holds an action back decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use event::{EntityType, RiskClass, Target, TenantId, Time};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Stopped {
     pub rules: BTreeSet<String>,
     /// Verbs.
     pub verbs: BTreeSet<Verb>,
+    /// Connectors, by the name of their provider.
+    pub connectors: BTreeSet<String>,
 }
 
 /// When a verb is given up for a while: its provider, or what it was told, is broken.
@@ -113,6 +116,9 @@ impl Default for Caps {
     }
 }
 
+/// Ends the reason why a dry run says that nobody here could have done it.
+pub const BY_HAND: &str = ": a person would have to";
+
 /// More people than this are never asked to approve one action.
 const APPROVERS_MAX: u32 = 5;
 
@@ -130,13 +136,15 @@ pub struct Policy {
     pub critical: Patterns,
     /// Caps.
     pub caps: Caps,
+    /// The channel of `notify.send` by which people are told that a cap holds actions back; empty for none.
+    pub page: String,
     /// Caps of single verbs, which then count for themselves.
     pub caps_of: BTreeMap<Verb, Caps>,
     /// After an effect has ended on a target, for how long only a person may bring it back.
     pub cool_down: Span,
     /// Stops every new effect; what holds can still be taken back.
     pub kill_switch: bool,
-    /// The same for single tenants, rules and verbs.
+    /// The same for single tenants, rules, verbs and connectors.
     pub stopped: Stopped,
     /// Entities that are left alone for a while.
     pub exclusions: Vec<Exclusion>,
@@ -183,6 +191,7 @@ impl Default for Policy {
                 (EntityType::User, &["admin*", "adm-*", "*-adm", "*admin", "svc-*", "svc_*"]),
             ]),
             caps: Caps::default(),
+            page: String::new(),
             // One campaign is many messages.
             caps_of: [Verb::EmailMove, Verb::EmailSoftDelete].map(|verb| (verb, Caps::OF_MESSAGES)).into(),
             cool_down: Span::from_secs(1_800),
@@ -230,6 +239,8 @@ pub(crate) struct Usage {
     pub(crate) concurrent: u32,
     /// The caps that they are held against.
     pub(crate) caps: Caps,
+    /// The cap that all would exceed that are asked for at once: none of them runs.
+    pub(crate) rush: Option<Cap>,
     /// Who or what already brings the effect about.
     pub(crate) held: Option<String>,
     /// Whether the effect ended on this target within the cool-down.
@@ -238,6 +249,54 @@ pub(crate) struct Usage {
     pub(crate) stopped: Option<String>,
     /// How many of the last commands of the verb failed, where these are too many.
     pub(crate) failing: Option<usize>,
+}
+
+/// A cap that leaves no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cap {
+    /// Its setting.
+    pub(crate) name: &'static str,
+    pub(crate) used: u32,
+    /// How many more are asked for at once.
+    pub(crate) asked: u32,
+    pub(crate) max: u32,
+}
+
+const RULE_PER_HOUR: &str = "rule_per_hour_max";
+
+impl Cap {
+    pub(crate) fn is_of_rule(&self) -> bool {
+        self.name == RULE_PER_HOUR
+    }
+}
+
+impl fmt::Display for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cap { name, used, asked, max } = self;
+        match asked {
+            0 | 1 => write!(f, "cap {name} is reached ({used} of {max})"),
+            asked => {
+                write!(f, "cap {name} is {max}, {used} are used and {asked} are asked for at once: all wait")
+            }
+        }
+    }
+}
+
+/// What forbids an action, for people as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// It is stopped, or a part that it belongs to.
+    Stopped(String),
+    Cap(Cap),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Stopped(what) => f.write_str(what),
+            Limit::Cap(cap) => cap.fmt(f),
+        }
+    }
 }
 
 /// What comes out.
@@ -266,6 +325,8 @@ pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) automation: Automation,
     pub(crate) reasons: Vec<String>,
+    /// The cap that holds it back, if one does.
+    pub(crate) cap: Option<Cap>,
 }
 
 impl Policy {
@@ -341,7 +402,7 @@ impl Policy {
 
     /// What is stopped of a command: everything, its tenant, its rule or its verb.
     pub(crate) fn stops(&self, tenant: &TenantId, rule: &str, verb: Verb) -> Option<String> {
-        let Stopped { tenants, rules, verbs } = &self.stopped;
+        let Stopped { tenants, rules, verbs, .. } = &self.stopped;
         if self.kill_switch {
             return Some("the kill switch is on".to_owned());
         }
@@ -367,8 +428,8 @@ impl Policy {
     }
 
     /// How many people must approve an action of that class.
-    pub(crate) fn approvers(&self, risk: RiskClass) -> usize {
-        self.approvers.get(&risk).map_or(1, |n| *n as usize)
+    pub(crate) fn approvers(&self, risk: RiskClass) -> u32 {
+        self.approvers.get(&risk).map_or(1, |n| *n)
     }
 
     /// The time to live of an effect: what the rule says, within the bounds of the policy.
@@ -401,11 +462,17 @@ impl Policy {
     pub(crate) fn decide(&self, proposal: &Proposal<'_>, usage: &Usage) -> Verdict {
         let mut reasons = Vec::new();
         let automation = self.level(proposal, &mut reasons);
-        let outcome = self
-            .stop(proposal, usage, automation, &mut reasons)
-            .or_else(|| self.hold(proposal, usage, automation, &mut reasons))
-            .unwrap_or(Outcome::Execute);
-        Verdict { outcome, automation, reasons }
+        if let Some(outcome) = self.stop(proposal, usage, automation, &mut reasons) {
+            return Verdict { outcome, automation, reasons, cap: None };
+        }
+        if let Err(limit) = Self::within_limits(usage) {
+            reasons.push(limit.to_string());
+            let cap = if let Limit::Cap(cap) = limit { Some(cap) } else { None };
+            return Verdict { outcome: Outcome::Approve, automation, reasons, cap };
+        }
+        reasons.push("within caps".to_owned());
+        let held = self.hold(proposal, usage, automation, &mut reasons);
+        Verdict { outcome: held.unwrap_or(Outcome::Execute), automation, reasons, cap: None }
     }
 
     /// Checks that no approval lifts.
@@ -435,6 +502,9 @@ impl Policy {
         }
         reasons.push(format!("{} is not protected", p.target.entity.value));
         if level == Automation::AuditOnly {
+            if let Some(lacks) = &p.lacks {
+                reasons.push(format!("{lacks}{BY_HAND}"));
+            }
             reasons.push("dry run: recorded, not done".to_owned());
             return Some(Outcome::Simulate);
         }
@@ -453,11 +523,6 @@ impl Policy {
         level: Automation,
         reasons: &mut Vec<String>,
     ) -> Option<Outcome> {
-        if let Err(limit) = Self::within_limits(usage) {
-            reasons.push(limit);
-            return Some(Outcome::Approve);
-        }
-        reasons.push("within caps".to_owned());
         let held_back = self.needs_person(p, usage, level);
         let may_run =
             || format!("risk {:?}, confidence {}, {} domains: may run", p.risk, p.confidence, p.domains);
@@ -498,22 +563,27 @@ impl Policy {
     }
 
     /// Caps and kill switches: they bind people as well.
-    pub(crate) fn within_limits(usage: &Usage) -> Result<(), String> {
-        let over = |name: &str, used: u32, max: u32| format!("cap {name} is reached ({used} of {max})");
-        let caps = &usage.caps;
+    pub(crate) fn within_limits(usage: &Usage) -> Result<(), Limit> {
         if let Some(stopped) = &usage.stopped {
-            return Err(stopped.clone());
+            return Err(Limit::Stopped(stopped.clone()));
         }
-        if usage.rule_hour >= caps.rule_per_hour_max {
-            return Err(over("rule_per_hour_max", usage.rule_hour, caps.rule_per_hour_max));
-        }
-        if usage.tenant_hour >= caps.tenant_per_hour_max {
-            return Err(over("tenant_per_hour_max", usage.tenant_hour, caps.tenant_per_hour_max));
-        }
-        if usage.concurrent >= caps.concurrent_max {
-            return Err(over("concurrent_max", usage.concurrent, caps.concurrent_max));
-        }
-        Ok(())
+        let reached = usage.rush.clone().or_else(|| usage.over([1, 1, 1]));
+        reached.map_or(Ok(()), |cap| Err(Limit::Cap(cap)))
+    }
+}
+
+impl Usage {
+    /// The first cap that so many more of the rule, in the tenant, and at one time would exceed.
+    pub(crate) fn over(&self, [of_rule, in_tenant, at_once]: [u32; 3]) -> Option<Cap> {
+        let Usage { rule_hour, tenant_hour, concurrent, caps, .. } = self;
+        let caps = [
+            (RULE_PER_HOUR, *rule_hour, of_rule, caps.rule_per_hour_max),
+            ("tenant_per_hour_max", *tenant_hour, in_tenant, caps.tenant_per_hour_max),
+            ("concurrent_max", *concurrent, at_once, caps.concurrent_max),
+        ];
+        let over = |(_, used, asked, max): &(_, u32, u32, u32)| used.saturating_add(*asked) > *max;
+        let (name, used, asked, max) = caps.into_iter().find(over)?;
+        Some(Cap { name, used, asked, max })
     }
 }
 
@@ -768,6 +838,7 @@ mod tests {
             tenants: ["acme".to_owned()].into(),
             rules: ["r1".to_owned()].into(),
             verbs: [Verb::UserDisable].into(),
+            ..Stopped::default()
         };
         let policy = Policy { stopped, ..full() };
         let stops = |tenant, rule, verb| policy.stops(&TenantId::new(tenant), rule, verb);

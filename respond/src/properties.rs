@@ -13,10 +13,11 @@ use proptest::prelude::*;
 use crate::audit::{AuditEntry, AuditHead, verify};
 use crate::testing::{alert, incident};
 use crate::{
-    ActionChange, Automation, Caps, ExecuteError, OnDrift, Patterns, Policy, Probe, Progress, Reply, Report,
-    Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
+    ActionChange, Automation, Capability, Caps, ExecuteError, OnDrift, Patterns, Policy, Probe, Progress,
+    Reply, Report, Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
 };
 
+const CONNECTOR: &str = "edr";
 const HOSTS: [&str; 4] = ["ws-01", "ws-02", "ws-03", "dc01"];
 const RULE: &str = "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: host.isolate\nttl: 2h\n";
 
@@ -58,6 +59,8 @@ enum Happening {
         s: u32,
     },
     KillSwitch(bool),
+    /// Of the one connector.
+    StopConnector(bool),
     Crash,
 }
 
@@ -97,6 +100,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         12 => fault.prop_map(Happening::Work),
         4 => prop_oneof![Just(1), Just(30), Just(600), Just(4_000), Just(100_000)].prop_map(|s| Happening::Pass { s }),
         1 => any::<bool>().prop_map(Happening::KillSwitch),
+        1 => any::<bool>().prop_map(Happening::StopConnector),
         2 => Just(Happening::Crash),
     ]
 }
@@ -138,6 +142,8 @@ impl Provider {
                 Err(ExecuteError::OutcomeUnknown("busy".into()))
             }
             Step::Dispatch => {
+                let is_new = work.request.verb.applies();
+                assert!(!is_new || work.stopped.is_empty(), "sent through a stopped connector");
                 self.take(work);
                 Ok(Reply::Accepted { provider_ref: work.request.action.to_string() })
             }
@@ -196,7 +202,9 @@ fn policy() -> Policy {
 
 fn responder(policy: &Policy) -> Responder {
     let (rules, _) = ResponseRules::load([("r.yml".to_owned(), RULE.to_owned())]);
-    Responder::new(rules, policy.clone()).unwrap()
+    let mut responder = Responder::new(rules, policy.clone()).unwrap();
+    responder.set_providers([Capability::whole(CONNECTOR, [Verb::HostIsolate, Verb::HostRelease])]);
+    responder
 }
 
 fn numbered(number: u8, hosts: u8) -> (Incident, Vec<event::Alert>) {
@@ -347,6 +355,17 @@ impl World {
                 self.store.audit.push(entry);
                 Vec::new()
             }
+            Happening::StopConnector(on) => {
+                let stopped = &mut self.policy.stopped.connectors;
+                if on {
+                    stopped.insert(CONNECTOR.to_owned())
+                } else {
+                    stopped.remove(CONNECTOR)
+                };
+                let entry = self.responder.stop_connector(CONNECTOR, on, "ann", "", now).unwrap();
+                self.store.audit.push(entry);
+                Vec::new()
+            }
             Happening::Crash => {
                 self.crash();
                 Vec::new()
@@ -410,6 +429,7 @@ impl World {
     /// With a provider that works and enough time, everything ends, and nothing stays isolated.
     fn run_out(&mut self) {
         self.happen(Happening::KillSwitch(false));
+        self.happen(Happening::StopConnector(false));
         for _ in 0..40 {
             self.happen(Happening::Pass { s: 3_600 });
             self.settle();
@@ -631,7 +651,8 @@ fn a_rehearsal_tells_what_comes_and_changes_nothing() {
     world.settle();
     let (before, incident) = (world.store.actions.clone(), IncidentId::new("i-0"));
     let now = world.now;
-    let would = world.responder.rehearse(&incident, |r| r.roll_back(&incident, "ann", "", now).0);
+    let would =
+        world.responder.rehearse(&[incident.clone()].into(), |r| r.roll_back(&incident, "ann", "", now).0);
     assert_eq!(before, world.responder.actions().map(|a| (a.id.clone(), a.clone())).collect());
     let (did, left) = world.responder.roll_back(&incident, "ann", "", now);
     assert_eq!((would, left.len()), (did.clone(), 0));

@@ -232,7 +232,7 @@ impl RuleDocument {
         if self.id.trim().is_empty() || self.title.trim().is_empty() {
             return Err("id and title must not be empty".to_owned());
         }
-        let can = |v: &Verb| v.applies() && v.takes(self.target.entity_type());
+        let can = |v: &Verb| v.applies() && !v.is_closing() && v.takes(self.target.entity_type());
         let verb = Verb::from_name(&self.action).filter(can).ok_or_else(|| {
             let names: Vec<_> = Verb::ALL.iter().filter(|v| can(v)).map(|v| v.as_str()).collect();
             let (action, target) = (&self.action, self.target.as_str());

@@ -6,6 +6,7 @@
 //! An alert that gives a part to several entities selects none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use event::{Alert, Asset, Class, Domain, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
@@ -23,6 +24,18 @@ pub(crate) enum Selector {
     DeliveredMessages,
     /// Applications that were given rights.
     ConsentedApps,
+    /// Processes that did something to files, to the registry or over the network that an alert is about.
+    AttackingProcesses,
+    /// Files that alerts of devices are about.
+    MaliciousFiles,
+    /// Public addresses that a device spoke with, with evidence of control from outside or of data going out.
+    ContactedAddresses,
+    /// Domains that a device spoke with, with the same evidence.
+    ContactedDomains,
+    /// Sessions in which something was done, with the evidence that makes an account compromised.
+    AbusedSessions,
+    /// Mailboxes whose rules or forwarding were changed.
+    AbusedMailboxes,
 }
 
 /// What a selector takes.
@@ -38,12 +51,35 @@ struct Selection {
     beside: &'static [(EntityType, Role)],
 }
 
+/// More than signing in: what an attacker does in an account.
+const HANDS_ON: &[Tactic] = &[
+    Tactic::Execution,
+    Tactic::Persistence,
+    Tactic::PrivilegeEscalation,
+    Tactic::CredentialAccess,
+    Tactic::LateralMovement,
+    Tactic::Collection,
+    Tactic::Exfiltration,
+    Tactic::Impact,
+];
+
+/// A device speaks with whoever controls it, or gives data away.
+const OUTWARD: &[Tactic] = &[Tactic::CommandAndControl, Tactic::Exfiltration];
+
+const ON_DEVICE: &[(EntityType, Role)] = &[(EntityType::Device, Role::Device)];
+
 impl Selector {
-    pub(crate) const ALL: [Selector; 4] = [
+    pub(crate) const ALL: [Selector; 10] = [
         Selector::AttackedDevices,
         Selector::CompromisedUsers,
         Selector::DeliveredMessages,
         Selector::ConsentedApps,
+        Selector::AttackingProcesses,
+        Selector::MaliciousFiles,
+        Selector::ContactedAddresses,
+        Selector::ContactedDomains,
+        Selector::AbusedSessions,
+        Selector::AbusedMailboxes,
     ];
 
     /// The name used in rules.
@@ -53,6 +89,12 @@ impl Selector {
             Selector::CompromisedUsers => "compromised_users",
             Selector::DeliveredMessages => "delivered_messages",
             Selector::ConsentedApps => "consented_apps",
+            Selector::AttackingProcesses => "attacking_processes",
+            Selector::MaliciousFiles => "malicious_files",
+            Selector::ContactedAddresses => "contacted_addresses",
+            Selector::ContactedDomains => "contacted_domains",
+            Selector::AbusedSessions => "abused_sessions",
+            Selector::AbusedMailboxes => "abused_mailboxes",
         }
     }
 
@@ -76,21 +118,7 @@ impl Selector {
                 entity_type: EntityType::User,
                 roles: &[Role::Actor, Role::ProcessUser],
                 names: |_| true,
-                shows: |alert| {
-                    has(
-                        alert,
-                        &[
-                            Tactic::Execution,
-                            Tactic::Persistence,
-                            Tactic::PrivilegeEscalation,
-                            Tactic::CredentialAccess,
-                            Tactic::LateralMovement,
-                            Tactic::Collection,
-                            Tactic::Exfiltration,
-                            Tactic::Impact,
-                        ],
-                    )
-                },
+                shows: |alert| has(alert, HANDS_ON),
                 beside: &[],
             },
             Selector::DeliveredMessages => Selection {
@@ -107,6 +135,83 @@ impl Selector {
                 shows: |_| true,
                 beside: &[(EntityType::User, Role::Actor)],
             },
+            Selector::AttackingProcesses => Selection {
+                entity_type: EntityType::Process,
+                roles: &[Role::Actor],
+                // An alert on processes names two, and which of them is the attacker's is not known: one that reads
+                // the memory of LSASS and LSASS, a program and the shell that starts it.
+                names: |alert| alert.domain == Domain::Endpoint && alert.class != Class::PROCESS_ACTIVITY,
+                shows: |alert| has(alert, HANDS_ON) || has(alert, OUTWARD),
+                beside: ON_DEVICE,
+            },
+            Selector::MaliciousFiles => Selection {
+                entity_type: EntityType::File,
+                roles: &[Role::Target],
+                names: |alert| alert.domain == Domain::Endpoint && alert.class != Class::PROCESS_ACTIVITY,
+                shows: |alert| has(alert, HANDS_ON),
+                beside: ON_DEVICE,
+            },
+            Selector::ContactedAddresses => Selection {
+                entity_type: EntityType::Ip,
+                roles: &[Role::Destination],
+                names: |alert| alert.entities.iter().any(is_contacted_address),
+                shows: |alert| has(alert, OUTWARD),
+                beside: ON_DEVICE,
+            },
+            Selector::ContactedDomains => Selection {
+                entity_type: EntityType::Domain,
+                roles: &[Role::Destination],
+                names: |alert| alert.domain == Domain::Endpoint,
+                shows: |alert| has(alert, OUTWARD),
+                beside: ON_DEVICE,
+            },
+            Selector::AbusedSessions => Selection {
+                entity_type: EntityType::Session,
+                roles: &[Role::Session, Role::Credential],
+                names: |_| true,
+                shows: |alert| has(alert, HANDS_ON),
+                beside: &[(EntityType::User, Role::Actor)],
+            },
+            Selector::AbusedMailboxes => Selection {
+                entity_type: EntityType::Mailbox,
+                roles: &[Role::Target],
+                names: |_| true,
+                shows: |alert| has(alert, HANDS_ON),
+                beside: &[(EntityType::User, Role::Actor)],
+            },
+        }
+    }
+}
+
+/// An address outside: cutting off one's own would be the attacker's work.
+fn is_contacted_address(entity: &Entity) -> bool {
+    let is_destination = entity.entity_type == EntityType::Ip && entity.role == Role::Destination;
+    is_destination && entity.value.parse().is_ok_and(is_public)
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                // Carriers, protocol assignments, benchmarks, the future (RFC 6890).
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b))
+                || a == 0
+                || a >= 240)
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
         }
     }
 }
@@ -318,5 +423,64 @@ mod tests {
         assert!(names_of(Selector::ConsentedApps, std::slice::from_ref(&consent)).is_empty());
         consent.class = Class::USER_ACCESS_MANAGEMENT;
         assert_eq!(names_of(Selector::ConsentedApps, &[consent]), ["ann@x.example app-1"]);
+    }
+
+    #[test]
+    fn processes_and_files_come_with_their_device_and_never_from_alerts_on_processes() {
+        let device = (EntityType::Device, Role::Device, "ws-01");
+        let entities = [
+            device,
+            (EntityType::Process, Role::Actor, "ws-01/4711"),
+            (EntityType::File, Role::Target, "c:\\users\\public\\a.exe"),
+        ];
+        let mut alert = naming("a1", "attack.impact", &entities);
+        (alert.domain, alert.class) = (Domain::Endpoint, Class::PROCESS_ACTIVITY);
+        for selector in [Selector::AttackingProcesses, Selector::MaliciousFiles] {
+            assert!(names_of(selector, std::slice::from_ref(&alert)).is_empty(), "{selector:?}");
+        }
+        alert.class = Class::from_name("file_activity").unwrap();
+        let alerts = [alert];
+        assert_eq!(names_of(Selector::AttackingProcesses, &alerts), ["ws-01 ws-01/4711"]);
+        assert_eq!(names_of(Selector::MaliciousFiles, &alerts), ["ws-01 c:\\users\\public\\a.exe"]);
+    }
+
+    #[test]
+    fn only_addresses_outside_are_contacted() {
+        for outside in ["203.0.113.7", "2001:db8::7", "100.128.0.1", "::ffff:203.0.113.7"] {
+            assert!(outside.parse().is_ok_and(is_public), "{outside}");
+        }
+        for inside in [
+            "10.1.2.3",
+            "192.168.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "::ffff:10.1.2.3",
+            "fd00::1",
+            "fe80::1",
+            "::1",
+        ] {
+            assert!(!inside.parse().is_ok_and(is_public), "{inside}");
+        }
+        let with = |role: Role, address: &str| {
+            let alert = naming("a1", "attack.command-and-control", &[(EntityType::Ip, role, address)]);
+            names_of(Selector::ContactedAddresses, &[alert]).len()
+        };
+        assert_eq!(with(Role::Destination, "203.0.113.7"), 1);
+        assert_eq!((with(Role::Destination, "10.1.2.3"), with(Role::Source, "203.0.113.7")), (0, 0));
+    }
+
+    #[test]
+    fn sessions_and_mailboxes_need_more_than_a_sign_in() {
+        let entities = [
+            (EntityType::Session, Role::Session, "s-1"),
+            (EntityType::Mailbox, Role::Target, "ann@x.example"),
+            (EntityType::User, Role::Actor, "eve@x.example"),
+        ];
+        for (tag, expected) in [("attack.initial-access", 0), ("attack.persistence", 1)] {
+            let alerts = [naming("a1", tag, &entities)];
+            assert_eq!(names_of(Selector::AbusedSessions, &alerts).len(), expected, "{tag}");
+            assert_eq!(names_of(Selector::AbusedMailboxes, &alerts).len(), expected, "{tag}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What passes between the responder and a worker: one step of one command, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event::{ActionId, IncidentId, Target, TenantId, Time};
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,8 @@ pub struct Work {
     pub step: Step,
     /// With what.
     pub request: Request,
+    /// Providers that are stopped: they are asked for nothing new.
+    pub stopped: BTreeSet<String>,
 }
 
 /// What came of a step.

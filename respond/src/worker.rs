@@ -46,6 +46,15 @@ impl Worker {
             let text = format!("no configured provider can {}{}", request.verb, args.concat());
             ExecuteError::Terminal(bounded(&text))
         })?;
+        let is_new = match work.step {
+            Step::Probe => request.verb.applies() && !request.in_doubt,
+            Step::Dispatch => request.verb.applies(),
+            Step::Poll | Step::Verify | Step::Cancel => false,
+        };
+        if is_new && let Some(stopped) = work.stopped.get(&executor.capability().provider) {
+            let message = format!("connector {stopped} is stopped");
+            return Err(ExecuteError::Retryable { message, after_s: None });
+        }
         let provider_ref = || {
             let missing = || ExecuteError::Terminal("the action has no provider reference".to_owned());
             request.provider_ref.as_deref().ok_or_else(missing)

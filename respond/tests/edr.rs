@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use event::{ActionState, EffectState, Entity, EntityType, Role};
 use respond::{
-    ActionChange, ApiConfig, AuditHead, DefenderExecutor, ExecuteError, Executor, RespondError,
-    ResponseRules, Work, drive,
+    ActionChange, ApiConfig, AuditHead, Connector, ConnectorExecutor, DefenderExecutor, ExecuteError,
+    Executor, Progress, Request, RespondError, ResponseRules, Verb, Work, drive,
 };
 use simulate::{EdrConfig, EdrMachine, EdrSimulator, Faults};
 use support::Engine;
@@ -201,6 +201,76 @@ async fn an_unknown_machine_fails_and_a_foreign_isolation_is_left_alone() {
     assert_eq!(bench.machine().isolate_requests, 1);
 }
 
+/// One that does what a rule asks for, which is this verb.
+async fn doing(verb: &str, more: &str) -> Bench {
+    let rule = format!(
+        "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: {verb}\n{more}"
+    );
+    let Bench { edr, .. } = Bench::new().await;
+    let engine = Engine::new(vec![("r.yml".to_owned(), rule)], executor(&edr.url()));
+    Bench { edr, engine }
+}
+
+#[tokio::test]
+async fn what_may_run_is_restricted_and_set_free_again() {
+    let mut bench = doing("host.restrict_apps", "ttl: 1h\n").await;
+    // Isolation is another matter: it is neither in the way nor mistaken for the restriction.
+    let isolate = format!("{}/api/machines/{HOST}/isolate", bench.edr.url());
+    let admin = reqwest::Client::new().post(isolate).bearer_auth(TOKEN);
+    admin.json(&serde_json::json!({"Comment": "by an administrator"})).send().await.unwrap();
+    bench.engine.see(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.action("host.restrict_apps").state, ActionState::Succeeded);
+    assert_eq!(bench.engine.effect().state, EffectState::Active);
+    assert!(bench.machine().restricted);
+    bench.engine.close(&device(HOST));
+    bench.engine.run().await;
+    assert_eq!(bench.engine.effect().state, EffectState::Reverted);
+    let machine = bench.machine();
+    assert!(!machine.restricted && machine.isolated);
+    let count = |kind: &str| machine.done.get(kind).copied().unwrap_or_default();
+    assert_eq!((count("RestrictCodeExecution"), count("UnrestrictCodeExecution")), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_done_once_is_done_once_though_an_answer_was_lost() {
+    for (verb, kind, more) in [
+        ("host.scan", "RunAntiVirusScan", "args: {depth: full}\n"),
+        ("host.collect_package", "CollectInvestigationPackage", ""),
+    ] {
+        for faults in [Faults::default(), Faults { server_errors: 1, lost_replies: 1, ..Faults::default() }] {
+            let mut bench = doing(verb, more).await;
+            bench.edr.set_faults(faults.clone());
+            // What others did before is not what was asked for.
+            let others = format!("{}/api/machines/{HOST}/collectInvestigationPackage", bench.edr.url());
+            let admin = reqwest::Client::new().post(others).bearer_auth(TOKEN);
+            admin.json(&serde_json::json!({"Comment": "by an administrator"})).send().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let before = bench.machine().done.get(kind).copied().unwrap_or_default();
+            bench.engine.see(&device(HOST));
+            bench.engine.run().await;
+            assert_eq!(bench.engine.action(verb).state, ActionState::Succeeded, "{verb} {faults:?}");
+            assert_eq!(bench.machine().done.get(kind), Some(&(before + 1)), "{verb} {faults:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_offboarded_at_most_once() {
+    let mut bench = Bench::new().await;
+    let request = Request { verb: Verb::HostOffboard, ..work(&mut bench).request };
+    let executor = executor(&bench.edr.url());
+    assert!(!executor.probe(&request).await.unwrap().holds);
+    let reference = executor.execute(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(executor.poll(&request, &reference).await.unwrap(), Progress::Done);
+    let probe = executor.probe(&request).await.unwrap();
+    assert!(probe.holds && probe.by_us == Some(true), "{probe:?}");
+    assert_eq!(bench.machine().done.get("Offboard"), Some(&1));
+    let other = Request { action: event::ActionId::new("another"), ..request };
+    assert!(!executor.probe(&other).await.unwrap().holds, "that was for another action");
+}
+
 fn work(bench: &mut Bench) -> Work {
     bench.engine.see(&device(HOST));
     bench.engine.responder.next_work(bench.engine.now.plus_micros(1)).unwrap().work
@@ -274,4 +344,106 @@ async fn serve(answer: Vec<u8>) -> String {
         }
     });
     format!("http://{address}")
+}
+
+/// Isolation and release, with what the API says of requests under way.
+const MACHINE_ACTIONS: &str = r#"
+version: 1
+provider: machine_actions
+title: Machine actions
+find:
+  device:
+    - get: /api/machines?$filter=computerDnsName eq '{odata(name)}'
+      id: answer.value.map(machine, machine.id)
+verbs:
+  host.isolate:
+    look: &actions /api/machineactions?$filter=machineId eq '{id}'
+    holds: &isolated >-
+      answer.value.filter(a, a.status == "Succeeded").size() > 0
+      && answer.value.filter(a, a.status == "Succeeded")[0].type == "Isolate"
+    send: {method: POST, path: "/api/machines/{id}/isolate", body: {Comment: "{comment}", IsolationType: Full}}
+    reference: &reference answer.id
+    poll: &poll
+      get: /api/machineactions/{reference}
+      done: answer.status == "Succeeded"
+      failed: answer.status in ["Failed", "TimeOut"]
+      cancelled: answer.status == "Cancelled"
+    cancel: &cancel
+      method: POST
+      path: /api/machineactions/{reference}/cancel
+      body: {Comment: "{comment}"}
+      done: answer.status == "Cancelled"
+  host.release:
+    look: *actions
+    holds: *isolated
+    send: {method: POST, path: "/api/machines/{id}/unisolate", body: {Comment: "{comment}"}}
+    reference: *reference
+    poll: *poll
+    cancel: *cancel
+"#;
+
+/// The same API by a file that says how to cancel, and requests that stay pending for so long.
+async fn by_file(pending: Duration) -> Bench {
+    let edr = EdrSimulator::start(EdrConfig {
+        token: TOKEN.into(),
+        machines: vec![HOST.into()],
+        pending,
+        running: Duration::from_millis(5),
+        ..EdrConfig::default()
+    });
+    let edr = edr.await.unwrap();
+    let connector = Connector::parse("machine_actions.yml", MACHINE_ACTIONS).unwrap();
+    let mut api = ApiConfig::new(edr.url(), TOKEN);
+    api.request_timeout = Duration::from_secs(5);
+    let executor = ConnectorExecutor::new(connector, api).unwrap();
+    assert!(executor.capability().verbs[&Verb::HostIsolate].cancellable);
+    let engine = Engine::new(ResponseRules::builtin_pack(), executor);
+    Bench { edr, engine }
+}
+
+/// Runs until the request is accepted, and cancels it.
+async fn cancel_accepted(engine: &mut Engine) {
+    engine.see(&device(HOST));
+    while engine.action("host.isolate").state != ActionState::Accepted {
+        engine.now = engine.now.plus_micros(1_000_000);
+        let leased = engine.responder.next_work(engine.now).unwrap();
+        engine.store(leased.changes);
+        let report = engine.worker.perform(&leased.work).await;
+        let changes = engine.responder.report(report, engine.now).unwrap();
+        engine.store(changes);
+    }
+    let id = engine.action("host.isolate").id.clone();
+    let changes = engine.responder.cancel(&id, "ann", "wrong host", engine.now).unwrap();
+    engine.store(changes);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_done_is_cancelled_at_the_provider() {
+    for faults in [
+        Faults::default(),
+        // The answer to the cancel is lost: the next one is refused, and what became of it is asked for.
+        Faults { lost_replies: 1, ..Faults::default() },
+        Faults { server_errors: 1, ..Faults::default() },
+    ] {
+        let mut bench = by_file(Duration::from_secs(3_600)).await;
+        cancel_accepted(&mut bench.engine).await;
+        bench.edr.set_faults(faults.clone());
+        bench.engine.run().await;
+        assert_eq!(bench.engine.action("host.isolate").state, ActionState::Cancelled, "{faults:?}");
+        assert_eq!(bench.engine.effect().state, EffectState::Absent);
+        let machine = bench.machine();
+        assert_eq!((machine.isolated, machine.isolate_requests), (false, 1), "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_too_late_leaves_what_was_done() {
+    let mut bench = by_file(Duration::ZERO).await;
+    cancel_accepted(&mut bench.engine).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bench.engine.run().await;
+    let action = bench.engine.action("host.isolate");
+    assert_eq!(action.state, ActionState::Succeeded, "{action:?}");
+    assert!(action.history.iter().any(|step| step.note == "too late to cancel"));
+    assert!(bench.machine().isolated);
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{
-    Action, ActionId, ActionState, Alert, Entity, EntityType, Incident, IncidentId, Role, Target, TenantId,
-    Time,
+    Action, ActionId, ActionState, Alert, Entity, EntityType, Incident, IncidentId, IncidentStatus, Role,
+    Target, TenantId, Time,
 };
 use incident::incident;
 use respond::{
@@ -483,4 +483,104 @@ async fn a_ticket_that_is_refused_ends_the_action_and_shows_no_password() {
         }
         assert_eq!(simulated.tickets(), []);
     }
+}
+
+/// A ticket that `open` opened, to be closed.
+fn closing(open: &Request) -> Request {
+    let args = BTreeMap::from([("ticket".to_owned(), open.action.to_string())]);
+    Request { action: ActionId::new("c-2"), verb: Verb::TicketClose, args, ..open.clone() }
+}
+
+#[tokio::test]
+async fn a_ticket_is_closed_where_it_was_opened_and_no_other_is() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let ours = request(Verb::TicketCreate, &[("queue", "SOC")], "Theft");
+        let another = Request { action: ActionId::new("c-12"), ..ours.clone() };
+        executor.execute(&another).await.unwrap();
+        let close = closing(&ours);
+        assert!(
+            executor.probe(&close).await.unwrap().holds,
+            "{name}: where there is none, there is nothing to do"
+        );
+        executor.execute(&ours).await.unwrap();
+        assert!(!executor.probe(&close).await.unwrap().holds, "{name}");
+        executor.execute(&close).await.unwrap();
+        assert!(executor.verify(&close).await.unwrap().holds, "{name}");
+        let closed: Vec<(bool, u32)> =
+            simulated.tickets().iter().map(|t| (t.is_closed, t.closings)).collect();
+        assert_eq!(closed, [(false, 0), (true, 1)], "{name}");
+        assert!(
+            executor.probe(&ours).await.unwrap().holds,
+            "{name}: a closed ticket was opened all the same"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_people_have_closed_is_left_as_it_is() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let ours = request(Verb::TicketCreate, &[("queue", "SOC")], "Theft");
+        executor.execute(&ours).await.unwrap();
+        simulated.close(&only(simulated.tickets()).number);
+        assert!(executor.probe(&closing(&ours)).await.unwrap().holds, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_is_closed_with_its_incident_whatever_is_lost() {
+    for name in DESKS {
+        for faults in [
+            Faults::default(),
+            Faults { lost_replies: 2, ..Faults::default() },
+            Faults { server_errors: 2, ..Faults::default() },
+            Faults { too_many_requests: 2, retry_after_s: 7, ..Faults::default() },
+        ] {
+            let simulated = new_desk().await;
+            let executor: Arc<dyn Executor> = desk(name, &simulated, PASSWORD);
+            let closed = open_and_close(&simulated, executor, faults.clone()).await;
+            assert_eq!(
+                closed.state,
+                ActionState::Succeeded,
+                "{name} {faults:?}: {:?}",
+                closed.history.last()
+            );
+            let ticket = only(simulated.tickets());
+            assert!(ticket.is_closed, "{name} {faults:?}");
+            assert_eq!(ticket.closings, 1, "{name} {faults:?}");
+        }
+    }
+}
+
+/// Opens the ticket of an incident, and closes both, with faults from then on; the action that closed it.
+async fn open_and_close(simulated: &TicketSimulator, executor: Arc<dyn Executor>, faults: Faults) -> Action {
+    let rule = "id: tell\ntitle: Tell\nwhen: 'true'\ntarget: attacked_devices\naction: ticket.create\nargs: {queue: SOC}\n";
+    let (rules, _) = ResponseRules::load([("tell.yml".to_owned(), rule.to_owned())]);
+    let policy = Policy { automation: Automation::Full, ..Policy::default() };
+    let mut responder = Responder::new(rules, policy).unwrap();
+    responder.set_providers([executor.capability()]);
+    let worker = Worker::new([executor]);
+    let (mut incident, alerts) = about("Theft");
+    let mut now = START;
+    let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), now);
+    for is_closed in [false, true] {
+        if is_closed {
+            simulated.set_faults(faults.clone());
+            incident.status = IncidentStatus::Closed;
+            let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(Vec::new()), now);
+        }
+        for _ in 0..2_000 {
+            now = now.plus_micros(1_000_000);
+            responder.tick(now);
+            let mut stored = async |_: Vec<ActionChange>| Ok(());
+            while drive(&mut responder, &worker, || now, &mut stored).await.unwrap() {}
+            if responder.actions().all(|a| a.state.is_final()) {
+                break;
+            }
+        }
+    }
+    responder.actions().find(|a| a.verb == "ticket.close").unwrap().clone()
 }

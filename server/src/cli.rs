@@ -63,6 +63,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  asterism actions list --state awaiting_approval\n  asterism actions approve c-1234 --comment 'confirmed with owner'"
     )]
     Actions(ActionsArgs),
+    /// How far subscribers have come; deliver again, or go on after they were gone
+    #[command(after_help = "Examples:\n  asterism deliveries list\n  asterism deliveries resume soar")]
+    Deliveries(DeliveriesArgs),
     /// Verify or export the audit chain of decisions
     #[command(after_help = "Example:\n  asterism audit verify --data-dir data")]
     Audit(AuditArgs),
@@ -558,10 +561,11 @@ pub(crate) enum ActionsCommand {
         #[command(flatten)]
         said: SaidArgs,
     },
-    /// Stop every new effect, of all tenants; what holds can still be taken back
-    #[command(after_help = "Example:\n  asterism actions pause --comment 'wrong hosts isolated'")]
+    /// Stop every new effect, of all tenants or of one connector; what holds can still be taken back
+    #[command(after_help = "Examples:\n  asterism actions pause --comment 'wrong hosts isolated'\n  \
+        asterism actions pause --connector okta --comment 'migration'")]
     Pause(PauseArgs),
-    /// Let the response go on after a pause
+    /// Let the response, or one connector, go on after a pause
     #[command(after_help = "Example:\n  asterism actions resume --comment 'rule corrected'")]
     Resume(PauseArgs),
     /// What rules in audit_only would have done, by rule: how often, on what
@@ -576,12 +580,59 @@ pub(crate) enum ActionsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// What does actions: connectors with their verbs, what they lack, and which are paused
+    #[command(after_help = "Example:\n  asterism actions connectors")]
+    Connectors {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// What can be done: verbs with their targets, risk, undo and arguments
     #[command(after_help = "Example:\n  asterism actions verbs")]
     Verbs {
         /// One JSON object a line instead of a table
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    #[command(subcommand)]
+    pub(crate) command: DeliveriesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeliveriesCommand {
+    /// How far each subscriber has come, and what it refused
+    #[command(after_help = "Example:\n  asterism deliveries list")]
+    List {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// One JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deliver to a subscriber once more
+    #[command(after_help = "Example:\n  asterism deliveries replay soar --after 0")]
+    Replay {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Name of the webhook, or kafka
+        sink: String,
+        /// The changes after this sequence number, as far as they are still there
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+        after: i64,
+    },
+    /// Try a webhook again that has said that it is gone (410)
+    #[command(after_help = "Example:\n  asterism deliveries resume soar")]
+    Resume {
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Name of the webhook
+        sink: String,
     },
 }
 
@@ -600,6 +651,9 @@ pub(crate) struct DecideArgs {
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    /// One connector alone: its name, as `asterism actions connectors` tells it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connector: Option<String>,
     /// Why; goes into the audit chain
     #[arg(long, default_value = "")]
     pub(crate) comment: String,

@@ -239,6 +239,7 @@ pub(crate) struct MailSettings {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: MailTls,
+    pub(crate) ca_file: PathBuf,
     pub(crate) user: String,
     pub(crate) password_file: PathBuf,
     pub(crate) from: String,

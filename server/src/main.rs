@@ -56,6 +56,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => Box::pin(command::replay::run(args)).await,
         Command::Hunt(args) => command::hunt::run(args).await,
         Command::Incidents(args) => command::incidents::run(args).await,
+        Command::Deliveries(args) => command::deliveries::run(args).await,
         Command::Risk(args) => command::risk::run(args).await,
         Command::Actions(args) => command::actions::run(args).await,
         Command::Audit(args) => command::audit::run(args).await,

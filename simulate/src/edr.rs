@@ -1,11 +1,13 @@
-//! A simulated EDR: an HTTP server that isolates and releases machines as the Defender for Endpoint machine
-//! action API does, with faults to inject. A double for tests and for the demo; it touches no real machine.
+//! A simulated EDR: an HTTP server that takes machine actions as the Defender for Endpoint API does, with faults to
+//! inject. A double for tests and for the demo; it touches no real machine.
 //!
 //! ```text
 //! GET  /api/machines?$filter=computerDnsName eq 'x'    (also startswith(computerDnsName,'x'))
 //! GET  /api/machines/{id or name}
 //! POST /api/machines/{id}/isolate     {"Comment", "IsolationType"}     201, 400, 404, 429
-//! POST /api/machines/{id}/unisolate   {"Comment"}
+//! POST /api/machines/{id}/unisolate   {"Comment"}                      the same; also restrictCodeExecution,
+//!                                     unrestrictCodeExecution, collectInvestigationPackage, offboard
+//! POST /api/machines/{id}/runAntiVirusScan {"Comment", "ScanType"}
 //! GET  /api/machineactions?$filter=machineId eq 'x'
 //! GET  /api/machineactions/{id}
 //! POST /api/machineactions/{id}/cancel {"Comment"}
@@ -173,8 +175,7 @@ fn router(edr: Arc<Edr>) -> Router {
     Router::new()
         .route("/api/machines", get(find_machines))
         .route("/api/machines/{id}", get(get_machine))
-        .route("/api/machines/{id}/isolate", post(isolate))
-        .route("/api/machines/{id}/unisolate", post(unisolate))
+        .route("/api/machines/{id}/{action}", post(change))
         .route("/api/machineactions", get(find_actions))
         .route("/api/machineactions/{id}", get(get_action))
         .route("/api/machineactions/{id}/cancel", post(cancel))
@@ -220,54 +221,55 @@ async fn get_machine(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id)
     found.map(|m| Json(m).into_response()).ok_or_else(|| unknown("machine", &id))
 }
 
-async fn isolate(edr: Shared<Arc<Edr>>, headers: HeaderMap, id: Path<String>, body: Bytes) -> Answer {
-    change(edr, headers, id, body, true).await
-}
-
-async fn unisolate(edr: Shared<Arc<Edr>>, headers: HeaderMap, id: Path<String>, body: Bytes) -> Answer {
-    change(edr, headers, id, body, false).await
-}
+/// The actions of a machine by the last part of their path: their type, and the field that says how, with what it may
+/// say, the default first.
+const ACTIONS: [(&str, &str, Option<(&str, &[&str])>); 7] = [
+    ("isolate", "Isolate", Some(("IsolationType", &["Full", "Selective", "UnManagedDevice"]))),
+    ("unisolate", "Unisolate", None),
+    ("restrictCodeExecution", "RestrictCodeExecution", None),
+    ("unrestrictCodeExecution", "UnrestrictCodeExecution", None),
+    ("runAntiVirusScan", "RunAntiVirusScan", Some(("ScanType", &["Quick", "Full"]))),
+    ("collectInvestigationPackage", "CollectInvestigationPackage", None),
+    ("offboard", "Offboard", None),
+];
 
 async fn change(
     Shared(edr): Shared<Arc<Edr>>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Path((id, action)): Path<(String, String)>,
     body: Bytes,
-    isolate: bool,
 ) -> Answer {
     edr.delay().await;
     edr.authorised(&headers)?;
-    let (comment, scope) = change_body(&body, isolate)?;
+    let found = ACTIONS.iter().find(|(path, ..)| *path == action);
+    let (_, kind, how) = found.ok_or_else(|| unknown("action", &action))?;
+    let (comment, scope) = change_body(&body, *how)?;
     let mut state = edr.lock();
     let machine = state.machine(&id).ok_or_else(|| unknown("machine", &id))?.id.clone();
     if !state.within_rate(now()) {
         return Err(too_many(60));
     }
     let fate = state.faults.next::<Microsoft>()?;
-    if state.is_busy(&machine) {
+    if state.is_busy(&machine, kind) {
         let text = "an action of this kind is already in progress on this machine";
         return Err(refusal(StatusCode::BAD_REQUEST, "ActiveRequestAlreadyExists", text));
     }
-    let action = state.request(&machine, isolate, scope.as_deref(), &comment, now());
+    let action = state.request(&machine, kind, scope.as_deref(), &comment, now());
     edr.save(&state)?;
     Ok(fate.answer::<Microsoft>((StatusCode::CREATED, Json(action)).into_response()))
 }
 
-/// Comment and isolation type; the names are case-sensitive, as the vendor's are.
-fn change_body(body: &[u8], isolate: bool) -> Result<(String, Option<String>), Response> {
+/// Comment, and what the field for it says of the how; the names are case-sensitive, as the vendor's are.
+fn change_body(body: &[u8], how: Option<(&str, &[&str])>) -> Result<(String, Option<String>), Response> {
     let bad = |code, text: &str| refusal(StatusCode::BAD_REQUEST, code, text);
     let body: Value = serde_json::from_slice(body).map_err(|e| bad("InvalidRequestBody", &e.to_string()))?;
     let comment = body["Comment"].as_str().filter(|c| !c.is_empty());
     let comment = comment.ok_or_else(|| bad("MissingRequiredParameter", "parameter Comment is missing"))?;
-    if !isolate {
-        return Ok((comment.to_owned(), None));
-    }
-    let scope = body.get("IsolationType").map_or(Some("Full"), Value::as_str);
-    match scope {
-        Some(scope @ ("Full" | "Selective" | "UnManagedDevice")) => {
-            Ok((comment.to_owned(), Some(scope.to_owned())))
-        }
-        _ => Err(bad("InvalidInput", "IsolationType is none of Full, Selective, UnManagedDevice")),
+    let Some((field, values)) = how else { return Ok((comment.to_owned(), None)) };
+    let said = body.get(field).map_or(values.first().copied(), Value::as_str);
+    match said.filter(|said| values.contains(said)) {
+        Some(said) => Ok((comment.to_owned(), Some(said.to_owned()))),
+        None => Err(bad("InvalidInput", &format!("{field} is none of {}", values.join(", ")))),
     }
 }
 
@@ -304,11 +306,12 @@ async fn cancel(
 ) -> Answer {
     edr.delay().await;
     edr.authorised(&headers)?;
-    let (comment, _) = change_body(&body, false)?;
+    let (comment, _) = change_body(&body, None)?;
     let mut state = edr.lock();
+    let fate = state.faults.next::<Microsoft>()?;
     let action = state.cancel(&id, &comment, now()).ok_or_else(|| unknown("open machine action", &id))?;
     edr.save(&state)?;
-    Ok(Json(action).into_response())
+    Ok(fate.answer::<Microsoft>(Json(action).into_response()))
 }
 
 async fn show_machines(Shared(edr): Shared<Arc<Edr>>) -> Answer {
@@ -357,15 +360,15 @@ mod tests {
     fn an_action_goes_through_its_states_and_isolates_once() {
         let mut state = State::default();
         let id = state.onboard("WS-01.corp.example").id;
-        let action = state.request(&id, true, Some("Full"), "asterism:c-1", Time(0)).id;
-        assert!(state.is_busy(&id));
+        let action = state.request(&id, "Isolate", Some("Full"), "asterism:c-1", Time(0)).id;
+        assert!(state.is_busy(&id, "Unisolate"));
         let status = |state: &State| state.actions.iter().find(|a| a.id == action).unwrap().status.clone();
         for (at, expected) in [(5, "Pending"), (15, "InProgress"), (25, "Succeeded"), (99, "Succeeded")] {
             state.advance(PENDING, Time(at));
             assert_eq!(status(&state), expected);
         }
         let machine = state.machine("ws-01.CORP.example").unwrap();
-        assert!(machine.isolated && !state.is_busy(&id));
+        assert!(machine.isolated && !state.is_busy(&id, "Unisolate"));
         assert_eq!((machine.isolate_requests, machine.isolations), (1, 1));
     }
 
@@ -374,7 +377,7 @@ mod tests {
         let mut state = State::default();
         let id = state.onboard("ws-01").id;
         state.machines.get_mut(&id).unwrap().online = false;
-        let action = state.request(&id, true, None, "x", Time(0)).id;
+        let action = state.request(&id, "Isolate", None, "x", Time(0)).id;
         assert!(!state.advance(PENDING, Time(1_000_000)));
         assert_eq!(state.cancel(&action, "no", Time(2)).unwrap().status, "Cancelled");
         assert!(state.cancel(&action, "again", Time(3)).is_none());
@@ -386,7 +389,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("asterism-edr-{}.json", std::process::id()));
         let mut state = State::default();
         let id = state.onboard("ws-01").id;
-        state.request(&id, true, None, "x", Time(0));
+        state.request(&id, "Isolate", None, "x", Time(0));
         state.save(Some(&path)).unwrap();
         assert_eq!(State::load(Some(&path)).unwrap().machine(&id).unwrap().isolate_requests, 1);
         std::fs::write(&path, "{").unwrap();
@@ -397,8 +400,9 @@ mod tests {
 
     #[test]
     fn field_names_are_case_sensitive() {
-        assert!(change_body(br#"{"Comment": "c", "IsolationType": "Full"}"#, true).is_ok());
-        assert!(change_body(br#"{"comment": "c"}"#, true).is_err());
-        assert!(change_body(br#"{"Comment": "c", "IsolationType": "full"}"#, true).is_err());
+        let how = ACTIONS[0].2;
+        assert!(change_body(br#"{"Comment": "c", "IsolationType": "Full"}"#, how).is_ok());
+        assert!(change_body(br#"{"comment": "c"}"#, how).is_err());
+        assert!(change_body(br#"{"Comment": "c", "IsolationType": "full"}"#, how).is_err());
     }
 }

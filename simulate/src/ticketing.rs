@@ -4,8 +4,10 @@
 //! ```text
 //! GET  /api/now/table/incident?sysparm_query=correlation_id={id}                    ServiceNow
 //! POST /api/now/table/incident               {"short_description", ...}       201
+//! PATCH /api/now/table/incident/{sys_id}     {"state", "close_code", "close_notes"}
 //! GET  /rest/api/3/search/jql?jql=labels = "{label}"                                Jira Cloud
 //! POST /rest/api/3/issue                     {"fields"}                       201
+//! POST /rest/api/3/issue/{key}/transitions   {"transition": {"id"}}           204
 //! ```
 
 use std::collections::HashMap;
@@ -14,10 +16,10 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Query, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -34,6 +36,10 @@ pub struct Ticket {
     pub title: String,
     /// By what it is found again.
     pub mark: String,
+    /// Whether it is resolved, or done.
+    pub is_closed: bool,
+    /// Requests that closed it.
+    pub closings: u32,
     /// All that was given.
     pub body: Value,
 }
@@ -76,8 +82,10 @@ impl TicketSimulator {
         let desk = Arc::new(Mutex::new(desk));
         let app = Router::new()
             .route("/api/now/table/incident", get(find_incidents).post(open_incident))
+            .route("/api/now/table/incident/{id}", patch(resolve_incident))
             .route("/rest/api/3/search/jql", get(find_issues))
             .route("/rest/api/3/issue", post(open_issue))
+            .route("/rest/api/3/issue/{key}/transitions", post(transition_issue))
             .with_state(Arc::clone(&desk));
         Ok(TicketSimulator { running: Server::start((Ipv4Addr::LOCALHOST, 0).into(), app).await?, desk })
     }
@@ -97,6 +105,11 @@ impl TicketSimulator {
         lock(&self.desk).lag = lag;
     }
 
+    /// Closes the ticket of this number, as people do.
+    pub fn close(&self, number: &str) {
+        lock(&self.desk).tickets.iter_mut().filter(|t| t.number == number).for_each(|t| t.is_closed = true);
+    }
+
     /// Sets the faults to inject from now on.
     pub fn set_faults(&self, faults: Faults) {
         lock(&self.desk).faults = faults;
@@ -113,6 +126,19 @@ impl Desk {
         self.tickets.push(ticket);
         self.opened.push(Instant::now());
         Ok(fate)
+    }
+
+    fn close(&mut self, number: &str) -> Result<Fate, Response> {
+        let fate = self.faults.next::<Microsoft>()?;
+        if let Some(ticket) = self.tickets.iter_mut().find(|ticket| ticket.number == number) {
+            ticket.is_closed = true;
+            ticket.closings += 1;
+        }
+        Ok(fate)
+    }
+
+    fn has(&self, number: &str) -> bool {
+        self.tickets.iter().any(|ticket| ticket.number == number)
     }
 
     fn marked(&self, mark: &str) -> impl Iterator<Item = &Ticket> {
@@ -138,7 +164,12 @@ async fn find_incidents(Shared(desk): Shape, headers: HeaderMap, Query(query): A
     let desk = lock(&desk);
     desk.enter(&headers)?;
     let query = query.get("sysparm_query").map_or("", String::as_str);
-    let row = |ticket: &Ticket| json!({"number": ticket.number, "correlation_id": ticket.mark});
+    let row = |ticket: &Ticket| {
+        json!({
+            "sys_id": sys_id(&ticket.number), "number": ticket.number, "correlation_id": ticket.mark,
+            "state": if ticket.is_closed { "6" } else { "1" },
+        })
+    };
     // As an instance does by default: what it cannot read in a query it leaves aside.
     let rows: Vec<Value> = match query.strip_prefix("correlation_id=") {
         Some(mark) => desk.marked(mark).map(row).collect(),
@@ -163,6 +194,8 @@ async fn open_incident(Shared(desk): Shape, headers: HeaderMap, Json(body): Json
         queue: text(&body["assignment_group"]),
         title: text(&body["short_description"]),
         mark: text(&body["correlation_id"]),
+        is_closed: false,
+        closings: 0,
         body,
     };
     let fate = desk.open(ticket)?;
@@ -171,13 +204,52 @@ async fn open_incident(Shared(desk): Shape, headers: HeaderMap, Json(body): Json
     ))
 }
 
+fn sys_id(number: &str) -> String {
+    format!("sys-{}", number.to_lowercase())
+}
+
+async fn resolve_incident(
+    Shared(desk): Shape,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut desk = lock(&desk);
+    desk.enter(&headers)?;
+    let number = desk.tickets.iter().map(|t| t.number.clone()).find(|number| sys_id(number) == id);
+    let refused = |status, message: &str| {
+        let body = json!({"error": {"message": message, "detail": ""}, "status": "failure"});
+        (status, Json(body)).into_response()
+    };
+    let number = number.ok_or_else(|| refused(StatusCode::NOT_FOUND, "No Record found"))?;
+    let is_told = ["close_code", "close_notes"].iter().all(|field| !text(&body[*field]).is_empty());
+    if body["state"] != "6" || !is_told {
+        let text = "Data Policy Exception: Resolution code and Resolution notes are mandatory";
+        return Err(refused(StatusCode::FORBIDDEN, text));
+    }
+    let fate = desk.close(&number)?;
+    Ok(fate.answer::<Microsoft>(Json(json!({"result": {"number": number, "state": "6"}})).into_response()))
+}
+
 async fn find_issues(Shared(desk): Shape, headers: HeaderMap, Query(query): Asked) -> Answer {
     let desk = lock(&desk);
     desk.enter(&headers)?;
     let jql = query.get("jql").map_or("", String::as_str);
     let label = jql.strip_prefix("labels = \"").and_then(|rest| rest.strip_suffix('"'));
     let label = label.ok_or_else(|| bad_request(&format!("Error in the JQL Query: {jql}"), json!({})))?;
-    let issue = |ticket: &Ticket| json!({"key": ticket.number, "fields": {"labels": [ticket.mark]}});
+    let with_transitions = query.get("expand").is_some_and(|expand| expand == "transitions");
+    let issue = |ticket: &Ticket| {
+        let (name, category) = if ticket.is_closed { ("Done", "done") } else { ("To Do", "new") };
+        let status = json!({"name": name, "statusCategory": {"key": category}});
+        let mut issue = json!({"key": ticket.number, "fields": {"labels": [ticket.mark], "status": status}});
+        if with_transitions {
+            issue["transitions"] = json!([
+                {"id": "21", "name": "Start", "to": {"name": "Doing", "statusCategory": {"key": "indeterminate"}}},
+                {"id": DONE, "name": "Finish", "to": {"name": "Done", "statusCategory": {"key": "done"}}},
+            ]);
+        }
+        issue
+    };
     Ok(Json(json!({"issues": desk.indexed(label).map(issue).collect::<Vec<_>>(), "isLast": true}))
         .into_response())
 }
@@ -195,9 +267,40 @@ async fn open_issue(Shared(desk): Shape, headers: HeaderMap, Json(body): Json<Va
     }
     let key = format!("{project}-{}", desk.tickets.len() + 1);
     let (title, mark) = (text(&fields["summary"]), text(&fields["labels"][0]));
-    let fate = desk.open(Ticket { number: key.clone(), queue: project, title, mark, body })?;
+    let fate = desk.open(Ticket {
+        number: key.clone(),
+        queue: project,
+        title,
+        mark,
+        is_closed: false,
+        closings: 0,
+        body,
+    })?;
     Ok(fate
         .answer::<Microsoft>((StatusCode::CREATED, Json(json!({"id": "10000", "key": key}))).into_response()))
+}
+
+/// The way to the end, in the workflow that issues have here.
+const DONE: &str = "31";
+
+async fn transition_issue(
+    Shared(desk): Shape,
+    headers: HeaderMap,
+    Path(key): Path<String>,
+    Json(body): Json<Value>,
+) -> Answer {
+    let mut desk = lock(&desk);
+    desk.enter(&headers)?;
+    if !desk.has(&key) {
+        let body =
+            json!({"errorMessages": ["Issue does not exist or you do not have permission to see it."]});
+        return Err((StatusCode::NOT_FOUND, Json(body)).into_response());
+    }
+    if body["transition"]["id"] != DONE {
+        return Err(bad_request("", json!({"transition": "Transition id is not valid for this issue."})));
+    }
+    let fate = desk.close(&key)?;
+    Ok(fate.answer::<Microsoft>(StatusCode::NO_CONTENT.into_response()))
 }
 
 fn bad_request(message: &str, errors: Value) -> Response {

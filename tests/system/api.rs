@@ -398,11 +398,23 @@ async fn decisions(api: &mut Api) {
     let would = api.call(Method::POST, "/api/v1/incidents/{id}/rollback", &rehearsed, said()).await;
     assert!(would.status == 200 && !would.body["actions"].as_array().unwrap().is_empty(), "{}", would.body);
     let response = "/api/v1/response";
-    assert_eq!(api.get(response, response).await, json!({"paused": false}));
+    assert_eq!(api.get(response, response).await, json!({"paused": false, "connectors_paused": []}));
     for (what, paused) in [("pause", true), ("resume", false)] {
         let path = format!("{response}/{what}");
         let answer = api.call(Method::POST, &path, &path, said()).await;
-        assert_eq!(answer.body, json!({"paused": paused}));
+        assert_eq!(answer.body, json!({"paused": paused, "connectors_paused": []}));
+    }
+    let connectors = "/api/v1/connectors";
+    assert!(api.get(connectors, connectors).await["items"].is_array());
+    for what in ["pause", "resume"] {
+        let (template, path) =
+            (format!("{connectors}/{{name}}/{what}"), format!("{connectors}/nobody/{what}"));
+        let answer = api.call(Method::POST, &template, &path, said()).await;
+        assert!(
+            answer.status == 404 && answer.body["detail"].as_str().unwrap().contains("nobody"),
+            "{}",
+            answer.body
+        );
     }
     // Of several isolations of one host one holds the effect.
     let mut undone = Vec::new();
@@ -424,19 +436,29 @@ async fn health(api: &mut Api) {
         assert_eq!(api.call(Method::POST, lease, lease, body).await.status.as_u16(), status);
     }
     for (what, body) in [
-        ("heartbeat", json!({"fence": 1})),
-        ("report", json!({"fence": 1, "outcome": {"kind": "probed", "holds": false}})),
+        ("heartbeat", json!({"fence": 1, "token": "t"})),
+        ("report", json!({"fence": 1, "token": "t", "outcome": {"kind": "probed", "holds": false}})),
     ] {
         let (template, path) =
             (format!("/api/v1/leases/{{action}}/{what}"), format!("/api/v1/leases/c-0/{what}"));
+        let mut without = body.clone();
+        without.as_object_mut().unwrap().remove("token");
         let answer = api.call(Method::POST, &template, &path, Some(body)).await;
         assert_eq!(answer.status, 409, "{what}: {}", answer.body);
+        let answer = api.call(Method::POST, &template, &path, Some(without)).await;
+        assert!(
+            answer.status == 422 && answer.body["detail"].as_str().unwrap().contains("token"),
+            "{}",
+            answer.body
+        );
     }
     let deliveries = api.get("/api/v1/deliveries", "/api/v1/deliveries").await;
     assert_eq!(deliveries["items"], json!([]), "nobody has subscribed");
     let (template, path) = ("/api/v1/deliveries/{sink}/replay", "/api/v1/deliveries/nobody/replay");
     let answer = api.call(Method::POST, template, path, Some(json!({"after": 0}))).await;
     assert_eq!(answer.status, 404);
+    let (template, path) = ("/api/v1/deliveries/{sink}/resume", "/api/v1/deliveries/nobody/resume");
+    assert_eq!(api.call(Method::POST, template, path, None).await.status, 404);
     for path in ["/healthz", "/readyz", "/metrics"] {
         api.get(path, path).await;
     }

@@ -388,6 +388,18 @@ fn an_unknown_config_key_is_refused_with_its_place() {
             "respond.edr.token_file and respond.edr.oauth2 are both set",
         ),
         ("[respond.policy]\nttl = \"9d\"\n", "respond.policy.ttl_max"),
+        (
+            "[respond.policy.stopped]\nconnectors = [\"okta\"]\n",
+            "respond.policy.stopped.connectors names \"okta\", which is no connector here; known: none",
+        ),
+        (
+            "[respond.policy]\npage = \"soc\"\n",
+            "respond.policy.page is \"soc\", but no connector has a channel of that name",
+        ),
+        (
+            "[respond.mail]\nhost = \"mail.example\"\nfrom = \"a@b.example\"\nca_file = \"/nowhere/ca.pem\"\n",
+            "respond.mail.ca_file: cannot read /nowhere/ca.pem",
+        ),
         ("[rules]\ndirs = [\"/nowhere/rules\"]\n", "rules.dirs: cannot read /nowhere/rules"),
         ("mappings = [\"/nowhere/mappings\"]\n", "mappings: /nowhere/mappings"),
     ] {

@@ -49,6 +49,19 @@ impl Site {
         Self { api, config, edr, graph, scratch }
     }
 
+    /// Sends incidents and actions to a subscriber.
+    fn subscribe(&self, subscriber: &Subscriber) {
+        let secret = self.scratch.path().join("soar.secret");
+        std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+        let mut settings = std::fs::read_to_string(&self.config).unwrap();
+        settings.push_str(&format!(
+            "\n[forward]\nwebhooks = [{{ name = \"soar\", url = {:?}, secret_file = {secret:?}, \
+             streams = [\"incidents\", \"actions\"], allow = [\"127.0.0.0/8\"] }}]\n",
+            subscriber.url
+        ));
+        std::fs::write(&self.config, settings).unwrap();
+    }
+
     fn start(&self) -> Running {
         Running::start(asterism().args(["run", "-c"]).arg(&self.config), self.scratch.path(), "daemon")
     }
@@ -169,15 +182,7 @@ fn what_is_approved_is_done_once_through_kills_and_is_taken_back() {
 fn a_subscriber_gets_every_change_signed_and_in_order() {
     let subscriber = Subscriber::start();
     let site = Site::new(&Case::named("password_spray_then_success"));
-    let secret = site.scratch.path().join("soar.secret");
-    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-    let mut settings = std::fs::read_to_string(&site.config).unwrap();
-    settings.push_str(&format!(
-        "\n[forward]\nwebhooks = [{{ name = \"soar\", url = {:?}, secret_file = {secret:?}, \
-         streams = [\"incidents\", \"actions\"], allow = [\"127.0.0.0/8\"] }}]\n",
-        subscriber.url
-    ));
-    std::fs::write(&site.config, settings).unwrap();
+    site.subscribe(&subscriber);
     let daemon = site.start();
     let action = eventually("an action waits", Duration::from_secs(60), || {
         site.waiting()?.remove("user.revoke_sessions")
@@ -214,8 +219,8 @@ fn a_subscriber_gets_every_change_signed_and_in_order() {
 
 /// Scenario: a playbook ends sessions. It sends its request, and the engine gets SIGKILL before it can say so; then it
 /// comes with an old fence, as if it had slept.
-/// Guarantees: the step that was on the wire is not given out again, a probe is; an old fence is refused; no provider is
-/// asked for what playbooks do.
+/// Guarantees: the step that was on the wire is not given out again, a probe is; an old fence, a forged and a used token are
+/// refused; tokens are nowhere but with whom they were given to; no provider is asked for what playbooks do.
 #[test]
 fn a_playbook_leases_steps_and_a_crash_repeats_none() {
     let site = Site::with(&Case::named("phishing_to_cloud_mailbox"), "[\"user.revoke_sessions\"]");
@@ -228,21 +233,33 @@ fn a_playbook_leases_steps_and_a_crash_repeats_none() {
         serde_json::from_str::<Value>(&body).unwrap().get("work").cloned()
     };
     let leased = || eventually("there is work", Duration::from_secs(60), lease);
-    let report = |work: &Value, outcome: Value| {
-        let path = format!("/{}/report", work["action"].as_str().unwrap());
-        http(Method::POST, &url(&path), Some(json!({"fence": work["fence"], "outcome": outcome}).to_string()))
-            .unwrap()
+    let callback = |work: &Value, what: &str, token: &Value, mut said: Value| {
+        (said["fence"], said["token"]) = (work["fence"].clone(), token.clone());
+        let path = format!("/{}/{what}", work["action"].as_str().unwrap());
+        http(Method::POST, &url(&path), Some(said.to_string())).unwrap()
     };
+    let report =
+        |work: &Value, outcome: Value| callback(work, "report", &work["token"], json!({"outcome": outcome}));
     let probe = leased();
     assert_eq!((&probe["step"], &probe["in_doubt"]), (&json!("probe"), &json!(false)), "{probe}");
     assert_eq!(lease(), None, "one step at a time");
-    let path = format!("/{}/heartbeat", probe["action"].as_str().unwrap());
-    let kept = http(Method::POST, &url(&path), Some(json!({"fence": probe["fence"]}).to_string())).unwrap();
+    let kept = callback(&probe, "heartbeat", &probe["token"], json!({}));
     assert_eq!(kept.0, 200, "{}", kept.1);
-    assert_eq!(report(&probe, json!({"kind": "probed", "holds": false})).0, 200);
+    let not_so = || json!({"kind": "probed", "holds": false});
+    for what in ["heartbeat", "report"] {
+        let said = if what == "report" { json!({"outcome": not_so()}) } else { json!({}) };
+        let (status, body) = callback(&probe, what, &json!("forged"), said);
+        assert!(status == 403 && body.contains("not that of its lease"), "{what}: {status} {body}");
+    }
+    assert_eq!(report(&probe, not_so()).0, 200);
+    let (status, body) = report(&probe, not_so());
+    assert!(status == 409 && body.contains("was used"), "{status} {body}");
     let dispatch = leased();
     assert_eq!(dispatch["step"], "dispatch");
-    assert_eq!(report(&probe, json!({"kind": "probed", "holds": false})).0, 409, "an old fence");
+    assert_eq!(report(&probe, not_so()).0, 409, "an old token");
+    let mut old = dispatch.clone();
+    old["fence"] = probe["fence"].clone();
+    assert_eq!(report(&old, not_so()).0, 409, "an old fence");
 
     daemon.kill_hard();
     let daemon = site.start();
@@ -256,6 +273,108 @@ fn a_playbook_leases_steps_and_a_crash_repeats_none() {
     );
     site.comes_to(again["action"].as_str().unwrap(), "succeeded");
     assert_eq!(site.graph.changes("revokeSignInSessions"), 0);
+    let log = std::fs::read_to_string(&daemon.log).unwrap();
+    daemon.stop();
+    let data = site.scratch.path().join("data");
+    let audit = ok(asterism().args(["audit", "export", "--data-dir"]).arg(&data));
+    let shown = format!("{log} {}", String::from_utf8_lossy(&audit.stdout));
+    assert!(shown.contains(again["action"].as_str().unwrap()), "it tells of the action");
+    for work in [&probe, &dispatch, &again] {
+        let token = work["token"].as_str().unwrap();
+        assert!(token.len() == 64 && !shown.contains(token), "a token is shown");
+    }
+}
+
+/// Scenario: the identity provider's connector is to be left alone, during a migration. Somebody pauses it; the engine gets
+/// SIGKILL.
+/// Guarantees: nothing new is done through it, also after the kill; other connectors go on; what was done through it is
+/// taken back; after a resume what waited is approved and done.
+#[test]
+fn a_paused_connector_does_nothing_new_through_a_kill_and_still_takes_back() {
+    let site = Site::new(&Case::named("phishing_to_cloud_mailbox"));
+    let daemon = site.start();
+    let server = format!("http://127.0.0.1:{}", site.api);
+    let actions = |args: &[&str]| {
+        let output = asterism().arg("actions").args(args).args(["--server", &server]).output().unwrap();
+        (output.status.success(), stderr(&output), json_lines(&output))
+    };
+    let waiting = eventually("accounts and messages wait", Duration::from_secs(60), || {
+        let waiting = site.waiting()?;
+        ["user.disable", "email.soft_delete"]
+            .iter()
+            .all(|verb| waiting.contains_key(*verb))
+            .then_some(waiting)
+    });
+    eventually("the workstation is isolated", Duration::from_secs(30), || {
+        (site.effect("host.isolated")? == "active").then_some(())
+    });
+    assert_eq!(site.decide(&waiting["user.disable"], "approve").0, 200);
+    site.comes_to(&waiting["user.disable"], "succeeded");
+
+    let (done, text, _) = actions(&["pause", "--connector", "microsoft_graf"]);
+    assert!(!done && text.contains("no connector \"microsoft_graf\"") && text.contains("defender"), "{text}");
+    let (done, text, _) = actions(&["pause", "--connector", "microsoft_graph", "--comment", "migration"]);
+    assert!(done && text.contains("the connector microsoft_graph is paused"), "{text}");
+    daemon.kill_hard();
+    let daemon = site.start();
+    let (status, body) = site.decide(&waiting["email.soft_delete"], "approve");
+    assert!(status == 409 && body.contains("connector microsoft_graph is stopped"), "{status} {body}");
+    let (_, _, connectors) = actions(&["connectors", "--json"]);
+    let paused: Vec<(&str, bool)> = connectors
+        .iter()
+        .map(|view| (view["connector"].as_str().unwrap(), view["paused"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(paused, [("defender", false), ("microsoft_graph", true)]);
+
+    assert_eq!(site.decide(&waiting["user.disable"], "undo").0, 200);
+    site.ends("user.disabled");
+    assert!(site.is_enabled(), "what was done through it is taken back");
+    let incident = site.get(&format!("actions/{}", waiting["user.disable"])).unwrap()["incident"].clone();
+    let isolation = site.get("actions?verb=host.isolate&state=succeeded").unwrap()["items"][0].clone();
+    assert_eq!(isolation["incident"], incident);
+    assert_eq!(site.decide(isolation["id"].as_str().unwrap(), "undo").0, 200, "another connector goes on");
+    site.ends("host.isolated");
+    assert_eq!(site.graph.changes("softDelete"), 0);
+
+    let (done, text, _) = actions(&["resume", "--connector", "microsoft_graph"]);
+    assert!(done && text.contains("the connector microsoft_graph runs"), "{text}");
+    assert_eq!(site.decide(&waiting["email.soft_delete"], "approve").0, 200);
+    site.comes_to(&waiting["email.soft_delete"], "succeeded");
+    daemon.stop();
+    ok(asterism().args(["audit", "verify", "--data-dir"]).arg(site.scratch.path().join("data")));
+}
+
+/// Scenario: a subscriber says that it is gone (410), as one does that was taken down for an upgrade, and comes back.
+/// Guarantees: nothing goes out to it until somebody resumes it, and that needs no restart; it misses nothing.
+#[test]
+fn a_subscriber_that_was_gone_is_resumed_without_a_restart() {
+    let subscriber = Subscriber::answering(|n| if n == 0 { "410 Gone" } else { "200 OK" });
+    let site = Site::new(&Case::named("password_spray_then_success"));
+    site.subscribe(&subscriber);
+    let daemon = site.start();
+    let view = || site.get("deliveries")?["items"].as_array()?.first().cloned();
+    eventually("it is known to be gone", Duration::from_secs(60), || {
+        view().filter(|view| view["gone"] == true && view["sink"] == "soar")
+    });
+    assert_eq!(subscriber.taken(), [Value::Null; 0]);
+    let server = format!("http://127.0.0.1:{}", site.api);
+    let resume = |name: &str| {
+        let output = asterism().args(["deliveries", "resume", name, "--server", &server]).output().unwrap();
+        (output.status.success(), stderr(&output))
+    };
+    let (done, text) = resume("siem");
+    assert!(!done && text.contains("no webhook siem"), "{text}");
+    let (done, text) = resume("soar");
+    assert!(done && text.contains("soar is tried again"), "{text}");
+    let had = eventually("everything is delivered", Duration::from_secs(90), || {
+        view().filter(|view| view["cursor"] == view["head"] && view["gone"] == false)
+    });
+    assert_eq!(had["undelivered"], json!([]));
+    let taken = subscriber.taken();
+    let sequences: Vec<i64> =
+        taken.iter().map(|event| event["sequence"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(!sequences.is_empty() && sequences.is_sorted(), "{sequences:?}");
+    assert!(resume("soar").1.contains("soar was not gone"));
     daemon.stop();
 }
 
@@ -337,14 +456,24 @@ fn people_decide_under_their_own_names_and_all_of_an_incident_is_taken_back() {
     ok(asterism().args(["audit", "verify", "--data-dir"]).arg(site.scratch.path().join("data")));
 }
 
-/// Takes webhooks; every fifth answer is 503, and the seventh request is refused for good.
+/// Takes webhooks.
 struct Subscriber {
     url: String,
     taken: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Subscriber {
+    /// Every fifth answer is 503, and the seventh request is refused for good.
     fn start() -> Self {
+        Self::answering(|n| match n {
+            6 => "422 Unprocessable Content",
+            n if n % 5 == 4 => "503 Service Unavailable",
+            _ => "200 OK",
+        })
+    }
+
+    /// What is answered to the nth request; what is answered with 200 is taken.
+    fn answering(status: fn(usize) -> &'static str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://127.0.0.1:{}/hook", listener.local_addr().unwrap().port());
         let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -355,14 +484,10 @@ impl Subscriber {
                 let mut stream = stream.unwrap();
                 let (head, body) = request(&mut stream);
                 assert!(head.contains("webhook-signature: v1,") && head.contains("webhook-id: "), "{head}");
-                let status = match n {
-                    6 => "422 Unprocessable Content",
-                    n if n % 5 == 4 => "503 Service Unavailable",
-                    _ => {
-                        kept.lock().unwrap().push(serde_json::from_str(&body).unwrap());
-                        "200 OK"
-                    }
-                };
+                let status = status(n);
+                if status == "200 OK" {
+                    kept.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+                }
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 stream.write_all(answer.as_bytes()).unwrap();
             }

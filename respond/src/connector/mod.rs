@@ -6,16 +6,17 @@
 mod scope;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event::EntityType;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::capability::{Ability, Arguments};
 use crate::executor::is_scheme;
 use crate::pattern::Pattern;
-use crate::verb::{Part, Verb};
+use crate::verb::{Part, Values, Verb};
 use scope::Names;
 pub(crate) use scope::Scope;
 pub(crate) use template::{Body, Expression, Path};
@@ -74,7 +75,9 @@ pub(crate) struct Lookup {
 /// How a verb is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Doing {
-    /// Whether the provider does it with these arguments, to a target of this type.
+    /// How far the provider does it at all: what is known before it is asked for.
+    pub(crate) ability: Ability,
+    /// Whether the provider does it as it is asked for, beyond that.
     pub(crate) takes: Option<Expression>,
     /// Asks for the state of the target.
     pub(crate) look: Option<Path>,
@@ -101,6 +104,8 @@ pub(crate) struct Doing {
     pub(crate) reference: Option<Expression>,
     /// How to ask after a request that is not done when it is answered.
     pub(crate) poll: Option<Poll>,
+    /// How to stop a request that is not done.
+    pub(crate) cancel: Option<Cancel>,
     /// Doing it twice is as good as doing it once.
     pub(crate) repeatable: bool,
     /// How often it may be done again where nobody knows whether it was done.
@@ -124,6 +129,18 @@ pub(crate) struct Poll {
     pub(crate) get: Path,
     pub(crate) done: Expression,
     pub(crate) failed: Option<Expression>,
+    /// Whether somebody has cancelled it at the provider.
+    pub(crate) cancelled: Option<Expression>,
+}
+
+/// How to stop a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Cancel {
+    pub(crate) method: Method,
+    pub(crate) path: Path,
+    pub(crate) body: Option<Body>,
+    /// Whether an answer of success says that it was in time; where it is left out, every one does.
+    pub(crate) done: Option<Expression>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +176,10 @@ struct LookupDocument {
 #[serde(deny_unknown_fields)]
 struct DoingDocument {
     #[serde(default)]
+    targets: BTreeSet<EntityType>,
+    #[serde(default)]
+    lacks: Arguments,
+    #[serde(default)]
     takes: Option<String>,
     #[serde(default)]
     look: Option<String>,
@@ -181,6 +202,8 @@ struct DoingDocument {
     reference: Option<String>,
     #[serde(default)]
     poll: Option<PollDocument>,
+    #[serde(default)]
+    cancel: Option<CancelDocument>,
     #[serde(default)]
     repeatable: bool,
     #[serde(default)]
@@ -206,6 +229,19 @@ struct PollDocument {
     done: String,
     #[serde(default)]
     failed: Option<String>,
+    #[serde(default)]
+    cancelled: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelDocument {
+    method: String,
+    path: String,
+    #[serde(default)]
+    body: Option<Value>,
+    #[serde(default)]
+    done: Option<String>,
 }
 
 impl Connector {
@@ -351,16 +387,12 @@ impl DoingDocument {
             (None, Some(_)) => Names::OF_LOOK,
             (None, None) => Names::OF_TARGET,
         };
-        let method = match self.send.method.as_str() {
-            "POST" => Method::POST,
-            "PUT" => Method::PUT,
-            "PATCH" => Method::PATCH,
-            "DELETE" => Method::DELETE,
-            other => {
-                let problem = format!("{other:?} is none of POST, PUT, PATCH, DELETE");
-                return Err(("send.method".to_owned(), problem));
-            }
-        };
+        if self.cancel.is_some() && self.poll.is_none() {
+            let problem = "without poll a request is done when it is answered: there is nothing to cancel";
+            return Err(("cancel".to_owned(), problem.to_owned()));
+        }
+        let ability = ability(verb, self.targets, self.lacks, self.cancel.is_some())?;
+        let method = in_place("send.method", method(&self.send.method))?;
         let look = self.look.as_deref().map(|path| Path::compile(path, Names::OF_TARGET)).transpose();
         let send = self.send.path.as_deref().map(|path| Path::compile(path, sent)).transpose();
         let body = self.send.body.map(|body| Body::compile(body, sent)).transpose();
@@ -369,6 +401,7 @@ impl DoingDocument {
         let reference =
             self.reference.map(|source| Expression::compile(&source, Names::OF_ANSWER)).transpose();
         Ok(Doing {
+            ability,
             takes: in_place("takes", takes)?,
             look: in_place("look", look)?,
             lag_s: self.lag_s,
@@ -384,6 +417,7 @@ impl DoingDocument {
             answer: self.send.answer,
             reference: in_place("reference", reference)?,
             poll: self.poll.map(PollDocument::compile).transpose()?,
+            cancel: self.cancel.map(CancelDocument::compile).transpose()?,
             repeatable: self.repeatable,
             repeats: self.repeats,
         })
@@ -392,13 +426,67 @@ impl DoingDocument {
 
 impl PollDocument {
     fn compile(self) -> Result<Poll, Problem> {
-        let failed = self.failed.map(|source| Expression::compile(&source, Names::OF_LOOK)).transpose();
+        let optional = |place: &str, source: Option<String>| {
+            let compiled = source.map(|source| Expression::compile(&source, Names::OF_LOOK));
+            in_place(place, compiled.transpose())
+        };
         Ok(Poll {
             get: in_place("poll.get", Path::compile(&self.get, Names::OF_POLL))?,
             done: in_place("poll.done", Expression::compile(&self.done, Names::OF_LOOK))?,
-            failed: in_place("poll.failed", failed)?,
+            failed: optional("poll.failed", self.failed)?,
+            cancelled: optional("poll.cancelled", self.cancelled)?,
         })
     }
+}
+
+impl CancelDocument {
+    fn compile(self) -> Result<Cancel, Problem> {
+        let body = self.body.map(|body| Body::compile(body, Names::OF_POLL)).transpose();
+        let done = self.done.map(|source| Expression::compile(&source, Names::OF_CANCEL)).transpose();
+        Ok(Cancel {
+            method: in_place("cancel.method", method(&self.method))?,
+            path: in_place("cancel.path", Path::compile(&self.path, Names::OF_POLL))?,
+            body: in_place("cancel.body", body)?,
+            done: in_place("cancel.done", done)?,
+        })
+    }
+}
+
+/// A method that changes something.
+fn method(name: &str) -> Result<Method, String> {
+    match name {
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "PATCH" => Ok(Method::PATCH),
+        "DELETE" => Ok(Method::DELETE),
+        other => Err(format!("{other:?} is none of POST, PUT, PATCH, DELETE")),
+    }
+}
+
+/// What is said of a verb's targets and arguments, which must be there to be lacking.
+fn ability(
+    verb: Verb,
+    targets: BTreeSet<EntityType>,
+    lacks: Arguments,
+    cancellable: bool,
+) -> Result<Ability, Problem> {
+    if let Some(target) = targets.iter().find(|target| !verb.takes(**target)) {
+        return Err(("targets".to_owned(), format!("{verb} is never done to a {target}")));
+    }
+    for (name, values) in &lacks {
+        let problem = |text: String| Err((format!("lacks.{name}"), text));
+        let argument = verb.spec().arguments.iter().find(|argument| argument.name == name);
+        let Some(Values::Choice(known)) = argument.map(|argument| argument.values) else {
+            return problem(format!("{verb} has no such argument with a choice of values"));
+        };
+        if let Some(unknown) = values.iter().find(|value| !known.contains(&value.as_str())) {
+            return problem(format!("{unknown:?} is no value of it; these are {}", known.join(", ")));
+        }
+        if values.len() == known.len() {
+            return problem(format!("no value is left: leave {verb} out"));
+        }
+    }
+    Ok(Ability { targets, lacks, only: Arguments::new(), cancellable })
 }
 
 #[cfg(test)]
@@ -420,6 +508,8 @@ mod tests {
         assert!(Connector::parse("c.yml", good).is_ok());
         let disable = "  user.disable:\n    look: '/u/{id}'\n    holds: answer.off\n    \
                        send: {method: PATCH, path: '/u/{id}', body: {off: true}}\n";
+        let scan = good.replace("user.revoke_sessions", "host.scan") + "    lacks: {depth: [full]}\n";
+        assert!(Connector::parse("c.yml", &scan).is_ok());
         let cases = [
             good.replace("version: 1", "version: 2"),
             good.replace("title", "titel"),
@@ -449,6 +539,12 @@ mod tests {
             format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    lag_s: 16\n"),
             format!("{good}    repeatable: true\n    repeats: 1\n"),
             format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    repeats: 1\n"),
+            format!("{good}    targets: [device]\n"),
+            format!("{good}    lacks: {{mode: [block]}}\n"),
+            scan.replace("[full]", "[deep]"),
+            scan.replace("[full]", "[full, quick]"),
+            format!("{good}    cancel: {{method: POST, path: '/u/{{id}}/cancel'}}\n"),
+            format!("{scan}    poll: {{get: /s, done: 'true'}}\n    cancel: {{method: GET, path: /s}}\n"),
         ];
         let errors: Vec<String> =
             cases.iter().map(|text| Connector::parse("c.yml", text).unwrap_err().to_string()).collect();

@@ -37,6 +37,8 @@ impl Names {
     pub(super) const OF_ANSWER: Names = Names::OF_LOOK;
     /// Where to ask after a request.
     pub(super) const OF_POLL: Names = names!("id", "kept", "reference");
+    /// What was answered to its cancel.
+    pub(super) const OF_CANCEL: Names = names!("id", "kept", "reference", "answer");
 
     pub(super) fn has(self, name: &str) -> bool {
         self.0.contains(&name)

@@ -38,6 +38,17 @@ impl Expression {
         }
     }
 
+    /// The argument whose value it is, if it is nothing more than that.
+    pub(crate) fn argument(&self) -> Option<&str> {
+        match &self.program.expression().expr {
+            Expr::Select(select) if !select.test => match &select.operand.expr {
+                Expr::Ident(name) if name == "args" => Some(&select.field),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn value(&self, scope: &Scope) -> Result<CelValue, String> {
         self.program.execute(scope.context()).map_err(|e| e.to_string())
     }

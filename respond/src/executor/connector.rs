@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::Executor;
 use super::answer::reason;
 use super::client::{ApiConfig, Client};
-use super::{Capability, Executor};
+use crate::capability::Capability;
 use crate::command::bounded;
 use crate::connector::{Answer, Connector, Doing, Expression, Lookup, Scope};
 use crate::error::RespondError;
+use crate::verb::Verb;
 use crate::work::{ExecuteError, Probe, Progress, Request, UnderWay};
 
 /// Names of a target that are asked for; a target of more has them from many records, and any will do.
@@ -135,6 +137,10 @@ impl ConnectorExecutor {
     fn doing(&self, request: &Request) -> Result<&Doing, ExecuteError> {
         let missing = || ExecuteError::Terminal(format!("the executor cannot {}", request.verb));
         let doing = self.connector.verbs.get(&request.verb).ok_or_else(missing)?;
+        let Request { verb, target, args, .. } = request;
+        if let Some(lacks) = self.capability().lacks(*verb, target.entity.entity_type, args) {
+            return Err(ExecuteError::Terminal(bounded(&format!("{} {lacks}", self.connector.provider))));
+        }
         let Some(takes) = &doing.takes else { return Ok(doing) };
         let scope = Scope::of(request, &self.config).map_err(unfit("request"))?;
         if takes.holds(&scope).map_err(unfit("takes"))? {
@@ -292,11 +298,17 @@ impl Lookup {
 #[async_trait]
 impl Executor for ConnectorExecutor {
     fn capability(&self) -> Capability {
-        Capability {
-            provider: self.connector.provider.clone(),
-            verbs: self.connector.verbs().collect(),
-            cancellable: false,
-        }
+        let ability = |(verb, doing): (&Verb, &Doing)| {
+            let mut ability = doing.ability.clone();
+            // Of several addresses one is picked by an argument: there are as many values of it as addresses.
+            let picks = self.connector.address.as_ref().and_then(Expression::argument);
+            if let (Some(picks), Reach::Named(clients)) = (picks, &self.reach) {
+                ability.only.insert(picks.to_owned(), clients.keys().cloned().collect());
+            }
+            (*verb, ability)
+        };
+        let verbs = self.connector.verbs.iter().map(ability).collect();
+        Capability { provider: self.connector.provider.clone(), verbs }
     }
 
     /// It must be something that the provider does, and of several addresses one must be the request's.
@@ -364,10 +376,28 @@ impl Executor for ConnectorExecutor {
         if poll.failed.as_ref().map(holds).transpose()? == Some(true) {
             return Ok(Progress::Failed(format!("{} says that it failed", self.connector.provider)));
         }
+        if poll.cancelled.as_ref().map(holds).transpose()? == Some(true) {
+            return Ok(Progress::Cancelled);
+        }
         Ok(if holds(&poll.done)? { Progress::Done } else { Progress::Running })
     }
 
-    async fn cancel(&self, _request: &Request, _provider_ref: &str) -> Result<bool, ExecuteError> {
-        Ok(false)
+    async fn cancel(&self, request: &Request, provider_ref: &str) -> Result<bool, ExecuteError> {
+        let Some(cancel) = &self.doing(request)?.cancel else { return Ok(false) };
+        let mut scope = self.scope(request).await?;
+        scope.put("reference", provider_ref).map_err(unfit("cancel"))?;
+        let client = self.client(&scope)?;
+        let url = client.at(&cancel.path.render(&scope).map_err(unfit("cancel.path"))?)?;
+        let body = cancel.body.as_ref().map(|body| body.render(&scope)).transpose();
+        let body = body.map_err(unfit("cancel.body"))?;
+        let answer = match client.change(cancel.method.clone(), url, body.as_ref()).await {
+            Ok(answer) => answer,
+            // Refused, so it has ended: the next poll says how.
+            Err(ExecuteError::Terminal(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(done) = &cancel.done else { return Ok(true) };
+        scope.put("answer", answer).map_err(unread("cancel"))?;
+        done.holds(&scope).map_err(unread("cancel.done"))
     }
 }

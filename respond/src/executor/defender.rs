@@ -1,25 +1,112 @@
-//! The executor for machine actions as Microsoft Defender for Endpoint shapes them: isolate and release.
+//! The executor for machine actions as Microsoft Defender for Endpoint shapes them: isolation, restriction of what may run,
+//! scans, collection of evidence, offboarding.
 //!
 //! The API takes no idempotency key, so the action's id goes first in the comment, and a probe looks for it in
 //! the machine's actions: an answer that was lost is found again instead of the request being repeated. A
-//! machine has no isolation field either; its state is that of its last finished isolate or unisolate.
+//! machine has no field for its isolation or restriction either; its state is that of its last finished action of
+//! these kinds.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Executor;
 use super::client::{ApiConfig, Client};
-use super::{Capability, Executor};
+use crate::capability::{Ability, Capability};
 use crate::command::bounded;
 use crate::error::RespondError;
 use crate::verb::Verb;
 use crate::work::{ExecuteError, MARKER, Probe, Progress, Request, UnderWay, marker};
 
-/// What this executor can do.
-const VERBS: [Verb; 2] = [Verb::HostIsolate, Verb::HostRelease];
+/// How the API calls a verb.
+struct Kind {
+    verb: Verb,
+    /// Last part of the path.
+    path: &'static str,
+    /// Type of the machine action.
+    name: &'static str,
+    /// The types of which the last one that succeeded says what state a machine is in: begun, ended. None for what is
+    /// done once.
+    state: Option<(&'static str, &'static str)>,
+    /// What a machine in that state is, for people.
+    adjective: &'static str,
+}
 
-/// Isolates and releases devices over HTTP.
+const ISOLATION: Option<(&str, &str)> = Some(("Isolate", "Unisolate"));
+const RESTRICTION: Option<(&str, &str)> = Some(("RestrictCodeExecution", "UnrestrictCodeExecution"));
+
+const fn kind(
+    verb: Verb,
+    path: &'static str,
+    name: &'static str,
+    state: Option<(&'static str, &'static str)>,
+    adjective: &'static str,
+) -> Kind {
+    Kind { verb, path, name, state, adjective }
+}
+
+/// What this executor can do.
+const KINDS: [Kind; 7] = [
+    kind(Verb::HostIsolate, "isolate", "Isolate", ISOLATION, "isolated"),
+    kind(Verb::HostRelease, "unisolate", "Unisolate", ISOLATION, "isolated"),
+    kind(
+        Verb::HostRestrictApps,
+        "restrictCodeExecution",
+        "RestrictCodeExecution",
+        RESTRICTION,
+        "restricted to code that Microsoft signed",
+    ),
+    kind(
+        Verb::HostUnrestrictApps,
+        "unrestrictCodeExecution",
+        "UnrestrictCodeExecution",
+        RESTRICTION,
+        "restricted to code that Microsoft signed",
+    ),
+    kind(Verb::HostScan, "runAntiVirusScan", "RunAntiVirusScan", None, "scanned for this action"),
+    kind(
+        Verb::HostCollectPackage,
+        "collectInvestigationPackage",
+        "CollectInvestigationPackage",
+        None,
+        "examined for this action",
+    ),
+    kind(Verb::HostOffboard, "offboard", "Offboard", None, "offboarded by this action"),
+];
+
+impl Kind {
+    fn of(verb: Verb) -> Result<&'static Self, ExecuteError> {
+        let kind = KINDS.iter().find(|kind| kind.verb == verb);
+        kind.ok_or_else(|| ExecuteError::Terminal(format!("the executor cannot {verb}")))
+    }
+
+    /// Whether a machine action is of this kind or its opposite.
+    fn covers(&self, action: &MachineAction) -> bool {
+        match self.state {
+            Some((begun, ended)) => action.kind == begun || action.kind == ended,
+            None => action.kind == self.name,
+        }
+    }
+
+    fn body(&self, request: &Request) -> Value {
+        let mut body = json!({"Comment": request.comment});
+        let arg = |name: &str| request.args.get(name).map(String::as_str);
+        match self.verb {
+            Verb::HostIsolate => {
+                let is_selective = arg("isolation_type") == Some("selective");
+                body["IsolationType"] = json!(if is_selective { "Selective" } else { "Full" });
+            }
+            Verb::HostScan => {
+                body["ScanType"] = json!(if arg("depth") == Some("full") { "Full" } else { "Quick" });
+            }
+            _ => {}
+        }
+        body
+    }
+}
+
+/// Does machine actions over HTTP.
 #[derive(Debug)]
 pub struct DefenderExecutor {
     client: Client,
@@ -99,11 +186,11 @@ impl DefenderExecutor {
         Err(ExecuteError::Terminal(format!("no machine is known as {}", request.target.entity.value)))
     }
 
-    async fn machine_actions(&self, machine: &str) -> Result<Vec<MachineAction>, ExecuteError> {
+    async fn machine_actions(&self, machine: &str, kind: &Kind) -> Result<Vec<MachineAction>, ExecuteError> {
         let filter = format!("machineId eq '{machine}'");
         let page: Option<Page<MachineAction>> = self.get(&["machineactions"], Some(&filter)).await?;
         let mut actions = page.map(|p| p.value).unwrap_or_default();
-        actions.retain(|a| a.kind == "Isolate" || a.kind == "Unisolate");
+        actions.retain(|action| kind.covers(action));
         actions.sort_by(|a, b| a.creation_date_time_utc.cmp(&b.creation_date_time_utc));
         Ok(actions)
     }
@@ -112,26 +199,25 @@ impl DefenderExecutor {
 #[async_trait]
 impl Executor for DefenderExecutor {
     fn capability(&self) -> Capability {
-        Capability { provider: "defender".to_owned(), verbs: VERBS.to_vec(), cancellable: true }
+        let ability = |verb| (verb, Ability { cancellable: true, ..Ability::default() });
+        Capability {
+            provider: "defender".to_owned(),
+            verbs: KINDS.iter().map(|kind| ability(kind.verb)).collect(),
+        }
     }
 
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError> {
+        let kind = Kind::of(request.verb)?;
         let machine = self.machine(request).await?;
-        let actions = self.machine_actions(&machine).await?;
-        Ok(observe(&machine, &actions, request))
+        let actions = self.machine_actions(&machine, kind).await?;
+        Ok(observe(&machine, kind, &actions, request))
     }
 
     async fn execute(&self, request: &Request) -> Result<String, ExecuteError> {
+        let kind = Kind::of(request.verb)?;
         // Resolved again: between probe and dispatch a name may have come to mean two machines.
         let machine = self.machine(request).await?;
-        let (path, body) = match request.verb {
-            Verb::HostIsolate => {
-                ("isolate", json!({"Comment": request.comment, "IsolationType": isolation(request)}))
-            }
-            Verb::HostRelease => ("unisolate", json!({"Comment": request.comment})),
-            other => return Err(ExecuteError::Terminal(format!("the executor cannot {other}"))),
-        };
-        Ok(self.post(&["machines", &machine, path], &body).await?.id)
+        Ok(self.post(&["machines", &machine, kind.path], &kind.body(request)).await?.id)
     }
 
     async fn poll(&self, _request: &Request, provider_ref: &str) -> Result<Progress, ExecuteError> {
@@ -158,30 +244,29 @@ impl Executor for DefenderExecutor {
     }
 }
 
-/// What a machine's actions, oldest first, say about its isolation.
-fn observe(machine: &str, actions: &[MachineAction], request: &Request) -> Probe {
+/// What a machine's actions, oldest first, say about its state, or whether what is done once has been done.
+fn observe(machine: &str, kind: &Kind, actions: &[MachineAction], request: &Request) -> Probe {
     let ours = marker(&request.action);
     let comment = |a: &MachineAction| a.requestor_comment.clone().unwrap_or_default();
     // The marker ends where the id ends: `c-1` is not `c-12`.
     let is_ours = |a: &MachineAction| comment(a).split_whitespace().next() == Some(&*ours);
     let open = actions.iter().rev().find(|a| matches!(a.status.as_str(), "Pending" | "InProgress"));
-    let last = actions.iter().rev().find(|a| a.status == "Succeeded");
-    let holds = last.is_some_and(|a| a.kind == "Isolate");
-    let state = if holds { "isolated" } else { "not isolated" };
+    let last = |counts: &dyn Fn(&MachineAction) -> bool| {
+        actions.iter().rev().find(|a| a.status == "Succeeded" && counts(a))
+    };
+    let (last, begun) = match kind.state {
+        Some((begun, _)) => (last(&|_| true), begun),
+        None => (last(&is_ours), kind.name),
+    };
+    let holds = last.is_some_and(|a| a.kind == begun);
+    let not = if holds { "" } else { "not " };
     let by = last.map_or_else(|| "no machine action".to_owned(), |a| format!("machine action {}", a.id));
     Probe {
         holds,
         by_us: Some(holds && last.is_some_and(|a| comment(a).starts_with(MARKER))),
         under_way: open.map(|a| UnderWay { provider_ref: a.id.clone(), ours: is_ours(a) }),
-        evidence: bounded(&format!("machine {machine} is {state} ({by})")),
+        evidence: bounded(&format!("machine {machine} is {not}{} ({by})", kind.adjective)),
         pre_image: None,
-    }
-}
-
-fn isolation(request: &Request) -> &'static str {
-    match request.args.get("isolation_type").map(String::as_str) {
-        Some("selective") => "Selective",
-        _ => "Full",
     }
 }
 

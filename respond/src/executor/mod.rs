@@ -12,7 +12,7 @@ mod smtp;
 
 use async_trait::async_trait;
 
-use crate::verb::Verb;
+use crate::capability::Capability;
 use crate::work::{ExecuteError, Probe, Progress, Request};
 
 pub(crate) use authorization::is_scheme;
@@ -21,17 +21,6 @@ pub use client::ApiConfig;
 pub use connector::{Addresses, ConnectorExecutor};
 pub use defender::DefenderExecutor;
 pub use smtp::{SmtpConfig, SmtpExecutor, SmtpTls};
-
-/// What an executor can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capability {
-    /// Name of the provider.
-    pub provider: String,
-    /// Its verbs. A verb without its inverse here must not run by itself: it could not be undone.
-    pub verbs: Vec<Verb>,
-    /// Whether a request can be cancelled before it takes effect.
-    pub cancellable: bool,
-}
 
 /// Does actions at one provider. Every call is bounded in time and in bytes, and sends at most one request
 /// that changes anything.
@@ -43,7 +32,8 @@ pub trait Executor: Send + Sync {
     /// Whether a request is one for this executor: of several that can do its verb, each may have some of them, by an
     /// argument.
     fn takes(&self, request: &Request) -> bool {
-        self.capability().verbs.contains(&request.verb)
+        let Request { verb, target, args, .. } = request;
+        self.capability().lacks(*verb, target.entity.entity_type, args).is_none()
     }
 
     /// Asks for the present state of the target and for requests under way. Changes nothing.

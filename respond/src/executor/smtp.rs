@@ -14,11 +14,12 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 
-use super::{Capability, Executor};
+use super::Executor;
+use crate::capability::{Ability, Capability};
 use crate::command::{bounded, one_line};
 use crate::error::RespondError;
 use crate::verb::Verb;
@@ -48,6 +49,8 @@ pub struct SmtpConfig {
     pub port: u16,
     /// TLS.
     pub tls: SmtpTls,
+    /// Certificates (PEM) of the only authorities that may vouch for the server; those of the system where there are none.
+    pub ca_pem: Option<Vec<u8>>,
     /// User and password, where the server wants them. The password is never shown.
     pub login: Option<(String, String)>,
     /// Whom mails come from, such as `Asterism <asterism@corp.example>`.
@@ -67,6 +70,7 @@ impl SmtpConfig {
             host: host.into(),
             port: 587,
             tls: SmtpTls::StartTls,
+            ca_pem: None,
             login: None,
             from: from.into(),
             channels: BTreeMap::new(),
@@ -120,7 +124,7 @@ impl SmtpExecutor {
         }
         let tls = match config.tls {
             SmtpTls::None => None,
-            _ => Some(TlsParameters::new(config.host.clone()).map_err(|e| bad(format!("TLS of mail: {e}")))?),
+            _ => Some(tls(&config.host, config.ca_pem.as_deref())?),
         };
         let from = mailbox("the sender of mail", &config.from)?;
         let mut channels = BTreeMap::new();
@@ -203,6 +207,23 @@ impl SmtpExecutor {
     }
 }
 
+/// What a server of this name must prove.
+fn tls(host: &str, ca_pem: Option<&[u8]>) -> Result<TlsParameters, RespondError> {
+    let bad = |e: SmtpError| RespondError::BadInput(format!("TLS of mail: {e}{}", cause(&e)));
+    let parameters = TlsParameters::builder(host.to_owned());
+    let Some(pem) = ca_pem else { return parameters.build().map_err(bad) };
+    if !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(RespondError::BadInput("the CA of mail: there is no certificate in it".to_owned()));
+    }
+    let parameters = parameters.certificate_store(CertificateStore::None);
+    let ca = Certificate::from_pem(pem).map_err(bad)?;
+    parameters.add_root_certificate(ca).build().map_err(bad)
+}
+
+fn cause(error: &SmtpError) -> String {
+    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
 fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
@@ -270,11 +291,9 @@ fn perhaps_sent(error: &SmtpError) -> ExecuteError {
 #[async_trait]
 impl Executor for SmtpExecutor {
     fn capability(&self) -> Capability {
-        Capability { provider: "smtp".to_owned(), verbs: vec![Verb::NotifySend], cancellable: false }
-    }
-
-    fn takes(&self, request: &Request) -> bool {
-        request.verb == Verb::NotifySend && self.recipients(request).is_ok()
+        let only = BTreeMap::from([("channel".to_owned(), self.channels.keys().cloned().collect())]);
+        let ability = Ability { only, ..Ability::default() };
+        Capability { provider: "smtp".to_owned(), verbs: BTreeMap::from([(Verb::NotifySend, ability)]) }
     }
 
     async fn probe(&self, request: &Request) -> Result<Probe, ExecuteError> {

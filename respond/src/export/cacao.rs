@@ -4,8 +4,8 @@
 //! ```text
 //! start -> parallel -> end                     one branch for each target; without the parallel step where there is one
 //!            |-> action -> action -> end       a target's actions one after the other; a branch has an end of its own
-//!            `-> approve -> if approved -> end   what waits for a person: a manual step and a condition
-//!                             `-> action -> end
+//!            `-> approve -> if approved -> end   what waits for a person: a manual step and a condition; where several
+//!                             `-> action -> end   must approve, each has both, one within the other
 //! ```
 //!
 //! - What OpenC2 has a word for is an `openc2-http` command to a consumer that `__openc2_consumer__` names; all else is a
@@ -46,7 +46,10 @@ pub fn cacao(incident: &Incident, actions: &[Action]) -> Option<Value> {
         .filter(|action| {
             action.incident == incident.id && action.tenant == incident.tenant && is_planned(action)
         })
-        .filter_map(|action| Some((action, verb_of(action).filter(|verb| verb.applies())?)))
+        .filter_map(|action| {
+            let verb = verb_of(action).filter(|verb| verb.applies())?;
+            (!verb.is_closing()).then_some((action, verb))
+        })
         .collect();
     planned.sort_by_key(|(action, _)| (action.created_at, &action.id));
     let created = planned.first()?.0.created_at;
@@ -159,27 +162,40 @@ impl<'a> Playbook<'a> {
     /// The first step of actions that follow each other, the last of which leads to `end`.
     fn branch(&mut self, actions: &[(&Action, Verb)], end: &str) -> String {
         actions.iter().rev().fold(end.to_owned(), |next, (action, verb)| match waits_for_a_person(action) {
-            true => self.approved(action, *verb, &next),
+            true => self.approved(action, *verb, 1, &next),
             false => self.act(action, *verb, &next),
         })
     }
 
-    /// A person decides; what was asked for is done if the answer is yes, and then it goes on to `next` either way.
-    fn approved(&mut self, action: &Action, verb: Verb, next: &str) -> String {
-        let (id, what) = (action.id.as_str(), what(action));
+    /// A person decides; if the answer is yes the next one does, of as many as must approve it, and then what was asked for
+    /// is done. It goes on to `next` either way.
+    fn approved(&mut self, action: &Action, verb: Verb, nth: u32, next: &str) -> String {
+        let (what, asked) = (what(action), action.decision.approvers.max(1));
+        let id = if nth == 1 { action.id.to_string() } else { format!("{}_{nth}", action.id) };
         let answer = format!("__approved_{id}__");
-        let says = format!("Whether {what} is approved");
+        let (says, by) = match asked {
+            1 => (format!("Whether {what} is approved"), String::new()),
+            _ => (
+                format!("Whether {what} is approved, {nth} of {asked}"),
+                format!(" This is approval {nth} of {asked}; each is another person's."),
+            ),
+        };
         self.variables.insert(answer.clone(), json!({"type": "bool", "description": says, "value": "false"}));
-        let end = self.step("end", id, json!({"name": "End of what was approved"}));
-        let act = self.act(action, verb, &end);
+        let end = self.step("end", &id, json!({"name": "End of what was approved"}));
+        let then = match nth < asked {
+            true => self.approved(action, verb, nth + 1, &end),
+            false => self.act(action, verb, &end),
+        };
         let condition = json!({
             "name": format!("If {what} is approved"), "condition": format!("{answer}:value = 'true'"),
-            "on_true": act, "on_completion": next,
+            "on_true": then, "on_completion": next,
         });
-        let condition = self.step("if-condition", id, condition);
+        let condition = self.step("if-condition", &id, condition);
         let decide = json!({
             "type": "manual",
-            "command": format!("Decide whether to do it: {what} (risk class {:?}). {}", action.risk, reasons(action)),
+            "command": format!(
+                "Decide whether to do it: {what} (risk class {:?}).{by} {}", action.risk, reasons(action)
+            ),
         });
         let step = json!({
             "name": format!("Approve {what}"), "commands": [decide], "agent": self.people(), "out_args": [answer],
@@ -322,7 +338,7 @@ fn target_definition(entity: &Entity) -> Value {
 /// Of the vocabulary `playbook-type-ov` (3.1.1).
 fn playbook_type(verb: Verb) -> &'static str {
     match (verb, verb.spec().countermeasure) {
-        (Verb::NotifySend | Verb::TicketCreate, _) => "notification",
+        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose, _) => "notification",
         (_, Countermeasure::Isolate) => "mitigation",
         (_, Countermeasure::Evict | Countermeasure::Restore) => "remediation",
         (_, Countermeasure::Harden) => "prevention",
@@ -333,7 +349,7 @@ fn playbook_type(verb: Verb) -> &'static str {
 /// Of the vocabulary `playbook-activity-type-ov` (3.1.2).
 fn activity(verb: Verb) -> &'static str {
     match (verb, verb.spec().countermeasure) {
-        (Verb::NotifySend | Verb::TicketCreate, _) => "deliver-content",
+        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose, _) => "deliver-content",
         (Verb::PlaybookRun, _) => "execute-operation",
         (Verb::HostIsolate, _) => "disconnect-system",
         (Verb::HostScan, _) => "scan-system",
@@ -404,6 +420,7 @@ mod tests {
                 automation: "semi".into(),
                 outcome: outcome.into(),
                 reasons: vec!["R2 needs a person".into()],
+                approvers: u32::from(outcome == "approve"),
             },
             approvals: Vec::new(),
             provider_ref: None,
@@ -492,6 +509,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_of_several_approvals_is_a_step_and_all_are_needed() {
+        let mut offboard = action(1, Verb::HostOffboard, EntityType::Device, "ws-01", "approve");
+        offboard.decision.approvers = 3;
+        let isolate = action(2, Verb::HostIsolate, EntityType::Device, "ws-01", "execute");
+        let playbook = cacao(&incident(), &[offboard, isolate]).unwrap();
+        check(&playbook);
+        let steps = playbook["workflow"].as_object().unwrap();
+        let conditions = || steps.values().filter(|step| step["type"] == "if-condition");
+        let variables: BTreeSet<String> = conditions().map(|step| step["condition"].to_string()).collect();
+        assert_eq!((conditions().count(), variables.len()), (3, 3), "each has an answer of its own");
+        let does_it = |id: &String| steps[id]["name"] == "host.offboard on device ws-01";
+        let mut at = steps[playbook["workflow_start"].as_str().unwrap()]["on_completion"].as_str().unwrap();
+        for _ in 0..3 {
+            assert!(steps[at]["out_args"].is_array(), "{at} asks");
+            let condition = &steps[steps[at]["on_completion"].as_str().unwrap()];
+            let otherwise = reached(steps, condition["on_completion"].as_str().unwrap());
+            assert!(!otherwise.iter().any(does_it), "a no leads past it");
+            at = condition["on_true"].as_str().unwrap();
+        }
+        assert!(does_it(&at.to_owned()), "after the third yes it is done");
     }
 
     #[test]

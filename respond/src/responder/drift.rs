@@ -8,8 +8,7 @@ use event::{Action, ActionState, Effect, EffectId, EffectState, Time, Transition
 use super::propose::{action_id, undo_plan};
 use super::{Entry, Responder};
 use crate::book::{effect_of, verb_of};
-use crate::policy::{OnDrift, Policy};
-use crate::verb::Verb;
+use crate::policy::{Limit, OnDrift, Policy};
 use crate::work::Probe;
 
 /// The rule of commands that bring back what has drifted.
@@ -17,6 +16,12 @@ const RULE: &str = "drift";
 
 /// What drifts so often again is somebody's will: it is left to people.
 const AGAIN_MAX: usize = 2;
+
+/// Why what has drifted is not brought back at once.
+enum Held {
+    Person(String),
+    Limit(Limit),
+}
 
 impl Responder {
     /// The holding action of the effect that was looked at longest ago, if one is due.
@@ -91,13 +96,21 @@ impl Responder {
             }],
             ..cause.clone()
         };
-        let held = self.needs_person(&action, verb, again, now);
+        let (held, cap) = match self.needs_person(&action, again, now) {
+            Ok(()) => (None, None),
+            Err(Held::Person(why)) => (Some(why), None),
+            Err(Held::Limit(limit)) => {
+                let cap = if let Limit::Cap(cap) = &limit { Some(cap.clone()) } else { None };
+                (Some(limit.to_string()), cap)
+            }
+        };
         let why = held.clone().unwrap_or_else(|| "the policy brings back what has drifted".to_owned());
         action.decision.reasons = vec![format!("the effect of {} has drifted", cause.id), why.clone()];
         let effect = match held {
             Some(_) => {
                 self.counts.held += 1;
                 action.decision.outcome = "approve".into();
+                action.decision.approvers = self.policy.approvers(action.risk);
                 self.step(&mut action, ActionState::AwaitingApproval, &why, now);
                 None
             }
@@ -107,21 +120,26 @@ impl Responder {
             }
         };
         self.counts.proposed += 1;
+        let again = action.clone();
         self.commit(action, effect, Entry::engine("decision", &why).with("rule", RULE), now);
+        if let Some(cap) = cap {
+            self.page(&again, &cap, now);
+        }
     }
 
-    fn needs_person(&self, action: &Action, verb: Verb, again: usize, now: Time) -> Option<String> {
+    fn needs_person(&self, action: &Action, again: usize, now: Time) -> Result<(), Held> {
+        let person = |why: String| Err(Held::Person(why));
         if self.policy.on_drift == OnDrift::Ask {
-            return Some("somebody else ended it: a person must".to_owned());
+            return person("somebody else ended it: a person must".to_owned());
         }
         if again >= AGAIN_MAX {
-            return Some(format!("it was brought back {again} times already: somebody wants it ended"));
+            return person(format!("it was brought back {again} times already: somebody wants it ended"));
         }
-        if let Some(lacks) = self.lacks(verb.as_str()) {
-            return Some(format!("{lacks}: a person must"));
+        if let Some(lacks) = self.lacks(action) {
+            return person(format!("{lacks}: a person must"));
         }
         let usage = self.usage(action, &effect_of(action), now);
-        Policy::within_limits(&usage).err()
+        Policy::within_limits(&usage).map_err(Held::Limit)
     }
 
     /// Forgets looks at what is no longer known.

@@ -7,6 +7,7 @@ use event::{
 use super::propose::action_id;
 use super::{ActionChange, ENGINE, Entry, Responder};
 use crate::book::{effect_of, verb_of};
+use crate::callback::CallbackFault;
 use crate::command::in_doubt;
 use crate::span::Span;
 use crate::verb::Verb;
@@ -55,13 +56,16 @@ impl Responder {
                 self.end_unsent(action.clone(), "its incident was closed", now);
             }
             self.let_go(&action.id, &effect_of(&action), "holders", ENGINE, "its incident was closed", now);
+            if action.state != ActionState::AwaitingApproval {
+                self.close_opened(&action, ENGINE, "its incident was closed", now);
+            }
         }
     }
 
     /// Cancels a command of which nothing is on the wire now; an earlier request of it may have arrived.
     pub(super) fn end_unsent(&mut self, mut action: Action, why: &str, now: Time) {
         let end = if in_doubt(&action) { End::Unknown } else { End::Absent };
-        self.leases.remove(&action.id);
+        self.end_lease(&action.id, CallbackFault::Expired(now));
         self.step(&mut action, ActionState::CancelRequested, why, now);
         self.finish(action, ActionState::Cancelled, why, end, now);
     }

@@ -6,9 +6,13 @@
 
 mod drift;
 mod hold;
+mod page;
 mod person;
 mod propose;
 mod run;
+#[cfg(test)]
+mod tests;
+mod ticket;
 
 pub(crate) use run::LEASE;
 pub use run::Leased;
@@ -19,7 +23,8 @@ use std::sync::Arc;
 use event::{Action, ActionId, ActionState, Effect, EffectId, IncidentId, TenantId, Time};
 
 use crate::audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
-use crate::book::{Book, Start, verb_of};
+use crate::book::{Book, Start, counts_as_start, verb_of};
+use crate::capability::{Capability, doer};
 use crate::command;
 use crate::error::RespondError;
 use crate::policy::Policy;
@@ -58,6 +63,8 @@ pub struct Counts {
     pub suppressed: u64,
     /// Recorded as a dry run.
     pub simulated: u64,
+    /// Notices to people that a cap holds actions back.
+    pub paged: u64,
     /// Not even proposed, because too many actions are in memory.
     pub refused: u64,
     /// Effects that no longer held although nobody here had ended them.
@@ -76,10 +83,13 @@ pub struct Responder {
     rules: Arc<ResponseRules>,
     policy: Policy,
     policy_version: String,
-    /// What the configured providers can do; none where none is configured, and everything is only decided.
-    verbs: Option<BTreeSet<Verb>>,
+    /// What the configured providers can do, in the order in which they are asked; none where none is configured, and
+    /// everything is only decided.
+    providers: Option<Arc<[Capability]>>,
     book: Book,
     leases: BTreeMap<ActionId, run::Lease>,
+    /// The last lease of each action that went outside and is over.
+    past: BTreeMap<ActionId, run::Past>,
     paces: BTreeMap<ActionId, run::Pace>,
     /// When effects that hold were looked at last.
     looks: BTreeMap<EffectId, Time>,
@@ -102,9 +112,10 @@ impl Responder {
             rules: Arc::new(rules),
             policy_version: policy.version(),
             policy,
-            verbs: None,
+            providers: None,
             book: Book::default(),
             leases: BTreeMap::new(),
+            past: BTreeMap::new(),
             paces: BTreeMap::new(),
             looks: BTreeMap::new(),
             fence: 0,
@@ -116,16 +127,26 @@ impl Responder {
         })
     }
 
-    /// Says what the configured providers can do: what none can is left to people.
-    pub fn set_verbs(&mut self, verbs: impl IntoIterator<Item = Verb>) {
-        self.verbs = Some(verbs.into_iter().collect());
+    /// Says what the configured providers can do, in the order in which they are asked: what none can is left to people.
+    pub fn set_providers(&mut self, providers: impl IntoIterator<Item = Capability>) {
+        self.providers = Some(providers.into_iter().collect());
     }
 
-    /// Why a verb cannot be done here, if so.
-    fn lacks(&self, verb: &str) -> Option<String> {
-        let verbs = self.verbs.as_ref()?;
-        let can = Verb::from_name(verb).is_some_and(|verb| verbs.contains(&verb));
-        (!can).then(|| format!("no configured provider can {verb}"))
+    /// Why nobody here can do an action as it is asked for, if so.
+    fn lacks(&self, action: &Action) -> Option<String> {
+        doer(self.providers.as_deref()?, action).err()
+    }
+
+    /// What keeps a command from being sent, if it is one that does something: all of it is stopped, or a part.
+    fn stops(&self, action: &Action) -> Option<String> {
+        let verb = verb_of(action).filter(|verb| verb.applies())?;
+        let of_connector = || {
+            let stopped = &self.policy.stopped.connectors;
+            let providers = self.providers.as_deref().filter(|_| !stopped.is_empty())?;
+            let name = &doer(providers, action).ok()?.provider;
+            stopped.contains(name).then(|| format!("connector {name} is stopped"))
+        };
+        self.policy.stops(&action.tenant, &action.decision.rule, verb).or_else(of_connector)
     }
 
     /// Takes up where a stored responder stopped. What was on the wire then has an unknown outcome now.
@@ -142,7 +163,7 @@ impl Responder {
         let mut starts = Vec::new();
         for action in actions {
             let queued = action.history.iter().find(|t| t.to == ActionState::Queued);
-            if let Some(verb) = verb_of(&action).filter(|verb| verb.applies()) {
+            if let Some(verb) = verb_of(&action).filter(|_| counts_as_start(&action)) {
                 starts.extend(queued.map(|t| Start {
                     at: t.at,
                     tenant: action.tenant.clone(),
@@ -185,19 +206,22 @@ impl Responder {
             self.forgot_at = now;
             self.book.forget_before(now.plus_micros(-REMEMBER.micros()));
             self.forget_looks();
+            let book = &self.book;
+            self.past.retain(|id, _| book.action(id).is_some_and(|action| !action.state.is_final()));
         }
         std::mem::take(&mut self.changes)
     }
 
-    /// What would come of it if something were said of the actions of an incident now; nothing does.
-    pub fn rehearse<T>(&self, incident: &IncidentId, say: impl FnOnce(&mut Responder) -> T) -> T {
+    /// What would come of it if something were said of the actions of some incidents now; nothing does.
+    pub fn rehearse<T>(&self, incidents: &BTreeSet<IncidentId>, say: impl FnOnce(&mut Responder) -> T) -> T {
         let mut rehearsal = Responder {
             rules: Arc::clone(&self.rules),
             policy: self.policy.clone(),
             policy_version: self.policy_version.clone(),
-            verbs: self.verbs.clone(),
-            book: self.book.about(incident),
+            providers: self.providers.clone(),
+            book: self.book.about(incidents),
             leases: self.leases.clone(),
+            past: BTreeMap::new(),
             paces: BTreeMap::new(),
             looks: BTreeMap::new(),
             fence: self.fence,
@@ -210,16 +234,48 @@ impl Responder {
         say(&mut rehearsal)
     }
 
+    /// Turns the kill switch of one connector: while it is on, nothing new is brought about through it; what holds is still
+    /// taken back.
+    ///
+    /// # Errors
+    /// [`RespondError::BadInput`] where no connector has this name.
+    pub fn stop_connector(
+        &mut self,
+        connector: &str,
+        on: bool,
+        by: &str,
+        comment: &str,
+        now: Time,
+    ) -> Result<AuditEntry, RespondError> {
+        let known: Vec<&str> =
+            self.providers.iter().flat_map(|all| all.iter()).map(|p| p.provider.as_str()).collect();
+        if on && !known.contains(&connector) {
+            let text = format!("there is no connector {connector:?}; known are {}", known.join(", "));
+            return Err(RespondError::BadInput(text));
+        }
+        let stopped = &mut self.policy.stopped.connectors;
+        if on {
+            stopped.insert(connector.to_owned())
+        } else {
+            stopped.remove(connector)
+        };
+        Ok(self.note_switch(&format!("connector {connector}"), on, by, comment, now))
+    }
+
     /// Turns the kill switch: while it is on, no new effect is brought about; what holds is still taken back.
     pub fn set_kill_switch(&mut self, on: bool, by: &str, comment: &str, now: Time) -> AuditEntry {
         self.policy.kill_switch = on;
+        self.note_switch("policy", on, by, comment, now)
+    }
+
+    fn note_switch(&mut self, subject: &str, on: bool, by: &str, comment: &str, now: Time) -> AuditEntry {
         self.policy_version = self.policy.version();
         self.note(AuditRecord {
             at: now,
             tenant: TenantId::default(),
             kind: "kill_switch".into(),
             by: by.into(),
-            subject: "policy".into(),
+            subject: subject.into(),
             text: command::bounded(&person::said(if on { "on" } else { "off" }, comment)),
             details: BTreeMap::from([("policy_version".into(), self.policy_version.clone())]),
         })

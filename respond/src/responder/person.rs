@@ -2,8 +2,10 @@
 
 use event::{Action, ActionId, ActionState, Approval, IncidentId, RiskClass, Time};
 
+use super::ticket::closing;
 use super::{ActionChange, Entry, Responder};
-use crate::book::{effect_of, verb_of};
+use crate::book::{CLOSE, effect_of, verb_of};
+use crate::callback::CallbackFault;
 use crate::command::{bounded, in_doubt};
 use crate::effect::is_in_place;
 use crate::error::RespondError;
@@ -25,7 +27,7 @@ impl Responder {
             let text = format!("{} is protected ({})", action.target.entity.value, pattern.as_str());
             return Err(RespondError::Limit(text));
         }
-        if let Some(lacks) = self.lacks(&action.verb) {
+        if let Some(lacks) = self.lacks(&action) {
             let remedy = "add a connector that can, or do it by hand and reject this with a note";
             return Err(RespondError::Limit(format!("{lacks}: {remedy}")));
         }
@@ -42,7 +44,7 @@ impl Responder {
         action.approvals.push(approval(by, comment, true, now));
         let text = said("approved", comment);
         let (given, asked) = (action.approvals.len(), self.policy.approvers(action.risk));
-        if given < asked {
+        if given < asked as usize {
             let text = format!("{text} ({given} of {asked})");
             self.commit(action, None, Entry::engine("approval", &text).by(by), now);
             return Ok(std::mem::take(&mut self.changes));
@@ -71,7 +73,7 @@ impl Responder {
             }
             None => {
                 let usage = self.usage(&action, &effect_of(&action), now);
-                Policy::within_limits(&usage).map_err(RespondError::Limit)?;
+                Policy::within_limits(&usage).map_err(|limit| RespondError::Limit(limit.to_string()))?;
                 self.enqueue(&mut action, &format!("approved by {by}"), now)
             }
         };
@@ -103,7 +105,7 @@ impl Responder {
         let text = said(&format!("cancel asked by {by}"), comment);
         let sent = matches!(action.state, ActionState::Accepted | ActionState::Running);
         if sent {
-            self.leases.remove(id);
+            self.end_lease(id, CallbackFault::Expired(now));
             self.paces.remove(id);
             self.step(&mut action, ActionState::CancelRequested, &text, now);
             self.commit(action, None, Entry::engine("cancel", &text).by(by), now);
@@ -113,18 +115,27 @@ impl Responder {
         Ok(std::mem::take(&mut self.changes))
     }
 
-    /// Takes an action's hold off its effect; if nobody else holds it, the effect is taken back.
+    /// Takes an action's hold off its effect; if nobody else holds it, the effect is taken back. What it has opened is
+    /// closed.
     ///
     /// # Errors
     /// [`RespondError::UnknownAction`]; [`RespondError::Conflict`] where the action holds nothing.
     pub fn undo(&mut self, id: &ActionId, by: &str, comment: &str, now: Time) -> Changes {
         let action = self.known(id)?.clone();
+        let text = said(&format!("undone by {by}"), comment);
+        if action.state.is_final() && closing(&action).is_some() {
+            if let Some(closed) = self.closed_by(&action) {
+                return Err(conflict(&action, &format!("{} closes what it opened", closed.id)));
+            }
+            self.close_opened(&action, by, &text, now);
+            return Ok(std::mem::take(&mut self.changes));
+        }
         let effect = effect_of(&action);
         let holds = self.book.effect(&effect).is_some_and(|e| e.holders.iter().any(|h| h.action == *id));
         if !holds {
             return Err(conflict(&action, "it holds no effect, so there is nothing to take back"));
         }
-        self.let_go(id, &effect, "undo", by, &said(&format!("undone by {by}"), comment), now);
+        self.let_go(id, &effect, "undo", by, &text, now);
         Ok(std::mem::take(&mut self.changes))
     }
 
@@ -163,6 +174,10 @@ impl Responder {
         match action.state {
             ActionState::AwaitingApproval => self.cancel(id, by, comment, now),
             _ if holds => self.undo(id, by, comment, now),
+            // What cleans up is no act of the incident, and what was opened is closed once.
+            _ if action.decision.rule == CLOSE => Ok(Vec::new()),
+            _ if action.state.is_final() && self.closed_by(action).is_some() => Ok(Vec::new()),
+            _ if action.state.is_final() && closing(action).is_some() => self.undo(id, by, comment, now),
             state if !state.is_final() => self.cancel(id, by, comment, now),
             ActionState::Succeeded | ActionState::Partial if !verb_of(action).is_some_and(Verb::holds) => {
                 Err(conflict(action, &format!("{} is done and cannot be undone", action.verb)))

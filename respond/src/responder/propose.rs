@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use event::{
     Action, ActionId, ActionState, Alert, Decision, Effect, EffectId, EffectState, Entity, Incident,
-    IncidentStatus, Target, TenantId, Time, Transition, UndoPlan,
+    IncidentStatus, RiskClass, Target, TenantId, Time, Transition, UndoPlan,
 };
 
 use super::{ACTIONS_MAX, Entry, Responder};
-use crate::book::{Start, effect_kind, effect_of, verb_of};
+use crate::book::{Start, counts_as_start, effect_kind, effect_of, verb_of};
 use crate::command::one_line;
 use crate::condition::Facts;
 use crate::effect::{effect_id, is_in_place, is_wanted, take_hold};
-use crate::policy::{Outcome, Proposal, Usage, Verdict};
-use crate::rules::{RuleFault, Wanted};
+use crate::policy::{Cap, Outcome, Proposal, Usage, Verdict};
+use crate::rules::{ResponseRule, RuleFault, Wanted};
 use crate::select::IDENTIFIERS_MAX;
 use crate::span::Span;
 use crate::verb::Verb;
@@ -63,10 +63,56 @@ impl Responder {
         };
         let (wanted, faults) = rules.evaluate(incident, &facts, alerts)?;
         faults.into_iter().for_each(|fault| self.note_fault(fault));
-        for wanted in wanted {
-            self.consider(incident, &facts, &wanted, now);
+        let rush = self.rush(incident, &facts, &wanted, now);
+        for (n, wanted) in wanted.iter().enumerate() {
+            self.consider(incident, &facts, wanted, rush.get(&n), now);
         }
         Ok(())
+    }
+
+    /// Over a cap all wait, not the last ones alone: which of these would, because together they are too many.
+    fn rush(
+        &self,
+        incident: &Incident,
+        facts: &Facts,
+        wanted: &[Wanted<'_>],
+        now: Time,
+    ) -> BTreeMap<usize, Cap> {
+        let mut running = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (n, wanted) in wanted.iter().enumerate() {
+            let action = self.draft(incident, wanted, now);
+            let effect = effect_of(&action);
+            // Of what breaks nothing, such as notices, the first ones are better than none.
+            let is_harmless = wanted.rule.verb.risk() == RiskClass::R0;
+            if is_harmless || self.asked_before(&action, &effect).is_some() || seen.contains(&effect) {
+                continue;
+            }
+            let usage = self.usage(&action, &effect, now);
+            let runs = self.verdict(incident, facts, wanted, &action, &usage).outcome == Outcome::Execute;
+            if runs {
+                seen.insert(effect);
+                running.push((n, wanted.rule, usage));
+            }
+        }
+        let mut rush = BTreeMap::new();
+        // What a cap of its rule holds back takes no room in those of the tenant.
+        for is_left in [[true, false, false], [false, true, true]] {
+            let over = |(n, rule, usage): &(usize, &ResponseRule, Usage)| {
+                let verb = rule.verb;
+                let sharing = running.iter().filter(|(_, r, _)| self.policy.shares_caps(verb, r.verb));
+                let of_rule = sharing.clone().filter(|(_, r, _)| r.id == rule.id).count();
+                let at_once = sharing.clone().filter(|(_, r, _)| r.verb.holds()).count();
+                let more = [of_rule, sharing.count(), at_once];
+                let mut asked = more.map(|more| u32::try_from(more).unwrap_or(u32::MAX));
+                asked.iter_mut().zip(is_left).for_each(|(asked, is_left)| *asked *= u32::from(is_left));
+                usage.over(asked).map(|cap| (*n, cap))
+            };
+            let held: BTreeMap<usize, Cap> = running.iter().filter_map(over).collect();
+            running.retain(|(n, _, _)| !held.contains_key(n));
+            rush.extend(held);
+        }
+        rush
     }
 
     fn note_fault(&mut self, RuleFault { rule, reason }: RuleFault) {
@@ -74,7 +120,14 @@ impl Responder {
         self.faults.insert(rule, reason);
     }
 
-    fn consider(&mut self, incident: &Incident, facts: &Facts, wanted: &Wanted<'_>, now: Time) {
+    fn consider(
+        &mut self,
+        incident: &Incident,
+        facts: &Facts,
+        wanted: &Wanted<'_>,
+        rush: Option<&Cap>,
+        now: Time,
+    ) {
         let action = self.draft(incident, wanted, now);
         let effect = effect_of(&action);
         if let Some(asked) = self.asked_before(&action, &effect) {
@@ -84,21 +137,32 @@ impl Responder {
             self.counts.refused += 1;
             return;
         }
-        let usage = self.usage(&action, &effect, now);
+        let usage = Usage { rush: rush.cloned(), ..self.usage(&action, &effect, now) };
+        let verdict = self.verdict(incident, facts, wanted, &action, &usage);
+        self.settle_proposal(action, &verdict, incident, &wanted.rule.version, now);
+    }
+
+    fn verdict(
+        &self,
+        incident: &Incident,
+        facts: &Facts,
+        wanted: &Wanted<'_>,
+        action: &Action,
+        usage: &Usage,
+    ) -> Verdict {
         let proposal = Proposal {
-            now,
+            now: action.created_at,
             tenant: &incident.tenant,
             facts,
             verb: wanted.rule.verb,
             target: &action.target,
             risk: action.risk,
             automation_max: wanted.rule.automation,
-            lacks: self.lacks(&action.verb),
+            lacks: self.lacks(action),
             confidence: incident.confidence,
             domains: incident.domains.len(),
         };
-        let verdict = self.policy.decide(&proposal, &usage);
-        self.settle_proposal(action, &verdict, incident, &wanted.rule.version, now);
+        self.policy.decide(&proposal, usage)
     }
 
     /// The action in which this rule has asked for this effect in this incident, be it under other arguments or names.
@@ -176,6 +240,7 @@ impl Responder {
             automation: self.policy.automation.as_str().to_owned(),
             outcome: Outcome::Execute.as_str().to_owned(),
             reasons: Vec::new(),
+            approvers: 0,
         }
     }
 
@@ -196,24 +261,22 @@ impl Responder {
         });
         let held = held.or_else(|| {
             let mut same = self.book.of_incident(&action.incident).filter(|a| !a.state.is_final());
-            let asked = same.find(|a| {
-                a.id != action.id && effect_of(a) == *effect && verb_of(a).is_some_and(Verb::applies)
-            });
+            let asked = same.find(|a| a.id != action.id && effect_of(a) == *effect && counts_as_start(a));
             asked.map(|a| format!("action {} of this incident asks for it", a.id))
         });
         let held = held.or_else(|| self.done_otherwise(action, effect));
         let caps = verb.map_or(&self.policy.caps, |verb| self.policy.caps(verb)).clone();
         let concurrent = self.book.concurrent(&action.tenant, counts);
-        let stopped = verb.and_then(|v| self.policy.stops(&action.tenant, &action.decision.rule, v));
+        let stopped = self.stops(action);
         let failing = verb.and_then(|verb| self.book.failing(verb, &self.policy.breaker, now));
-        Usage { rule_hour, tenant_hour, concurrent, caps, held, cooling, stopped, failing }
+        Usage { rule_hour, tenant_hour, concurrent, caps, rush: None, held, cooling, stopped, failing }
     }
 
     /// Who does the same already, or has done something stronger that holds.
     fn done_otherwise(&self, action: &Action, effect: &EffectId) -> Option<String> {
         let verb = verb_of(action)?;
         if !verb.holds() {
-            let doing = self.book.applying(effect, Some(&action.id));
+            let doing = self.book.applying(effect, Some(&action.id)).filter(|a| counts_as_start(a));
             return doing.map(|a| format!("action {} does it already", a.id));
         }
         verb.contained_in().find_map(|stronger| {
@@ -228,7 +291,9 @@ impl Responder {
         let is_once = verb_of(action).is_some_and(|verb| verb.applies() && !verb.holds());
         let lately = |t: Time| now.micros() - t.micros() < self.policy.cool_down.micros();
         let done = |a: &Action| {
-            a.state == ActionState::Succeeded && a.history.last().is_some_and(|step| lately(step.at))
+            a.state == ActionState::Succeeded
+                && counts_as_start(a)
+                && a.history.last().is_some_and(|step| lately(step.at))
         };
         is_once && self.book.of_effect(effect).any(done)
     }
@@ -253,6 +318,7 @@ impl Responder {
             }
             Outcome::Approve => {
                 self.counts.held += 1;
+                action.decision.approvers = self.policy.approvers(action.risk);
                 self.step(&mut action, ActionState::AwaitingApproval, &why, now);
                 None
             }
@@ -279,7 +345,11 @@ impl Responder {
             .with("incident_version", incident.version.to_string())
             .with("reasons", verdict.reasons.join("; "))
             .with("evidence", evidence.join(" "));
+        let held = action.clone();
         self.commit(action, effect, entry, now);
+        if let Some(cap) = &verdict.cap {
+            self.page(&held, cap, now);
+        }
     }
 
     /// Puts a command in the queue; its incident takes hold of the effect, if there is one.
@@ -289,7 +359,7 @@ impl Responder {
         let within = if holds { self.policy.execute_within.min(ttl) } else { self.policy.execute_within };
         self.step(action, ActionState::Queued, why, now);
         action.expires_at = now.plus_micros(within.micros());
-        if let Some(verb) = verb_of(action) {
+        if let Some(verb) = verb_of(action).filter(|_| counts_as_start(action)) {
             let (tenant, rule) = (action.tenant.clone(), action.decision.rule.as_str().into());
             self.book.note_start(Start { at: now, tenant, rule, verb });
         }

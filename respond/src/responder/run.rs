@@ -7,6 +7,7 @@ use event::{Action, ActionId, ActionState, EffectState, Time};
 use super::hold::End;
 use super::{ActionChange, Entry, Responder};
 use crate::book::{effect_of, verb_of};
+use crate::callback::{CallbackFault, Seal};
 use crate::command::{in_doubt, in_flight};
 use crate::error::RespondError;
 use crate::span::Span;
@@ -30,6 +31,15 @@ pub(super) struct Lease {
     fence: u64,
     until: Time,
     verb: Verb,
+    /// Of the token that was given out with it, if it went outside.
+    seal: Option<Seal>,
+}
+
+/// A lease that went outside and is over: whoever comes with its token is told why it is of no use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past {
+    seal: Seal,
+    fault: CallbackFault,
 }
 
 /// When a command has its next turn, and how often it has failed.
@@ -58,6 +68,20 @@ impl Responder {
 
     /// The same among the commands that `takes` names: those of one worker.
     pub fn next_work_of(&mut self, now: Time, takes: impl Fn(&Action) -> bool) -> Option<Leased> {
+        self.lease(now, None, takes)
+    }
+
+    /// The same for a worker outside, who is known by the token of this seal when it comes back.
+    pub fn next_work_outside(
+        &mut self,
+        now: Time,
+        seal: Seal,
+        takes: impl Fn(&Action) -> bool,
+    ) -> Option<Leased> {
+        self.lease(now, Some(seal), takes)
+    }
+
+    fn lease(&mut self, now: Time, seal: Option<Seal>, takes: impl Fn(&Action) -> bool) -> Option<Leased> {
         let busy = self.busy();
         let takes = |a: &Action| verb_of(a).is_some_and(|verb| !busy.contains(&verb)) && takes(a);
         let ready = self.book.open().filter(|a| takes(a) && self.is_ready(a, now));
@@ -77,8 +101,9 @@ impl Responder {
         let (request, verb) = (self.request_of(&action)?, verb_of(&action)?);
         self.fence += 1;
         let until = now.plus_micros(LEASE.micros());
-        self.leases.insert(action.id.clone(), Lease { fence: self.fence, until, verb });
-        let work = Work { fence: self.fence, lease_until: until, step, request };
+        self.leases.insert(action.id.clone(), Lease { fence: self.fence, until, verb, seal });
+        let stopped = self.policy.stopped.connectors.clone();
+        let work = Work { fence: self.fence, lease_until: until, step, request, stopped };
         Some(Leased { changes: std::mem::take(&mut self.changes), work })
     }
 
@@ -123,19 +148,20 @@ impl Responder {
         }
         match action.state {
             ActionState::AwaitingApproval | ActionState::Proposed | ActionState::Probing => false,
-            ActionState::Queued => self.has_turn(action),
+            ActionState::Queued => self.has_turn(action, now),
             ActionState::Dispatching => !self.is_stopped(action),
             _ => verb_of(action).is_some(),
         }
     }
 
     /// Commands for one effect run one after the other; a release goes before a new hold.
-    fn has_turn(&self, action: &Action) -> bool {
+    fn has_turn(&self, action: &Action, now: Time) -> bool {
         let Some(verb) = verb_of(action) else { return false };
         let effect = effect_of(action);
         let reverting = self.book.effect(&effect).is_some_and(|e| e.state == EffectState::Reverting);
         verb.applies() != reverting
             && !self.is_stopped(action)
+            && !self.is_being_opened(action, now)
             && !self.book.of_effect(&effect).any(|a| in_flight(a.state))
     }
 
@@ -143,17 +169,19 @@ impl Responder {
         self.stops(action).is_some()
     }
 
-    /// What keeps a command from being sent, if it is one that does something.
-    fn stops(&self, action: &Action) -> Option<String> {
-        let verb = verb_of(action).filter(|verb| verb.applies())?;
-        self.policy.stops(&action.tenant, &action.decision.rule, verb)
-    }
-
-    /// A worker is still at its step: its lease lasts longer.
+    /// A worker outside is still at its step: its lease lasts longer.
     ///
     /// # Errors
-    /// [`RespondError::StaleReport`] where the lease has gone to another, or is over.
-    pub fn heartbeat(&mut self, action: &ActionId, fence: u64, now: Time) -> Result<Time, RespondError> {
+    /// [`RespondError::Callback`] where the token is not that of the present lease; [`RespondError::StaleReport`] where
+    /// the lease has gone to another.
+    pub fn heartbeat(
+        &mut self,
+        action: &ActionId,
+        fence: u64,
+        seal: Seal,
+        now: Time,
+    ) -> Result<Time, RespondError> {
+        self.admit(action, seal, now)?;
         let expected = self.leases.get(action).map(|lease| lease.fence);
         match self.leases.get_mut(action).filter(|lease| lease.fence == fence) {
             Some(lease) => {
@@ -167,19 +195,69 @@ impl Responder {
         }
     }
 
+    /// Takes the report of a worker outside.
+    ///
+    /// # Errors
+    /// As [`Responder::report`], and [`RespondError::Callback`] where the token is not that of the present lease: the
+    /// report changes nothing then.
+    pub fn report_outside(
+        &mut self,
+        report: Report,
+        seal: Seal,
+        now: Time,
+    ) -> Result<Vec<ActionChange>, RespondError> {
+        self.admit(&report.action, seal, now)?;
+        self.take_report(report, now)
+    }
+
+    /// Whether whoever comes with this token has the present lease of an action.
+    fn admit(&mut self, action: &ActionId, seal: Seal, now: Time) -> Result<(), RespondError> {
+        let lease = self.leases.get(action).filter(|lease| lease.seal == Some(seal));
+        let past = self.past.get(action).filter(|past| past.seal == seal);
+        let fault = match (lease, past) {
+            (Some(lease), _) if lease.until > now => return Ok(()),
+            (Some(lease), _) => CallbackFault::Expired(lease.until),
+            (None, Some(past)) => past.fault,
+            (None, None) if self.leases.contains_key(action) || self.past.contains_key(action) => {
+                CallbackFault::Forged
+            }
+            (None, None) => CallbackFault::NoLease,
+        };
+        self.counts.stale_reports += 1;
+        Err(RespondError::Callback { action: action.clone(), fault })
+    }
+
+    /// A step is with nobody any more.
+    pub(super) fn end_lease(&mut self, action: &ActionId, fault: CallbackFault) {
+        if let Some(Lease { seal: Some(seal), .. }) = self.leases.remove(action) {
+            self.past.insert(action.clone(), Past { seal, fault });
+        }
+    }
+
     /// Takes a worker's report.
     ///
     /// # Errors
     /// [`RespondError::StaleReport`] where the lease has gone to another; the report is dropped, and whoever
     /// has the lease now finds out by probing.
     pub fn report(&mut self, report: Report, now: Time) -> Result<Vec<ActionChange>, RespondError> {
+        // What went outside comes back with its token, or not at all.
+        let sealed = self.leases.get(&report.action).filter(|lease| lease.seal.is_some());
+        if let Some(fence) = sealed.map(|lease| lease.fence) {
+            self.counts.stale_reports += 1;
+            let Report { action, fence: got, .. } = report;
+            return Err(RespondError::StaleReport { action, got, expected: Some(fence) });
+        }
+        self.take_report(report, now)
+    }
+
+    fn take_report(&mut self, report: Report, now: Time) -> Result<Vec<ActionChange>, RespondError> {
         let expected = self.leases.get(&report.action).map(|l| l.fence);
         let action = self.book.action(&report.action).cloned();
         let (Some(action), true) = (action, expected == Some(report.fence)) else {
             self.counts.stale_reports += 1;
             return Err(RespondError::StaleReport { action: report.action, got: report.fence, expected });
         };
-        self.leases.remove(&action.id);
+        self.end_lease(&action.id, CallbackFault::Used);
         match report.outcome {
             Ok(reply) => self.replied(action, reply, now),
             Err(error) => self.failed(action, &error, now),
@@ -429,10 +507,14 @@ impl Responder {
 
     /// Takes up steps of workers that have gone silent.
     pub(super) fn expire_leases(&mut self, now: Time) {
-        let lost: Vec<ActionId> =
-            self.leases.iter().filter(|(_, l)| l.until <= now).map(|(id, _)| id.clone()).collect();
-        for id in lost {
-            self.leases.remove(&id);
+        let lost: Vec<(ActionId, Time)> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.until <= now)
+            .map(|(id, lease)| (id.clone(), lease.until))
+            .collect();
+        for (id, until) in lost {
+            self.end_lease(&id, CallbackFault::Expired(until));
             if let Some(action) = self.book.action(&id).cloned() {
                 let error = ExecuteError::OutcomeUnknown("the worker has gone silent".to_owned());
                 self.failed(action, &error, now);
@@ -453,11 +535,11 @@ impl Responder {
                     self.finish(action, ActionState::Expired, "not executed in time", doubt, now);
                 }
                 ActionState::OutcomeUnknown | ActionState::Verifying | ActionState::CancelRequested => {
-                    self.leases.remove(&action.id);
+                    self.end_lease(&action.id, CallbackFault::Expired(now));
                     self.finish(action, ActionState::TimedOut, "its time is over", End::Unknown, now);
                 }
                 ActionState::Accepted | ActionState::Running => {
-                    self.leases.remove(&action.id);
+                    self.end_lease(&action.id, CallbackFault::Expired(now));
                     action.expires_at = now.plus_micros(CANCEL_WITHIN.micros());
                     self.step(&mut action, ActionState::CancelRequested, "not done in time", now);
                     self.commit(action, None, Entry::engine("cancel", "not done in time"), now);

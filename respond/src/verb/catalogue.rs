@@ -84,6 +84,8 @@ const FOLDER: &[Argument] =
 const CHANNEL: &[Argument] =
     &[Argument::text("channel", "who is told: the name of a configured channel").scope()];
 const QUEUE: &[Argument] = &[Argument::text("queue", "where the ticket is opened").scope()];
+const TICKET: &[Argument] =
+    &[Argument::text("ticket", "which ticket: the id of the action that opened it").scope()];
 const PLAYBOOK: &[Argument] = &[Argument::text("playbook", "the playbook's name").scope()];
 
 /// A verb that brings an effect about or ends it, or is done once; nothing weaker is in it.
@@ -158,6 +160,7 @@ pub(super) const fn spec(verb: Verb) -> VerbSpec {
         Verb::AppEnable => line(verb, &[App], Ends("app.disabled"), R3, NONE, ("set", "x-asterism:app"), Restore),
         Verb::NotifySend => line(verb, ANY, Once, R0, CHANNEL, ("create", "x-asterism:notice"), Detect),
         Verb::TicketCreate => line(verb, ANY, Once, R0, QUEUE, ("create", "x-asterism:ticket"), Detect),
+        Verb::TicketClose => line(verb, ANY, Once, R0, TICKET, ("set", "x-asterism:ticket"), Restore),
         Verb::PlaybookRun => line(verb, ANY, Once, R2, PLAYBOOK, ("start", "x-asterism:playbook"), Detect),
     }
 }

@@ -128,6 +128,8 @@ verbs!(
     NotifySend = "notify.send",
     /// Opens a ticket.
     TicketCreate = "ticket.create",
+    /// Closes a ticket that an action has opened.
+    TicketClose = "ticket.close",
     /// Starts a playbook.
     PlaybookRun = "playbook.run",
 );
@@ -142,6 +144,24 @@ impl Verb {
     pub fn inverse(self) -> Option<Verb> {
         let other = |verb: &Verb| *verb != self && verb.spec().part.effect() == self.spec().part.effect();
         self.spec().part.effect().and_then(|_| Verb::ALL.iter().copied().find(other))
+    }
+
+    /// The verb that closes what this one opens: it follows when the incident is over.
+    pub const fn closed_by(self) -> Option<Verb> {
+        match self {
+            Verb::TicketCreate => Some(Verb::TicketClose),
+            _ => None,
+        }
+    }
+
+    /// Whether it closes what another one opens: nobody asks for it, it follows.
+    pub fn is_closing(self) -> bool {
+        Verb::ALL.iter().any(|verb| verb.closed_by() == Some(self))
+    }
+
+    /// The verb by which people take back what it has done, if anything does.
+    pub fn undone_by(self) -> Option<Verb> {
+        self.inverse().filter(|_| self.holds()).or(self.closed_by())
     }
 
     /// The kind of effect that it brings about or ends, or, where it is done once and leaves none, its own name.

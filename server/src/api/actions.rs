@@ -231,7 +231,8 @@ const BULK_MAX: usize = 100;
 /// Decide on several actions of one verb
 #[utoipa::path(post, path = "/api/v1/actions/bulk", operation_id = "decide_actions", tag = "actions",
     params(TenantParam, DryRunParam), request_body = BulkRequest,
-    responses((status = 200, description = "What became of each, in the order asked; a dry run tries each by itself",
+    responses((status = 200, description = "What became of each, in the order asked; in a dry run each finds what those \
+            before it would have done",
             body = Paged<BulkOutcome>),
         (status = 403, description = "The role may not decide, or speaks for another"),
         (status = 404, description = "One is unknown; nothing was decided"),
@@ -259,13 +260,17 @@ pub(crate) async fn bulk(
             verbs.join(", ")
         ));
     }
+    let about = About::Actions(ids.iter().map(ActionId::new).collect(), verdict);
+    let decision = Decision { about, by: by.to_owned(), comment, dry_run: dry_run.dry_run };
+    let each = api.engine.decide(decision).await?.each;
     let mut items = Vec::with_capacity(ids.len());
-    for id in ids {
-        let outcome = decide(&api, tenant.id(), &id, verdict, (by, &comment, dry_run)).await;
+    for (id, outcome) in ids.into_iter().zip(each) {
         let (action, would, problem) = match outcome {
-            Ok(DecisionAnswer::Done(action)) => (Some(*action), None, None),
-            Ok(DecisionAnswer::Would(would)) => (None, Some(would), None),
-            Err(problem) => (None, None, Some(problem.detail)),
+            Ok(changes) if dry_run.dry_run => {
+                (None, Some(Decided { changes, ..Decided::default() }.into()), None)
+            }
+            Ok(_) => (Some(stored(&api, tenant.id(), &id).await?), None, None),
+            Err(problem) => (None, None, Some(problem)),
         };
         items.push(BulkOutcome { id, action, would, problem });
     }
@@ -308,12 +313,16 @@ pub(crate) async fn roll_back(
 pub(crate) struct ResponseState {
     /// A person has paused it: nothing new is brought about, what holds can still be taken back
     pub(crate) paused: bool,
+    /// Connectors that are stopped, by people or by the configuration
+    pub(crate) connectors_paused: Vec<String>,
 }
 
 async fn response_state(api: &ApiState) -> Result<Json<ResponseState>, Problem> {
     let state = api.state.clone();
     let paused = blocking(move || state.meta(PAUSED)).await?;
-    Ok(Json(ResponseState { paused: paused.as_deref() == Some("true") }))
+    let connectors = api.engine.connectors().await?.into_iter();
+    let connectors_paused = connectors.filter(|(_, paused)| *paused).map(|(can, _)| can.provider).collect();
+    Ok(Json(ResponseState { paused: paused.as_deref() == Some("true"), connectors_paused }))
 }
 
 async fn set_paused(
@@ -323,7 +332,7 @@ async fn set_paused(
     on: bool,
 ) -> Result<Json<ResponseState>, Problem> {
     let by = caller.name(request.by.as_deref())?.to_owned();
-    let decision = Decision { about: About::Pause(on), by, comment: request.comment, dry_run: false };
+    let decision = Decision { about: About::Pause(None, on), by, comment: request.comment, dry_run: false };
     api.engine.decide(decision).await?;
     response_state(api).await
 }
@@ -427,7 +436,7 @@ impl VerbDocument {
             verb: verb.to_string(),
             targets: spec.targets.iter().map(|t| t.as_str()).collect(),
             risk: spec.risk,
-            undo: verb.inverse().filter(|_| verb.holds()).map(|verb| verb.to_string()),
+            undo: verb.undone_by().map(|verb| verb.to_string()),
             effect: spec.part.effect(),
             arguments: verb.schema(),
             openc2: format!("{} {}", spec.openc2.action, spec.openc2.target),

@@ -136,7 +136,9 @@ impl Deed {
             _ if path == "/api/v1/hunt" => Deed::Read,
             _ if below("/api/v1/ingest") => Deed::Send,
             _ if below("/api/v1/leases") => Deed::Lease,
-            _ if below("/api/v1/actions") || below("/api/v1/response") || path.ends_with("/rollback") => {
+            _ if ["/api/v1/actions", "/api/v1/response", "/api/v1/connectors"].into_iter().any(below)
+                || path.ends_with("/rollback") =>
+            {
                 Deed::Decide
             }
             _ if below("/api/v1/incidents") || below("/api/v1/inputs") || below("/api/v1/suggestions") => {
@@ -232,6 +234,7 @@ mod tests {
         assert_eq!(may(Method::POST, "/api/v1/incidents/i-1/rollback"), "responder admin");
         assert_eq!(may(Method::POST, "/api/v1/actions/bulk"), "responder admin");
         assert_eq!(may(Method::POST, "/api/v1/response/resume"), "responder admin");
+        assert_eq!(may(Method::POST, "/api/v1/connectors/okta/pause"), "responder admin");
         assert_eq!(may(Method::POST, "/api/v1/ingest/auto"), "sender admin");
         assert_eq!(may(Method::POST, "/api/v1/leases/c-1/report"), "playbook admin");
         assert_eq!(may(Method::POST, "/api/v1/deliveries/x/replay"), "admin");

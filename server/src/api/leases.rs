@@ -1,16 +1,19 @@
 //! Work for playbooks: lease a step, keep it, report what came of it.
 //!
-//! A lease has a fence that rises: who reports with an old one is refused, since the step may be at another by then. What
+//! A lease has a fence that rises: who reports with an old one is refused, since the step may be at another by then. It
+//! also has a random token, which is given out once, with the step, and whose hash alone is kept: who reports without it is
+//! not the one who leased, and whoever comes with it twice, or late, is told so. What
 //! is leased is on disk before it is given out, so that a crash between lease and report ends in a probe, never in a
 //! request sent twice.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Path, State};
 use event::{ActionId, Target, Time};
-use respond::{ExecuteError, Probe, Progress, Reply, Report, Step, Verb, Work};
+use respond::{ExecuteError, Probe, Progress, Reply, Report, Seal, Step, Verb, Work};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -56,6 +59,8 @@ pub(crate) struct WorkDocument {
     pub(crate) action: String,
     /// Of this lease; every report names it
     pub(crate) fence: u64,
+    /// Of this lease, and secret; every report and heartbeat shows it
+    pub(crate) token: CallbackToken,
     /// When the step may go to another
     pub(crate) lease_until: Time,
     /// `probe`: report `probed`. `dispatch`: send the request once, report `accepted`. `poll`: report `pending`, `running`,
@@ -85,8 +90,31 @@ pub(crate) struct WorkDocument {
     pub(crate) kept: Option<String>,
 }
 
-impl From<Work> for WorkDocument {
-    fn from(Work { fence, lease_until, step, request }: Work) -> Self {
+/// What proves that whoever reports is the one who leased; never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct CallbackToken(String);
+
+impl CallbackToken {
+    /// 256 random bits.
+    fn random() -> Self {
+        let bytes: [u8; 32] = rand::random();
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn seal(&self) -> Seal {
+        Seal::of(&self.0)
+    }
+}
+
+impl fmt::Debug for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallbackToken")
+    }
+}
+
+impl WorkDocument {
+    fn of(work: Work, token: CallbackToken) -> Self {
+        let Work { fence, lease_until, step, request, .. } = work;
         let step = match step {
             Step::Probe => "probe",
             Step::Dispatch => "dispatch",
@@ -97,6 +125,7 @@ impl From<Work> for WorkDocument {
         Self {
             action: request.action.to_string(),
             fence,
+            token,
             lease_until,
             step: step.to_owned(),
             verb: request.verb.to_string(),
@@ -129,11 +158,12 @@ pub(crate) async fn lease(
     let known =
         |name: &String| Verb::from_name(name).ok_or_else(|| wrong(format!("there is no verb {name:?}")));
     let verbs: BTreeSet<Verb> = request.verbs.iter().map(known).collect::<Result<_, _>>()?;
+    let token = CallbackToken::random();
     let until = Instant::now() + Duration::from_secs(u64::from(request.wait_s));
     loop {
-        let work = api.engine.lease(tenant.id(), verbs.clone()).await?;
+        let work = api.engine.lease(tenant.id(), verbs.clone(), token.seal()).await?;
         if work.is_some() || Instant::now() >= until || api.stopping.is_cancelled() {
-            return Ok(Json(LeaseResponse { work: work.map(WorkDocument::from) }));
+            return Ok(Json(LeaseResponse { work: work.map(|work| WorkDocument::of(work, token)) }));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -145,6 +175,8 @@ pub(crate) async fn lease(
 pub(crate) struct HeartbeatRequest {
     /// Of the lease
     pub(crate) fence: u64,
+    /// Of the lease
+    pub(crate) token: CallbackToken,
 }
 
 /// How long a lease lasts.
@@ -158,13 +190,15 @@ pub(crate) struct HeartbeatResponse {
 #[utoipa::path(post, path = "/api/v1/leases/{action}/heartbeat", operation_id = "keep_work", tag = "leases",
     params(("action" = String, Path)), request_body = HeartbeatRequest,
     responses((status = 200, description = "Until when the step is kept", body = HeartbeatResponse),
+        (status = 403, description = "The token is not that of the lease"),
         (status = 409, description = "The lease is over, or another's")))]
 pub(crate) async fn heartbeat(
     State(api): State<ApiState>,
     Path(action): Path<String>,
     Body(request): Body<HeartbeatRequest>,
 ) -> Result<Json<HeartbeatResponse>, Problem> {
-    let lease_until = api.engine.heartbeat(ActionId::new(action), request.fence).await?;
+    let HeartbeatRequest { fence, token } = request;
+    let lease_until = api.engine.heartbeat(ActionId::new(action), fence, token.seal()).await?;
     Ok(Json(HeartbeatResponse { lease_until }))
 }
 
@@ -269,6 +303,8 @@ impl Outcome {
 pub(crate) struct ReportRequest {
     /// Of the lease
     pub(crate) fence: u64,
+    /// Of the lease; it is good for one report
+    pub(crate) token: CallbackToken,
     /// What came of it
     pub(crate) outcome: Outcome,
 }
@@ -277,7 +313,8 @@ pub(crate) struct ReportRequest {
 #[utoipa::path(post, path = "/api/v1/leases/{action}/report", operation_id = "report_work", tag = "leases",
     params(("action" = String, Path)), request_body = ReportRequest,
     responses((status = 200, description = "It is stored; the next step may be leased", body = LeaseResponse),
-        (status = 409, description = "The lease is over, or another's: the report is dropped"),
+        (status = 403, description = "The token is not that of the lease: the report is dropped"),
+        (status = 409, description = "The lease is over, its token was used, or it is another's: the report is dropped"),
         (status = 422, description = "The report does not fit")))]
 pub(crate) async fn report(
     State(api): State<ApiState>,
@@ -287,6 +324,21 @@ pub(crate) async fn report(
     let wrong = |text: String| Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, text);
     let outcome = request.outcome.read().map_err(wrong)?;
     let report = Report { action: ActionId::new(action), fence: request.fence, outcome };
-    api.engine.report(report).await?;
+    api.engine.report(report, request.token.seal()).await?;
     Ok(Json(LeaseResponse { work: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_differ_and_are_not_shown() {
+        let (a, b) = (CallbackToken::random(), CallbackToken::random());
+        assert!(a != b && a.seal() != b.seal());
+        let again = serde_json::to_string(&a).unwrap();
+        assert_eq!((again.len(), serde_json::from_str::<CallbackToken>(&again).unwrap()), (66, a.clone()));
+        let request = HeartbeatRequest { fence: 1, token: a.clone() };
+        assert!(!format!("{request:?} {:?}", a.seal()).contains(&a.0));
+    }
 }

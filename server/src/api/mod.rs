@@ -8,6 +8,7 @@ mod actions;
 mod alerts;
 mod auth;
 mod body;
+mod connectors;
 mod deliveries;
 mod document;
 mod health;
@@ -22,6 +23,7 @@ mod relations;
 mod risk;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use forward::Gone;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Hunt, StateDb};
 use tokio::net::TcpListener;
@@ -44,6 +47,8 @@ use utoipa_axum::routes;
 
 pub(crate) use actions::{BulkOutcome, BulkRequest, DecisionRequest, ResponseState, RollBack, VerbDocument};
 pub(crate) use auth::{Auth, User};
+pub(crate) use connectors::ConnectorView;
+pub(crate) use deliveries::{DeliveryView, ReplayRequest, Resumed};
 pub(crate) use hunt::{HuntColumn, HuntRequest, HuntResponse, TIMEOUT_S_MAX as HUNT_TIMEOUT_S_MAX};
 pub(crate) use incidents::{
     CLASSIFICATIONS, ExplanationResponse, IncidentPatch, MergeRequest, MoveRequest, SplitRequest, VetoRequest,
@@ -68,6 +73,8 @@ pub(crate) struct ApiState {
     pub(crate) engine: EngineHandle,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: ingest::Intake,
+    /// Whether each webhook is gone, by its name.
+    pub(crate) webhooks: Arc<BTreeMap<String, Gone>>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -89,6 +96,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(actions::response))
         .routes(routes!(actions::pause))
         .routes(routes!(actions::resume))
+        .routes(routes!(connectors::list))
+        .routes(routes!(connectors::pause))
+        .routes(routes!(connectors::resume))
         .routes(routes!(relations::inputs))
         .routes(routes!(relations::undo))
         .routes(routes!(relations::suggestions))
@@ -115,6 +125,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(leases::report))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::resume))
         .routes(routes!(hunt::hunt))
         .routes(routes!(stream::stream))
         .routes(routes!(health::healthz))

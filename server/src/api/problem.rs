@@ -64,6 +64,7 @@ impl From<InputError> for Problem {
     fn from(error: InputError) -> Self {
         match error {
             InputError::Refused(why) => Problem::conflict(why),
+            InputError::Forbidden(why) => Problem::new(StatusCode::FORBIDDEN, why),
             InputError::Unknown(what) => Problem::new(StatusCode::NOT_FOUND, what),
             InputError::Changed(_) => Problem::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
             InputError::Stopped => Problem::unavailable(error.to_string()),

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::client::{Client, segment};
 use super::reader::Reader;
-use crate::api::{BulkOutcome, BulkRequest, DecisionRequest, Paged, ResponseState, RollBack, VerbDocument};
+use crate::api::{
+    BulkOutcome, BulkRequest, ConnectorView, DecisionRequest, Paged, ResponseState, RollBack, VerbDocument,
+};
 use crate::cli::{ActionsArgs, ActionsCommand, DecideArgs, PauseArgs, SaidArgs, TargetArgs};
 use crate::engine::Verdict;
 use crate::output::{Lines, note, table};
@@ -36,6 +38,7 @@ pub(crate) async fn run(args: ActionsArgs) -> anyhow::Result<ExitCode> {
         ActionsCommand::Report { target, limit, json } => {
             report(&Reader::open(&target)?.actions(Some("simulated"), limit).await?, json)?;
         }
+        ActionsCommand::Connectors { target, json } => connectors(&running(&target)?, json).await?,
         ActionsCommand::Verbs { json } => verbs(json)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -74,6 +77,9 @@ struct WouldHave<'a> {
     actions: usize,
     incidents: usize,
     targets: Vec<&'a str>,
+    /// Of these: what no connector can do as it is asked for, by the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    by_hand: BTreeMap<&'a str, usize>,
     first: Time,
     last: Time,
 }
@@ -95,12 +101,19 @@ impl<'a> WouldHave<'a> {
         let incidents: BTreeSet<&str> = actions.iter().map(|a| a.incident.as_str()).collect();
         let targets: BTreeSet<&str> = actions.iter().map(|a| a.target.name()).collect();
         let times = || actions.iter().map(|a| a.created_at);
+        let mut by_hand: BTreeMap<&str, usize> = BTreeMap::new();
+        for reason in actions.iter().flat_map(|a| &a.decision.reasons) {
+            if let Some(reason) = reason.strip_suffix(respond::BY_HAND) {
+                *by_hand.entry(reason).or_default() += 1;
+            }
+        }
         WouldHave {
             rule,
             verb,
             actions: actions.len(),
             incidents: incidents.len(),
             targets: targets.into_iter().collect(),
+            by_hand,
             first: times().min().unwrap_or_default(),
             last: times().max().unwrap_or_default(),
         }
@@ -128,9 +141,14 @@ fn report(actions: &[Action], json: bool) -> anyhow::Result<()> {
             line.first.to_string(),
             line.last.to_string(),
             format!("{}{more}", shown.join(", ")),
+            line.by_hand
+                .iter()
+                .map(|(reason, times)| format!("{times}: {reason}"))
+                .collect::<Vec<_>>()
+                .join("; "),
         ]
     };
-    let head = ["RULE", "WOULD HAVE", "ACTIONS", "INCIDENTS", "FIRST", "LAST", "TARGETS"];
+    let head = ["RULE", "WOULD HAVE", "ACTIONS", "INCIDENTS", "FIRST", "LAST", "TARGETS", "NOT ABLE TO"];
     out.text(&table(&head, &lines.iter().map(row).collect::<Vec<_>>()))?;
     out.flush()
 }
@@ -201,13 +219,62 @@ async fn roll_back(target: &TargetArgs, incident: &str, said: SaidArgs) -> anyho
 async fn pause(args: PauseArgs, what: &str) -> anyhow::Result<()> {
     let client = deciding(&args.target)?;
     let request = DecisionRequest { by: args.target.speaker(args.by.as_deref()), comment: args.comment };
-    let path = format!("/api/v1/response/{what}");
-    let state: ResponseState = client.send_json(Method::POST, &path, &request).await?;
-    note(match state.paused {
-        true => "the response is paused: nothing new is brought about, what holds can be taken back",
-        false => "the response runs",
+    let (who, paused) = match &args.connector {
+        Some(name) => {
+            let path = format!("/api/v1/connectors/{}/{what}", segment(name));
+            let view: ConnectorView = client.send_json(Method::POST, &path, &request).await?;
+            (format!("the connector {name}"), view.paused)
+        }
+        None => {
+            let path = format!("/api/v1/response/{what}");
+            let state: ResponseState = client.send_json(Method::POST, &path, &request).await?;
+            ("the response".to_owned(), state.paused)
+        }
+    };
+    note(&match paused {
+        true => format!("{who} is paused: nothing new is brought about, what holds can be taken back"),
+        false => format!("{who} runs"),
     });
     Ok(())
+}
+
+async fn connectors(client: &Client, json: bool) -> anyhow::Result<()> {
+    let page: Paged<ConnectorView> = client.get_of_all("/api/v1/connectors", &[]).await?;
+    let mut out = Lines::stdout();
+    if json {
+        page.items.iter().try_for_each(|view| out.json(view))?;
+        return out.flush();
+    }
+    let values = |lacks: &BTreeMap<String, BTreeSet<String>>, word: &str| {
+        let value = |(name, values): (&String, &BTreeSet<String>)| {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            format!("{word} {name} {}", values.join(", "))
+        };
+        lacks.iter().map(value).collect::<Vec<_>>()
+    };
+    let rows = page.items.iter().flat_map(|view| {
+        view.verbs.iter().map(|verb| {
+            let targets: Vec<&str> = verb.targets.iter().map(|target| target.as_str()).collect();
+            vec![
+                view.connector.clone(),
+                if view.paused { "paused" } else { "runs" }.to_owned(),
+                verb.verb.clone(),
+                targets.join(" "),
+                [values(&verb.lacks, "not"), values(&verb.only, "only")].concat().join("; "),
+            ]
+        })
+    });
+    let head = ["CONNECTOR", "STATE", "VERB", "TARGET", "ARGUMENTS"];
+    out.text(&table(&head, &rows.collect::<Vec<_>>()))?;
+    out.flush()
+}
+
+fn running(target: &TargetArgs) -> anyhow::Result<Client> {
+    anyhow::ensure!(
+        target.data_dir.is_none(),
+        "which connectors there are the running server knows: use --server instead of --data-dir"
+    );
+    Client::new(target)
 }
 
 fn deciding(target: &TargetArgs) -> anyhow::Result<Client> {

@@ -4,6 +4,7 @@ pub(crate) mod actions;
 pub(crate) mod audit;
 pub(crate) mod client;
 pub(crate) mod correlate;
+pub(crate) mod deliveries;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod generate;

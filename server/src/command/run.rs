@@ -1,17 +1,18 @@
 //! `asterism run`: the daemon.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use correlate::Parameters;
+use event::EntityType;
 use ingest::{
     DeadLetterSink, DecodeLimits, Journal, JournalOptions, JournalSource, KafkaOptions, KafkaSource,
     KafkaWriter, MappingSet, PollBudget,
 };
-use respond::{Policy, ResponseRules, Verb};
+use respond::{Capability, Policy, ResponseRules, Verb};
 use rules::RuleSet;
 use storage::Hunt;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use crate::api::{self, ApiState, Auth, Intake, User};
 use crate::cli::RunArgs;
 use crate::config::{self, ApiUser, Config, Role, Topic};
 use crate::engine::{
-    CheckpointLimits, Detector, Engine, EngineOptions, Pipeline, PipelineOptions, Providers,
+    CheckpointLimits, Detector, Engine, EngineOptions, PLAYBOOKS, Pipeline, PipelineOptions, Providers,
     SourceWithDetector, Stores, Topics, Webhooks, deliver_to_kafka, stop_on_signals,
 };
 use crate::output::{Lines, note};
@@ -53,9 +54,39 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn sound(config: &Config) -> anyhow::Result<Content> {
     let content = Content::load(config)?;
     api_users(config)?;
-    Providers::configured(&config.respond)?;
+    let providers = Providers::configured(&config.respond)?;
+    known_connectors(config, providers.as_ref())?;
     Webhooks::configured(&config.forward)?;
     Ok(content)
+}
+
+/// Refuses a stop of a connector that does not exist, and a page that nobody would get: both would be found out when they are
+/// needed most.
+fn known_connectors(config: &Config, providers: Option<&Providers>) -> anyhow::Result<()> {
+    let policy = &config.respond.policy;
+    let capabilities = providers.map(Providers::capabilities).unwrap_or_default();
+    let mut known: Vec<&str> = capabilities.iter().map(|capability| capability.provider.as_str()).collect();
+    if !config.respond.pulled.is_empty() {
+        known.push(PLAYBOOKS);
+    }
+    if let Some(unknown) = policy.stopped.connectors.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        bail!(
+            "respond.policy.stopped.connectors names {unknown:?}, which is no connector here; known: {known}"
+        );
+    }
+    let channel = BTreeMap::from([("channel".to_owned(), policy.page.clone())]);
+    let tells =
+        |capability: &Capability| capability.lacks(Verb::NotifySend, EntityType::Device, &channel).is_none();
+    let is_told = config.respond.pulled.contains(&Verb::NotifySend) || capabilities.iter().any(tells);
+    if !policy.page.is_empty() && !is_told {
+        bail!(
+            "respond.policy.page is {:?}, but no connector has a channel of that name: add it to respond.mail.channels or to \
+             the addresses of a chat, or leave it empty",
+            policy.page
+        );
+    }
+    Ok(())
 }
 
 /// Who may call the API. A token that two have would leave open who speaks.
@@ -176,15 +207,16 @@ impl Daemon {
             Duration::from_secs(config.rules.reload_s),
             stopping.clone(),
         )?;
-        let verbs = providers.as_ref().map(Providers::verbs);
-        let pipeline =
-            Pipeline::open(stores.clone(), pipeline_options(&config, content, verbs), now()).await?;
+        let capabilities = providers.as_ref().map(Providers::capabilities);
+        let options = pipeline_options(&config, content, capabilities);
+        let pipeline = Pipeline::open(stores.clone(), options, now()).await?;
         let (engine, handle) = Engine::new(pipeline, sources, providers, engine_options(&config), rules);
         let engine = tokio::spawn(engine.run(stopping.clone()));
         let state = stores.state.clone();
         if forwards {
             deliver_to_kafka(state.clone(), &kafka, stopping.clone())?;
         }
+        let gone = Arc::new(webhooks.gone());
         webhooks.deliver(&state, &stopping);
         let intake = Intake { journal: journal.clone(), mappings };
         let api = ApiState {
@@ -193,6 +225,7 @@ impl Daemon {
             engine: handle,
             metrics,
             ingest: intake,
+            webhooks: gone,
             stopping: stopping.clone(),
         };
         let router = api::router(api, auth, config.api.ingest_body_bytes_max);
@@ -296,7 +329,7 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 pub(crate) fn pipeline_options(
     config: &Config,
     content: Content,
-    verbs: Option<BTreeSet<Verb>>,
+    providers: Option<Vec<Capability>>,
 ) -> PipelineOptions {
     PipelineOptions {
         rules: content.rules,
@@ -308,7 +341,7 @@ pub(crate) fn pipeline_options(
             bytes_max: config.store.checkpoint_bytes_max,
             waiting_bytes_max: WAITING_BYTES_MAX,
         },
-        verbs,
+        providers,
         pulled: config.respond.pulled.clone(),
     }
 }

@@ -1,11 +1,13 @@
 //! Delivers the outbox to Kafka and webhooks, for SIEMs and playbooks that subscribe there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use forward::{
-    Deliverer, ForwardError, KafkaSink, Outbox, OutboxRow, SetAside, Stream, WebhookConfig, WebhookSink,
+    Deliverer, ForwardError, Gone, KafkaSink, Outbox, OutboxRow, SetAside, Sink, Stream, WebhookConfig,
+    WebhookSink,
 };
 use storage::{StateDb, UndeliveredRow};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,11 @@ impl Webhooks {
             anyhow::ensure!(names.insert(name), "forward.webhooks: the name {name:?} is taken");
         }
         Ok(Self(forward.webhooks.iter().enumerate().map(sink).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether each subscriber is gone, by its name.
+    pub(crate) fn gone(&self) -> BTreeMap<String, Gone> {
+        self.0.iter().map(|sink| (sink.name().to_owned(), sink.gone())).collect()
     }
 
     /// Delivers to each until `stopping` is cancelled.

@@ -1,13 +1,12 @@
 //! Lets decided steps out to providers and reports what came of them. A step is on disk before it gets here.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use respond::{
-    Addresses, ApiConfig, ClientCredentials, Connector, ConnectorExecutor, Credential, DefenderExecutor,
-    Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Verb, Work, Worker,
+    Addresses, ApiConfig, Capability, ClientCredentials, Connector, ConnectorExecutor, Credential,
+    DefenderExecutor, Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,7 +21,7 @@ const CONCURRENT: usize = 8;
 /// The providers that commands go to.
 pub(crate) struct Providers {
     worker: Worker,
-    verbs: BTreeSet<Verb>,
+    capabilities: Vec<Capability>,
 }
 
 impl Providers {
@@ -47,13 +46,13 @@ impl Providers {
         if executors.is_empty() {
             return Ok(None);
         }
-        let verbs = executors.iter().flat_map(|executor| executor.capability().verbs).collect();
-        Ok(Some(Self { worker: Worker::new(executors), verbs }))
+        let capabilities = executors.iter().map(|executor| executor.capability()).collect();
+        Ok(Some(Self { worker: Worker::new(executors), capabilities }))
     }
 
-    /// What they can do.
-    pub(crate) fn verbs(&self) -> BTreeSet<Verb> {
-        self.verbs.clone()
+    /// What they can do, in the order in which they are asked.
+    pub(crate) fn capabilities(&self) -> Vec<Capability> {
+        self.capabilities.clone()
     }
 
     /// Performs steps until no more come.
@@ -135,8 +134,16 @@ fn mail(settings: &MailSettings) -> anyhow::Result<SmtpConfig> {
         MailTls::None => SmtpTls::None,
     };
     let channels = settings.channels.clone();
+    let ca_pem =
+        match settings.ca_file.as_os_str().is_empty() {
+            true => None,
+            false => Some(std::fs::read(&settings.ca_file).with_context(|| {
+                format!("respond.mail.ca_file: cannot read {}", settings.ca_file.display())
+            })?),
+        };
     let config = SmtpConfig::new(settings.host.as_str(), settings.from.as_str());
-    Ok(SmtpConfig { port: settings.port, tls, login, channels, link: settings.link.clone(), ..config })
+    let link = settings.link.clone();
+    Ok(SmtpConfig { port: settings.port, tls, ca_pem, login, channels, link, ..config })
 }
 
 /// A connector of ours by its name, or one that lies in a file.

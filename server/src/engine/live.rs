@@ -11,7 +11,7 @@ use anyhow::Context;
 use correlate::{AnalystInput, CorrelateError};
 use event::{ActionId, AlertId, Explanation, IncidentGraph, IncidentId, InputId, TenantId, Time};
 use ingest::{DeadLetter, DeadLetterSink, PollBudget, Positions, Source, TopicPartition};
-use respond::{ActionChange, Report, Verb, Work};
+use respond::{ActionChange, Capability, Report, Seal, Verb, Work};
 use rules::RuleSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -65,10 +65,13 @@ pub(crate) struct Decision {
 #[derive(Debug)]
 pub(crate) enum About {
     Action(ActionId, Verdict),
+    /// The same about several, one after the other; what one is refused the others are not.
+    Actions(Vec<ActionId>, Verdict),
     /// All that was done about an incident is taken back.
     Incident(IncidentId),
-    /// Nothing new is brought about as long as this is so; what holds can still be taken back.
-    Pause(bool),
+    /// Nothing new is brought about, at all or through one connector, as long as this is so; what holds can still be taken
+    /// back.
+    Pause(Option<String>, bool),
 }
 
 /// What came of a decision, or would.
@@ -77,6 +80,8 @@ pub(crate) struct Decided {
     pub(crate) changes: Vec<ActionChange>,
     /// What stays as it is, and why.
     pub(crate) left: Vec<String>,
+    /// Of several actions: what came of each, or why it was refused.
+    pub(crate) each: Vec<Result<Vec<ActionChange>, String>>,
 }
 
 /// The version of an incident that an input is meant for.
@@ -93,6 +98,9 @@ pub(crate) enum InputError {
     /// It does not fit the state of things.
     #[error("{0}")]
     Refused(String),
+    /// Whoever says it may not.
+    #[error("{0}")]
+    Forbidden(String),
     /// It names what is not there.
     #[error("{0}")]
     Unknown(String),
@@ -114,9 +122,10 @@ enum Request {
     Explain(IncidentId, Option<(AlertId, AlertId)>, oneshot::Sender<Vec<Explanation>>),
     Inputs(IncidentId, oneshot::Sender<Vec<(AnalystInput, bool)>>),
     FindInput(TenantId, InputId, oneshot::Sender<Option<(AnalystInput, bool)>>),
-    Lease(TenantId, BTreeSet<Verb>, oneshot::Sender<Option<Work>>),
-    Heartbeat(ActionId, u64, oneshot::Sender<Result<Time, InputError>>),
-    Report(Report, oneshot::Sender<Result<(), InputError>>),
+    Lease(TenantId, BTreeSet<Verb>, Seal, oneshot::Sender<Option<Work>>),
+    Heartbeat(ActionId, (u64, Seal), oneshot::Sender<Result<Time, InputError>>),
+    Report(Report, Seal, oneshot::Sender<Result<(), InputError>>),
+    Connectors(oneshot::Sender<Vec<(Capability, bool)>>),
 }
 
 /// The API's way to the core.
@@ -167,23 +176,35 @@ impl EngineHandle {
         self.ask(|reply| Request::FindInput(tenant, id, reply)).await
     }
 
-    /// A step for a playbook, if one waits that does one of these verbs; of any verb where none is named.
+    /// A step for a playbook, if one waits that does one of these verbs; of any verb where none is named. Whoever has the
+    /// token of the seal may report on it.
     pub(crate) async fn lease(
         &self,
         tenant: TenantId,
         verbs: BTreeSet<Verb>,
+        seal: Seal,
     ) -> Result<Option<Work>, InputError> {
-        self.ask(|reply| Request::Lease(tenant, verbs, reply)).await
+        self.ask(|reply| Request::Lease(tenant, verbs, seal, reply)).await
     }
 
     /// Prolongs a lease; until when it lasts.
-    pub(crate) async fn heartbeat(&self, action: ActionId, fence: u64) -> Result<Time, InputError> {
-        self.ask(|reply| Request::Heartbeat(action, fence, reply)).await?
+    pub(crate) async fn heartbeat(
+        &self,
+        action: ActionId,
+        fence: u64,
+        seal: Seal,
+    ) -> Result<Time, InputError> {
+        self.ask(|reply| Request::Heartbeat(action, (fence, seal), reply)).await?
     }
 
     /// A playbook's word on its step; it is durable when this returns.
-    pub(crate) async fn report(&self, report: Report) -> Result<(), InputError> {
-        self.ask(|reply| Request::Report(report, reply)).await?
+    pub(crate) async fn report(&self, report: Report, seal: Seal) -> Result<(), InputError> {
+        self.ask(|reply| Request::Report(report, seal, reply)).await?
+    }
+
+    /// What providers and playbooks can do, and which of them are stopped.
+    pub(crate) async fn connectors(&self) -> Result<Vec<(Capability, bool)>, InputError> {
+        self.ask(Request::Connectors).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, InputError> {
@@ -455,15 +476,16 @@ impl Core<'_> {
             Request::Decide(decision, reply) => {
                 return told(self.pipeline.decide(decision, now()).await, reply);
             }
-            Request::Lease(tenant, verbs, reply) => {
-                drop(reply.send(self.pipeline.lease_out(&tenant, &verbs, now()).await?));
+            Request::Lease(tenant, verbs, seal, reply) => {
+                drop(reply.send(self.pipeline.lease_out(&tenant, &verbs, seal, now()).await?));
             }
-            Request::Heartbeat(action, fence, reply) => {
-                drop(reply.send(self.pipeline.heartbeat(&action, fence, now())));
+            Request::Heartbeat(action, lease, reply) => {
+                drop(reply.send(self.pipeline.heartbeat(&action, lease, now())));
             }
-            Request::Report(report, reply) => {
-                return told(self.pipeline.report_of_playbook(report, now()).await, reply);
+            Request::Report(report, seal, reply) => {
+                return told(self.pipeline.report_of_playbook(report, seal, now()).await, reply);
             }
+            Request::Connectors(reply) => drop(reply.send(self.pipeline.connectors())),
             Request::Graph(incident, between, reply) => {
                 let between = between.as_ref().map(|(a, b)| (a.as_str(), b.as_str()));
                 drop(reply.send(self.pipeline.graph(&incident, between).map_err(graph_error)));

@@ -41,6 +41,7 @@ pub(super) fn response(counts: Counts, open: usize) {
         ("asterism_response_held_total", counts.held),
         ("asterism_response_suppressed_total", counts.suppressed),
         ("asterism_response_simulated_total", counts.simulated),
+        ("asterism_response_paged_total", counts.paged),
         ("asterism_response_refused_total", counts.refused),
         ("asterism_response_drifted_total", counts.drifted),
         ("asterism_response_stale_reports_total", counts.stale_reports),

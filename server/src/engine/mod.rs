@@ -29,6 +29,6 @@ pub(crate) use live::{
     SourceWithDetector, Verdict, stop_on_signals,
 };
 pub(crate) use pipeline::{
-    CheckpointLimits, PARAMETERS, PAUSED, Pipeline, PipelineOptions, Stores, explain, state_path,
+    CheckpointLimits, PARAMETERS, PAUSED, PLAYBOOKS, Pipeline, PipelineOptions, Stores, explain, state_path,
 };
 pub(crate) use topics::Topics;

@@ -21,7 +21,10 @@ use event::{
     InputId, TenantId, Time, Watermark, Watermarks,
 };
 use ingest::DeadLetter;
-use respond::{ActionChange, AuditEntry, AuditHead, Policy, Report, Responder, ResponseRules, Verb, Work};
+use respond::{
+    ActionChange, AuditEntry, AuditHead, CallbackFault, Capability, Policy, Report, RespondError, Responder,
+    ResponseRules, Seal, Verb, Work,
+};
 use rules::{
     CorrelationChange, ExceptionTallies, ExceptionTally, RuleSet, Suppression, SuppressionChange,
     SuppressionCounts, Suppressions, WindowCounts, Windows,
@@ -71,7 +74,7 @@ pub(crate) struct PipelineOptions {
     pub(crate) policy: Policy,
     pub(crate) checkpoint: CheckpointLimits,
     /// What the configured providers can do; none where commands are decided and not executed.
-    pub(crate) verbs: Option<BTreeSet<Verb>>,
+    pub(crate) providers: Option<Vec<Capability>>,
     /// What playbooks do, who lease their work.
     pub(crate) pulled: BTreeSet<Verb>,
 }
@@ -91,6 +94,12 @@ pub(crate) const PARAMETERS: &str = "correlation_parameters";
 
 /// Whether a person has paused the response, there.
 pub(crate) const PAUSED: &str = "response_paused";
+
+/// The connectors that people have paused, there, as a JSON list.
+const PAUSED_CONNECTORS: &str = "connectors_paused";
+
+/// The connector that stands for playbooks, which lease what they do.
+pub(crate) const PLAYBOOKS: &str = "playbooks";
 
 /// Writing the state stops everything else: it may take one part in so many of the time.
 const STATE_SHARE: u32 = 20;
@@ -133,6 +142,10 @@ pub(crate) struct Pipeline {
     executes: bool,
     /// Whether the configuration stops the response: no person resumes it then.
     kill_switch: bool,
+    /// The connectors that it stops, likewise.
+    stopped: BTreeSet<String>,
+    /// What all of them can do, playbooks first.
+    providers: Vec<Capability>,
     /// Verbs whose work playbooks lease.
     pulled: BTreeSet<Verb>,
 }
@@ -163,9 +176,14 @@ impl Pipeline {
         let mut policy = options.policy;
         let kill_switch = policy.kill_switch;
         policy.kill_switch |= stores.state.meta(PAUSED)?.as_deref() == Some("true");
+        let stopped = std::mem::take(&mut policy.stopped.connectors);
+        let paused = paused_connectors(&stores.state)?;
+        policy.stopped.connectors = stopped.union(&paused).cloned().collect();
         let mut responder = Responder::new(options.response_rules, policy)?;
-        if options.verbs.is_some() || !options.pulled.is_empty() {
-            responder.set_verbs(options.verbs.iter().flatten().chain(&options.pulled).copied());
+        let executes = options.providers.is_some();
+        let providers = capabilities(options.providers, &options.pulled);
+        if !providers.is_empty() {
+            responder.set_providers(providers.clone());
         }
         let counts = stores.state.counters()?;
         let writer = LakeWriter::new(stores.lake.clone());
@@ -192,8 +210,10 @@ impl Pipeline {
             in_flight: None,
             counts,
             work: Vec::new(),
-            executes: options.verbs.is_some(),
+            executes,
             kill_switch,
+            stopped,
+            providers,
             pulled: options.pulled,
         };
         pipeline.restore_responder(now).await?;
@@ -517,25 +537,36 @@ impl Pipeline {
         &mut self,
         tenant: &TenantId,
         verbs: &BTreeSet<Verb>,
+        seal: Seal,
         now: Time,
     ) -> anyhow::Result<Option<Work>> {
         let pulled = &self.pulled;
         let takes = |a: &Action| {
             a.tenant == *tenant && is_among(a, pulled) && (verbs.is_empty() || is_among(a, verbs))
         };
-        let Some(leased) = self.responder.next_work_of(now, takes) else { return Ok(None) };
+        let Some(leased) = self.responder.next_work_outside(now, seal, takes) else { return Ok(None) };
         self.commit_actions(leased.changes).await?;
         Ok(Some(leased.work))
     }
 
     /// A playbook is still at its step; until when it has it now.
-    pub(crate) fn heartbeat(&mut self, action: &ActionId, fence: u64, now: Time) -> Result<Time, InputError> {
-        self.responder.heartbeat(action, fence, now).map_err(|e| InputError::Refused(e.to_string()))
+    pub(crate) fn heartbeat(
+        &mut self,
+        action: &ActionId,
+        (fence, seal): (u64, Seal),
+        now: Time,
+    ) -> Result<Time, InputError> {
+        self.responder.heartbeat(action, fence, seal, now).map_err(refused)
     }
 
     /// A playbook's word on its step.
-    pub(crate) async fn report_of_playbook(&mut self, report: Report, now: Time) -> Result<(), InputError> {
-        let changes = self.responder.report(report, now).map_err(|e| InputError::Refused(e.to_string()))?;
+    pub(crate) async fn report_of_playbook(
+        &mut self,
+        report: Report,
+        seal: Seal,
+        now: Time,
+    ) -> Result<(), InputError> {
+        let changes = self.responder.report_outside(report, seal, now).map_err(refused)?;
         self.commit_actions(changes).await.map_err(InputError::Failed)?;
         self.lease(now).await.map_err(InputError::Failed)
     }
@@ -602,15 +633,17 @@ impl Pipeline {
 
     /// What a person decides about actions: done, or only said in a dry run.
     pub(crate) async fn decide(&mut self, decision: Decision, now: Time) -> Result<Decided, InputError> {
-        let incident = match &decision.about {
-            About::Pause(on) => return self.pause(*on, &decision, now).await,
-            About::Incident(incident) => Some(incident),
-            About::Action(id, _) => self.responder.action(id).map(|action| &action.incident),
+        let incidents: BTreeSet<IncidentId> = match &decision.about {
+            About::Pause(connector, on) => {
+                return self.pause(connector.as_deref(), *on, &decision, now).await;
+            }
+            About::Incident(incident) => BTreeSet::from([incident.clone()]),
+            About::Action(id, _) => self.incidents_of(std::slice::from_ref(id)),
+            About::Actions(ids, _) => self.incidents_of(ids),
         };
-        let incident = incident.cloned();
         let say = |responder: &mut Responder| said(responder, &decision, now);
-        if let Some(incident) = incident.filter(|_| decision.dry_run) {
-            return self.responder.rehearse(&incident, say);
+        if decision.dry_run {
+            return self.responder.rehearse(&incidents, say);
         }
         let decided = say(&mut self.responder)?;
         self.commit_actions(decided.changes.clone()).await.map_err(InputError::Failed)?;
@@ -618,23 +651,78 @@ impl Pipeline {
         Ok(decided)
     }
 
-    /// A person stops every new effect, or lets them come about again; so it stays over restarts.
-    async fn pause(&mut self, on: bool, decision: &Decision, now: Time) -> Result<Decided, InputError> {
-        if self.kill_switch && !on {
-            let why = "respond.policy.kill_switch is on in the configuration: turn it off there";
-            return Err(InputError::Refused(why.to_owned()));
+    fn incidents_of(&self, actions: &[ActionId]) -> BTreeSet<IncidentId> {
+        let actions = actions.iter().filter_map(|id| self.responder.action(id));
+        actions.map(|action| action.incident.clone()).collect()
+    }
+
+    /// A person stops every new effect, or those of one connector, or lets them come about again; so it stays over restarts.
+    async fn pause(
+        &mut self,
+        connector: Option<&str>,
+        on: bool,
+        decision: &Decision,
+        now: Time,
+    ) -> Result<Decided, InputError> {
+        let is_on = match connector {
+            None => self.kill_switch,
+            Some(connector) => self.stopped.contains(connector),
+        };
+        if is_on && !on {
+            let setting = if connector.is_some() { "stopped.connectors" } else { "kill_switch" };
+            let why = format!("respond.policy.{setting} stops it in the configuration: change that there");
+            return Err(InputError::Refused(why));
         }
-        if !decision.dry_run && self.responder.policy().kill_switch != on {
-            let entry = self.responder.set_kill_switch(on, &decision.by, &decision.comment, now);
-            let change = StateChange {
-                audit: vec![audit_row(&entry).map_err(InputError::Failed)?],
-                meta: BTreeMap::from([(PAUSED.to_owned(), on.to_string())]),
-                ..StateChange::default()
+        if decision.dry_run {
+            return Ok(Decided::default());
+        }
+        let Decision { by, comment, .. } = decision;
+        let policy = self.responder.policy();
+        let is_so = match connector {
+            None => policy.kill_switch,
+            Some(connector) => policy.stopped.connectors.contains(connector),
+        };
+        if is_so == on {
+            return match connector {
+                Some(connector) => self.known_connector(connector).map(|()| Decided::default()),
+                None => Ok(Decided::default()),
             };
-            self.commit(change).await.map_err(InputError::Failed)?;
-            self.lease(now).await.map_err(InputError::Failed)?;
         }
+        let (entry, meta) = match connector {
+            None => {
+                let entry = self.responder.set_kill_switch(on, by, comment, now);
+                (entry, (PAUSED.to_owned(), on.to_string()))
+            }
+            Some(connector) => {
+                let entry = self.responder.stop_connector(connector, on, by, comment, now);
+                let entry = entry.map_err(|e| InputError::Unknown(e.to_string()))?;
+                let paused = &self.responder.policy().stopped.connectors - &self.stopped;
+                let list = serde_json::to_string(&paused).map_err(|e| InputError::Failed(e.into()))?;
+                (entry, (PAUSED_CONNECTORS.to_owned(), list))
+            }
+        };
+        let change = StateChange {
+            audit: vec![audit_row(&entry).map_err(InputError::Failed)?],
+            meta: BTreeMap::from([meta]),
+            ..StateChange::default()
+        };
+        self.commit(change).await.map_err(InputError::Failed)?;
+        self.lease(now).await.map_err(InputError::Failed)?;
         Ok(Decided::default())
+    }
+
+    fn known_connector(&self, connector: &str) -> Result<(), InputError> {
+        match self.providers.iter().any(|capability| capability.provider == connector) {
+            true => Ok(()),
+            false => Err(InputError::Unknown(format!("there is no connector {connector:?}"))),
+        }
+    }
+
+    /// What providers and playbooks can do, and which of them are stopped.
+    pub(crate) fn connectors(&self) -> Vec<(Capability, bool)> {
+        let stopped = &self.responder.policy().stopped.connectors;
+        let providers = self.providers.iter();
+        providers.map(|capability| (capability.clone(), stopped.contains(&capability.provider))).collect()
     }
 
     async fn analyst(&mut self, input: AnalystInput, now: Time) -> Result<(), InputError> {
@@ -814,22 +902,55 @@ impl Pipeline {
     }
 }
 
+/// What can be done here, in the order in which it is asked for: playbooks come first, since no provider is asked for what
+/// they do.
+fn capabilities(providers: Option<Vec<Capability>>, pulled: &BTreeSet<Verb>) -> Vec<Capability> {
+    let playbooks = (!pulled.is_empty()).then(|| Capability::whole(PLAYBOOKS, pulled.iter().copied()));
+    playbooks.into_iter().chain(providers.into_iter().flatten()).collect()
+}
+
+fn paused_connectors(state: &StateDb) -> anyhow::Result<BTreeSet<String>> {
+    match state.meta(PAUSED_CONNECTORS)? {
+        Some(list) => serde_json::from_str(&list).context("the stored list of paused connectors"),
+        None => Ok(BTreeSet::new()),
+    }
+}
+
+/// Why a word on an action had no effect.
+fn refused(error: RespondError) -> InputError {
+    let text = error.to_string();
+    match error {
+        RespondError::Callback { fault: CallbackFault::Forged, .. } => InputError::Forbidden(text),
+        _ => InputError::Refused(text),
+    }
+}
+
 fn said(responder: &mut Responder, decision: &Decision, now: Time) -> Result<Decided, InputError> {
     let Decision { about, by, comment, .. } = decision;
-    let changes = match about {
-        About::Pause(_) => Ok(Vec::new()),
+    let mut on_action = |id: &ActionId, verdict: Verdict| match verdict {
+        Verdict::Approve => responder.approve(id, by, comment, now),
+        Verdict::Reject => responder.reject(id, by, comment, now),
+        Verdict::Cancel => responder.cancel(id, by, comment, now),
+        Verdict::Undo => responder.undo(id, by, comment, now),
+    };
+    match about {
+        About::Pause(..) => Ok(Decided::default()),
+        About::Action(id, verdict) => {
+            let changes = on_action(id, *verdict).map_err(refused)?;
+            Ok(Decided { changes, ..Decided::default() })
+        }
+        About::Actions(ids, verdict) => {
+            let each: Vec<_> =
+                ids.iter().map(|id| on_action(id, *verdict).map_err(|e| e.to_string())).collect();
+            let changes = each.iter().flatten().flatten().cloned().collect();
+            Ok(Decided { changes, each, ..Decided::default() })
+        }
         About::Incident(incident) => {
             let (changes, left) = responder.roll_back(incident, by, comment, now);
             let left = left.iter().map(ToString::to_string).collect();
-            return Ok(Decided { changes, left });
+            Ok(Decided { changes, left, ..Decided::default() })
         }
-        About::Action(id, Verdict::Approve) => responder.approve(id, by, comment, now),
-        About::Action(id, Verdict::Reject) => responder.reject(id, by, comment, now),
-        About::Action(id, Verdict::Cancel) => responder.cancel(id, by, comment, now),
-        About::Action(id, Verdict::Undo) => responder.undo(id, by, comment, now),
-    };
-    let changes = changes.map_err(|e| InputError::Refused(e.to_string()))?;
-    Ok(Decided { changes, left: Vec::new() })
+    }
 }
 
 /// What comes after rows are encoded.

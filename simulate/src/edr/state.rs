@@ -22,6 +22,12 @@ pub struct EdrMachine {
     pub computer_dns_name: String,
     /// Whether it is cut off the network now.
     pub isolated: bool,
+    /// Whether only code that the vendor signed may run on it.
+    #[serde(default)]
+    pub restricted: bool,
+    /// Machine actions that succeeded, by type.
+    #[serde(default)]
+    pub done: BTreeMap<String, u32>,
     /// Whether it is online; an offline machine leaves its actions pending.
     pub online: bool,
     /// Isolate requests that were taken.
@@ -88,6 +94,8 @@ impl State {
             id: id.clone(),
             computer_dns_name: name,
             isolated: false,
+            restricted: false,
+            done: BTreeMap::new(),
             online: true,
             isolate_requests: 0,
             unisolate_requests: 0,
@@ -111,15 +119,17 @@ impl State {
         self.changes.len() <= CHANGES_PER_MINUTE
     }
 
-    pub(super) fn is_busy(&self, machine: &str) -> bool {
-        self.actions.iter().any(|a| a.machine_id == machine && is_open(a))
+    /// Whether a machine has an action of that type under way, or of its opposite.
+    pub(super) fn is_busy(&self, machine: &str, kind: &str) -> bool {
+        let is_alike = |a: &&MachineAction| subject(&a.kind) == subject(kind);
+        self.actions.iter().filter(|a| a.machine_id == machine && is_open(a)).any(|a| is_alike(&a))
     }
 
     /// Takes a request for a known machine.
     pub(super) fn request(
         &mut self,
         machine: &str,
-        isolate: bool,
+        kind: &str,
         scope: Option<&str>,
         comment: &str,
         now: Time,
@@ -129,13 +139,12 @@ impl State {
         let mut name = String::new();
         if let Some(machine) = self.machines.get_mut(machine) {
             name.clone_from(&machine.computer_dns_name);
-            let requests =
-                if isolate { &mut machine.isolate_requests } else { &mut machine.unisolate_requests };
-            *requests += 1;
+            machine.isolate_requests += u32::from(kind == "Isolate");
+            machine.unisolate_requests += u32::from(kind == "Unisolate");
         }
         let action = MachineAction {
             id,
-            kind: if isolate { "Isolate" } else { "Unisolate" }.to_owned(),
+            kind: kind.to_owned(),
             scope: scope.map(str::to_owned),
             requestor: "asterism".to_owned(),
             requestor_comment: comment.to_owned(),
@@ -183,7 +192,7 @@ impl State {
             action.last_update_date_time_utc = now;
             match status {
                 "Failed" => self.faults.failing_actions -= 1,
-                "Succeeded" => machine.set_isolated(action.kind == "Isolate"),
+                "Succeeded" => machine.finish(&action.kind),
                 _ => {}
             }
         }
@@ -192,10 +201,25 @@ impl State {
 }
 
 impl EdrMachine {
-    fn set_isolated(&mut self, isolated: bool) {
-        self.isolations += u32::from(isolated && !self.isolated);
-        self.isolated = isolated;
+    fn finish(&mut self, kind: &str) {
+        *self.done.entry(kind.to_owned()).or_default() += 1;
+        match kind {
+            "Isolate" | "Unisolate" => {
+                let isolated = kind == "Isolate";
+                self.isolations += u32::from(isolated && !self.isolated);
+                self.isolated = isolated;
+            }
+            "RestrictCodeExecution" | "UnrestrictCodeExecution" => {
+                self.restricted = kind == "RestrictCodeExecution";
+            }
+            _ => {}
+        }
     }
+}
+
+/// What a type of machine action is about: begun or ended.
+fn subject(kind: &str) -> String {
+    kind.trim_start_matches("Un").to_lowercase()
 }
 
 fn is_open(action: &MachineAction) -> bool {

@@ -85,6 +85,7 @@ pub(crate) fn action(tenant: &str, id: &str, states: &[ActionState]) -> Action {
             automation: "full".to_owned(),
             outcome: "execute".to_owned(),
             reasons: Vec::new(),
+            approvers: 0,
         },
         approvals: Vec::new(),
         provider_ref: None,

@@ -407,9 +407,14 @@ async fn decisions(api: &mut Api) {
     let connectors = "/api/v1/connectors";
     assert!(api.get(connectors, connectors).await["items"].is_array());
     for what in ["pause", "resume"] {
-        let (template, path) = (format!("{connectors}/{{name}}/{what}"), format!("{connectors}/nobody/{what}"));
+        let (template, path) =
+            (format!("{connectors}/{{name}}/{what}"), format!("{connectors}/nobody/{what}"));
         let answer = api.call(Method::POST, &template, &path, said()).await;
-        assert!(answer.status == 404 && answer.body["detail"].as_str().unwrap().contains("nobody"), "{}", answer.body);
+        assert!(
+            answer.status == 404 && answer.body["detail"].as_str().unwrap().contains("nobody"),
+            "{}",
+            answer.body
+        );
     }
     // Of several isolations of one host one holds the effect.
     let mut undone = Vec::new();
@@ -441,7 +446,11 @@ async fn health(api: &mut Api) {
         let answer = api.call(Method::POST, &template, &path, Some(body)).await;
         assert_eq!(answer.status, 409, "{what}: {}", answer.body);
         let answer = api.call(Method::POST, &template, &path, Some(without)).await;
-        assert!(answer.status == 422 && answer.body["detail"].as_str().unwrap().contains("token"), "{}", answer.body);
+        assert!(
+            answer.status == 422 && answer.body["detail"].as_str().unwrap().contains("token"),
+            "{}",
+            answer.body
+        );
     }
     let deliveries = api.get("/api/v1/deliveries", "/api/v1/deliveries").await;
     assert_eq!(deliveries["items"], json!([]), "nobody has subscribed");

@@ -238,9 +238,8 @@ fn a_playbook_leases_steps_and_a_crash_repeats_none() {
         let path = format!("/{}/{what}", work["action"].as_str().unwrap());
         http(Method::POST, &url(&path), Some(said.to_string())).unwrap()
     };
-    let report = |work: &Value, outcome: Value| {
-        callback(work, "report", &work["token"], json!({"outcome": outcome}))
-    };
+    let report =
+        |work: &Value, outcome: Value| callback(work, "report", &work["token"], json!({"outcome": outcome}));
     let probe = leased();
     assert_eq!((&probe["step"], &probe["in_doubt"]), (&json!("probe"), &json!(false)), "{probe}");
     assert_eq!(lease(), None, "one step at a time");
@@ -301,7 +300,10 @@ fn a_paused_connector_does_nothing_new_through_a_kill_and_still_takes_back() {
     };
     let waiting = eventually("accounts and messages wait", Duration::from_secs(60), || {
         let waiting = site.waiting()?;
-        ["user.disable", "email.soft_delete"].iter().all(|verb| waiting.contains_key(*verb)).then_some(waiting)
+        ["user.disable", "email.soft_delete"]
+            .iter()
+            .all(|verb| waiting.contains_key(*verb))
+            .then_some(waiting)
     });
     eventually("the workstation is isolated", Duration::from_secs(30), || {
         (site.effect("host.isolated")? == "active").then_some(())

@@ -51,7 +51,8 @@ pub(crate) struct AbilityView {
 
 impl ConnectorView {
     fn of(capability: Capability, paused: bool) -> Self {
-        let verbs = capability.verbs.into_iter().map(|(verb, ability)| AbilityView::of(verb, ability)).collect();
+        let verbs =
+            capability.verbs.into_iter().map(|(verb, ability)| AbilityView::of(verb, ability)).collect();
         Self { connector: capability.provider, paused, verbs }
     }
 }

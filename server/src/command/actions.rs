@@ -141,7 +141,11 @@ fn report(actions: &[Action], json: bool) -> anyhow::Result<()> {
             line.first.to_string(),
             line.last.to_string(),
             format!("{}{more}", shown.join(", ")),
-            line.by_hand.iter().map(|(reason, times)| format!("{times}: {reason}")).collect::<Vec<_>>().join("; "),
+            line.by_hand
+                .iter()
+                .map(|(reason, times)| format!("{times}: {reason}"))
+                .collect::<Vec<_>>()
+                .join("; "),
         ]
     };
     let head = ["RULE", "WOULD HAVE", "ACTIONS", "INCIDENTS", "FIRST", "LAST", "TARGETS", "NOT ABLE TO"];

@@ -71,12 +71,13 @@ fn known_connectors(config: &Config, providers: Option<&Providers>) -> anyhow::R
     }
     if let Some(unknown) = policy.stopped.connectors.iter().find(|name| !known.contains(&name.as_str())) {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        bail!("respond.policy.stopped.connectors names {unknown:?}, which is no connector here; known: {known}");
+        bail!(
+            "respond.policy.stopped.connectors names {unknown:?}, which is no connector here; known: {known}"
+        );
     }
     let channel = BTreeMap::from([("channel".to_owned(), policy.page.clone())]);
-    let tells = |capability: &Capability| {
-        capability.lacks(Verb::NotifySend, EntityType::Device, &channel).is_none()
-    };
+    let tells =
+        |capability: &Capability| capability.lacks(Verb::NotifySend, EntityType::Device, &channel).is_none();
     let is_told = config.respond.pulled.contains(&Verb::NotifySend) || capabilities.iter().any(tells);
     if !policy.page.is_empty() && !is_told {
         bail!(

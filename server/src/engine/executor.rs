@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use respond::{
-    Addresses, ApiConfig, Capability, ClientCredentials, Connector, ConnectorExecutor, Credential, DefenderExecutor,
-    Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Work, Worker,
+    Addresses, ApiConfig, Capability, ClientCredentials, Connector, ConnectorExecutor, Credential,
+    DefenderExecutor, Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -134,12 +134,13 @@ fn mail(settings: &MailSettings) -> anyhow::Result<SmtpConfig> {
         MailTls::None => SmtpTls::None,
     };
     let channels = settings.channels.clone();
-    let ca_pem = match settings.ca_file.as_os_str().is_empty() {
-        true => None,
-        false => Some(std::fs::read(&settings.ca_file).with_context(|| {
-            format!("respond.mail.ca_file: cannot read {}", settings.ca_file.display())
-        })?),
-    };
+    let ca_pem =
+        match settings.ca_file.as_os_str().is_empty() {
+            true => None,
+            false => Some(std::fs::read(&settings.ca_file).with_context(|| {
+                format!("respond.mail.ca_file: cannot read {}", settings.ca_file.display())
+            })?),
+        };
     let config = SmtpConfig::new(settings.host.as_str(), settings.from.as_str());
     let link = settings.link.clone();
     Ok(SmtpConfig { port: settings.port, tls, ca_pem, login, channels, link, ..config })

@@ -323,6 +323,33 @@ mod tests {
         }
     }
 
+    /// `cargo test --release --workspace --lib -- --ignored --nocapture count_of_ten_thousand`
+    #[test]
+    #[ignore = "a measurement, of which benches/RESULTS.md tells"]
+    #[allow(clippy::print_stdout, reason = "it prints what it measured")]
+    fn the_count_of_ten_thousand_effects_is_measured() {
+        const TIMES: u32 = 1_000;
+        for effects in [100_u32, 10_000] {
+            let mut book = Book::default();
+            for n in 0..effects {
+                let target = device_target(&format!("ws-{n}"));
+                let at = Time::from_secs(1_700_000_000);
+                let absent = crate::effect::absent(&TenantId::default(), &target, "host.isolated", at);
+                let holder = Holder { by: "i-1".into(), action: ActionId::new(format!("c-{n}")) };
+                book.put_effect(Effect { state: EffectState::Active, holders: vec![holder], ..absent });
+            }
+            let tenant = TenantId::default();
+            let took = |count: &dyn Fn() -> u32| {
+                let begun = std::time::Instant::now();
+                (0..TIMES).for_each(|_| assert_eq!(std::hint::black_box(count()), effects));
+                begun.elapsed() / TIMES
+            };
+            let scan = took(&|| scanned(&book, &tenant, |_| true));
+            let index = took(&|| book.concurrent(&tenant, |_| true));
+            println!("{effects} effects: {scan:?} by looking at each, {index:?} by the index");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_holds_at_one_time_is_counted_as_by_looking_at_every_effect(

@@ -9,6 +9,7 @@
 //!
 //! - [`Responder`] is pure: incidents, people's words, time and reports go in, [`ActionChange`]s come out. The
 //!   caller stores each change *before* anything is sent. It reads no clock and opens no socket.
+//! - [`Capability`] says what a provider can do, and what it lacks: the decision knows before anything is sent.
 //! - [`ResponseRules`] say what should be done ([CEL](https://cel.dev) conditions, `packs/README.md`), the
 //!   [`Policy`] what may be done: automation level, protected devices, caps, cool-down, kill switch.
 //! - `command.rs` and `effect.rs` are the two state machines; an effect ends when its last holder lets go or

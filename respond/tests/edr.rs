@@ -447,3 +447,21 @@ async fn a_cancel_that_comes_too_late_leaves_what_was_done() {
     assert!(action.history.iter().any(|step| step.note == "too late to cancel"));
     assert!(bench.machine().isolated);
 }
+
+#[tokio::test]
+async fn of_two_machines_of_one_name_neither_is_acted_on() {
+    let edr = EdrSimulator::start(EdrConfig {
+        token: TOKEN.into(),
+        machines: vec!["ws-07.corp.example".into(), "ws-07.lab.example".into()],
+        ..EdrConfig::default()
+    });
+    let edr = edr.await.unwrap();
+    let mut engine = Engine::new(ResponseRules::builtin_pack(), executor(&edr.url()));
+    engine.see(&device("ws-07"));
+    engine.run().await;
+    let action = engine.action("host.isolate");
+    assert_eq!((action.state, action.attempts), (ActionState::Failed, 0));
+    let note = &action.history.last().unwrap().note;
+    assert_eq!(note, "2 machines match startswith(computerDnsName,'ws-07.'): not acting on any");
+    assert!(edr.machines().iter().all(|machine| machine.isolate_requests == 0));
+}

@@ -16,9 +16,9 @@ use event::{
 };
 use incident::incident;
 use respond::{
-    ActionChange, Addresses, ApiConfig, Automation, Connector, ConnectorExecutor, Credential, ExecuteError,
-    Executor, Policy, Request, Responder, ResponseRules, SmtpConfig, SmtpExecutor, SmtpTls, Verb, Worker,
-    drive,
+    ActionChange, Addresses, ApiConfig, Automation, Capability, Caps, Connector, ConnectorExecutor,
+    Credential, ExecuteError, Executor, Policy, Request, Responder, ResponseRules, SmtpConfig, SmtpExecutor,
+    SmtpTls, Verb, Worker, drive,
 };
 use serde_json::json;
 use simulate::{ChatSimulator, Faults, MailFault, MailSimulator, MailStage, TicketSimulator};
@@ -583,4 +583,36 @@ async fn open_and_close(simulated: &TicketSimulator, executor: Arc<dyn Executor>
         }
     }
     responder.actions().find(|a| a.verb == "ticket.close").unwrap().clone()
+}
+
+#[tokio::test]
+async fn people_are_told_by_chat_that_a_cap_holds_actions_back() {
+    let slack = ChatSimulator::start(&[("s1", "soc")]).await.unwrap();
+    let executor = chat("chat_webhook", &[("soc", slack.slack_url("s1"))]);
+    let rule = "id: isolate\ntitle: Isolate\nwhen: 'true'\ntarget: attacked_devices\naction: host.isolate\n";
+    let (rules, _) = ResponseRules::load([("isolate.yml".to_owned(), rule.to_owned())]);
+    let caps = Caps { tenant_per_hour_max: 0, ..Caps::default() };
+    let policy = Policy { automation: Automation::Full, caps, page: "soc".into(), ..Policy::default() };
+    let mut responder = Responder::new(rules, policy).unwrap();
+    let edr = Capability::whole("edr", [Verb::HostIsolate, Verb::HostRelease]);
+    responder.set_providers([edr, executor.capability()]);
+    let worker = Worker::new([executor]);
+    for id in ["i-1", "i-2", "i-3"] {
+        let (incident, alerts) = about("Theft");
+        let incident = Incident { id: IncidentId::new(id), ..incident };
+        let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), START);
+    }
+    for n in 0..20 {
+        let now = START.plus_micros(n * 1_000_000);
+        let mut stored = async |_: Vec<ActionChange>| Ok(());
+        while drive(&mut responder, &worker, || now, &mut stored).await.unwrap() {}
+    }
+    let notice = only(slack.notices());
+    let text = notice.body["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("Asterism: `Response held back: cap tenant_per_hour_max is reached (0 of 0)`"),
+        "{text}"
+    );
+    let held = responder.actions().filter(|a| a.state == ActionState::AwaitingApproval).count();
+    assert_eq!(held, 3, "all wait");
 }

@@ -566,3 +566,102 @@ fn a_rehearsal_of_several_decisions_counts_each_against_the_caps() {
     assert!(responder.actions().all(|a| a.state == ActionState::AwaitingApproval), "nothing was decided");
     assert_eq!(say(&mut responder), would, "and so it comes");
 }
+
+// Approvals that come too late.
+
+#[test]
+fn an_approval_that_comes_too_late_is_refused_and_nothing_is_sent() {
+    let approval_within_of = BTreeMap::from([(event::RiskClass::R2, Span::from_hours(4))]);
+    let policy = Policy { automation: Automation::ApproveAll, approval_within_of, ..Policy::default() };
+    let mut responder = responder(ISOLATE, policy);
+    let id = only(&see(&mut responder, "i-1", &["ws-01"], NOW)).id.clone();
+    let at = after_s(4 * 3_600);
+    // Whether or not anybody has looked at the time since.
+    let refused = responder.approve(&id, "ann", "", at).unwrap_err().to_string();
+    assert!(refused.contains("its approval has lapsed"), "{refused}");
+    responder.tick(at);
+    let action = responder.action(&id).unwrap();
+    assert_eq!(
+        (action.state, action.history.last().unwrap().note.as_str()),
+        (ActionState::Expired, "nobody decided in time")
+    );
+    let refused = responder.approve(&id, "ann", "", at).unwrap_err().to_string();
+    assert!(refused.contains("it does not wait for approval"), "{refused}");
+    assert_eq!(responder.next_work(at), None);
+    let waits_a_week =
+        only(&see(&mut self::responder(ISOLATE, Policy::default()), "i-1", &["ws-01"], NOW)).expires_at;
+    assert_eq!(waits_a_week, after_s(7 * 86_400));
+}
+
+// Executors that lie.
+
+/// Answers each step with what `lie` gives for it, until nothing happens any more; what becomes of the isolation.
+fn lied_to(lie: fn(Step) -> Result<Reply, ExecuteError>) -> (Action, Responder) {
+    let mut responder = responder(ISOLATE, full());
+    see(&mut responder, "i-1", &["ws-01"], NOW);
+    for n in 0..500 {
+        let now = after_s(n * 30);
+        responder.tick(now);
+        while let Some(Leased { work, .. }) = responder.next_work(now) {
+            let release = work.request.verb == Verb::HostRelease;
+            let probe = Probe {
+                holds: false,
+                by_us: None,
+                under_way: None,
+                evidence: "not isolated".into(),
+                pre_image: None,
+            };
+            let outcome = if release { Ok(Reply::Probed(probe)) } else { lie(work.step) };
+            let report = Report { action: work.request.action, fence: work.fence, outcome };
+            responder.report(report, now).unwrap();
+        }
+    }
+    let action = of_verb(&responder, "host.isolate")[0].clone();
+    (action, responder)
+}
+
+fn is_isolated(holds: bool) -> Reply {
+    let evidence = if holds { "isolated" } else { "not isolated" };
+    Reply::Probed(Probe { holds, by_us: None, under_way: None, evidence: evidence.into(), pre_image: None })
+}
+
+#[test]
+fn what_a_provider_calls_done_is_not_done_where_the_target_says_otherwise() {
+    let (action, responder) = lied_to(|step| match step {
+        Step::Probe | Step::Verify => Ok(is_isolated(false)),
+        Step::Dispatch => Ok(Reply::Accepted { provider_ref: "1".into() }),
+        Step::Poll => Ok(Reply::Progress(Progress::Done)),
+        Step::Cancel => Ok(Reply::Cancelled { in_time: true }),
+    });
+    assert_eq!((action.state, action.attempts), (ActionState::Failed, 1));
+    let note = &action.history.last().unwrap().note;
+    assert_eq!(note, "the provider said done, the target says otherwise: not isolated");
+    assert!(responder.effects().all(|e| e.holders.is_empty() && e.state == event::EffectState::Absent));
+}
+
+#[test]
+fn an_answer_to_another_question_is_no_answer() {
+    let (action, responder) = lied_to(|step| match step {
+        Step::Probe => Ok(is_isolated(false)),
+        // It says how far a request is that it was never given.
+        _ => Ok(Reply::Progress(Progress::Done)),
+    });
+    assert_ne!(action.state, ActionState::Succeeded);
+    assert!(
+        action.history.iter().any(|t| t.to == ActionState::OutcomeUnknown && t.note.contains("out of turn"))
+    );
+    assert_eq!(responder.counts().bugs, 0);
+    let held = responder.effects().filter(|e| !e.holders.is_empty()).count();
+    assert!(action.state.is_final() && held == 0, "{action:?}");
+}
+
+#[test]
+fn a_provider_that_takes_everything_and_does_nothing_is_given_up() {
+    let (action, _) = lied_to(|step| match step {
+        Step::Probe | Step::Verify => Ok(is_isolated(false)),
+        Step::Dispatch => Err(ExecuteError::OutcomeUnknown("no answer".into())),
+        _ => Err(ExecuteError::Terminal("no such request".into())),
+    });
+    assert_eq!((action.state, action.attempts), (ActionState::Failed, 8));
+    assert_eq!(action.history.last().unwrap().note, "sent often enough without effect");
+}

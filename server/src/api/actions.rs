@@ -260,7 +260,7 @@ pub(crate) async fn bulk(
             verbs.join(", ")
         ));
     }
-    let about = About::Actions(ids.iter().map(ActionId::new).collect(), verdict);
+    let about = About::Actions(ids.iter().map(|id| ActionId::new(id.as_str())).collect(), verdict);
     let decision = Decision { about, by: by.to_owned(), comment, dry_run: dry_run.dry_run };
     let each = api.engine.decide(decision).await?.each;
     let mut items = Vec::with_capacity(ids.len());

@@ -12,12 +12,14 @@ use hashbrown::HashMap;
 
 use crate::atom::{AtomId, Atoms, Field, FieldId};
 use crate::column::FieldColumn;
+use crate::field::FieldReader;
 use crate::fold::fold;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::predicate::{Predicate, Relation};
 use crate::rows::Rows;
 use crate::rule::CompiledRule;
+use crate::scan::Holding;
 
 /// Rules and the rows they match: (rule index, row), by row, then rule.
 pub(crate) fn matches(
@@ -62,14 +64,20 @@ impl<'a> Evaluation<'a> {
 
     fn scan(&mut self, plan: &Plan) {
         let mut hits = std::mem::take(&mut self.hits);
+        let mut holding = Holding::default();
         for (field, scanner) in &plan.scanners {
+            // Most of the fields that rules name are in no row of a batch.
+            if FieldReader::new(self.batch, &self.atoms.fields()[*field as usize]).is_absent() {
+                continue;
+            }
             let narrowed = self.narrowed(plan, *field);
             let column = narrowed.as_ref().unwrap_or_else(|| self.column(*field));
             for (code, (raw, folded)) in column.values().enumerate() {
-                scanner.scan(self.atoms, raw, folded, |atom| {
-                    let rows = hits.entry(atom).or_insert_with(|| Rows::none(self.batch.len()));
+                scanner.scan(self.atoms, raw, folded, &mut holding);
+                for atom in &holding.atoms {
+                    let rows = hits.entry(*atom).or_insert_with(|| Rows::none(self.batch.len()));
                     column.rows_of(code).iter().for_each(|row| rows.insert(*row as usize));
-                });
+                }
             }
         }
         self.hits = hits;

@@ -46,7 +46,8 @@ pub(crate) fn matches(
 struct Evaluation<'a> {
     atoms: &'a Atoms,
     batch: &'a EventBatch,
-    columns: Vec<OnceCell<FieldColumn<'a>>>,
+    /// By field. Few of them are asked for: a cell is one word.
+    columns: Vec<OnceCell<Box<FieldColumn<'a>>>>,
     /// Rows of each scanned atom that holds in any row.
     hits: HashMap<AtomId, Rows>,
 }
@@ -59,7 +60,7 @@ impl<'a> Evaluation<'a> {
 
     fn column(&self, field: FieldId) -> &FieldColumn<'a> {
         let column = &self.columns[field as usize];
-        column.get_or_init(|| FieldColumn::new(self.batch, &self.atoms.fields()[field as usize]))
+        column.get_or_init(|| Box::new(FieldColumn::new(self.batch, &self.atoms.fields()[field as usize])))
     }
 
     fn scan(&mut self, plan: &Plan) {

@@ -71,12 +71,13 @@ impl Literals {
     /// Chooses the four bytes by which each of these literals is known.
     fn know(&mut self, literals: &[(LiteralId, &str)]) {
         let mut uses: HashMap<Gram, u32, foldhash::fast::FixedState> = HashMap::default();
-        for (_, gram) in literals.iter().flat_map(|(_, text)| grams(text)) {
+        for (_, gram) in literals.iter().flat_map(|(_, text)| grams(text.as_bytes())) {
             *uses.entry(gram).or_default() += 1;
         }
         self.filter = Filter::for_grams(literals.len());
         for (id, text) in literals {
-            let Some((at, gram)) = grams(text).min_by_key(|(at, gram)| (uses.get(gram), *at)) else {
+            let Some((at, gram)) = grams(text.as_bytes()).min_by_key(|(at, gram)| (uses.get(gram), *at))
+            else {
                 continue;
             };
             self.filter.insert(gram);
@@ -87,11 +88,7 @@ impl Literals {
     /// Calls `hit` with the literals that stand in `text`, with each at least once.
     pub(crate) fn find(&self, text: &str, mut hit: impl FnMut(LiteralId)) {
         if !self.by_gram.is_empty() {
-            for (at, gram) in grams(text) {
-                if self.filter.may_hold(gram) {
-                    self.look_up(text, at, gram, &mut hit);
-                }
-            }
+            self.find_known(text, &mut hit);
         }
         match &self.short {
             Short::Few(finders) => {
@@ -107,6 +104,25 @@ impl Literals {
         }
     }
 
+    /// Those that are known by a gram. Four places of the text are asked at once: nearly always none leads to a literal.
+    fn find_known(&self, text: &str, hit: &mut impl FnMut(LiteralId)) {
+        let bytes = text.as_bytes();
+        let mut begin = 0;
+        while let Some(eight) = bytes[begin..].first_chunk() {
+            let eight = u64::from_le_bytes(*eight);
+            let grams = [eight as Gram, (eight >> 8) as Gram, (eight >> 16) as Gram, (eight >> 24) as Gram];
+            let found = grams.map(|gram| self.filter.may_hold(gram));
+            if found != [false; 4] {
+                let known = grams.into_iter().zip(found).enumerate().filter(|(_, (_, found))| *found);
+                known.for_each(|(i, (gram, _))| self.look_up(text, begin + i, gram, hit));
+            }
+            begin += grams.len();
+        }
+        for (at, gram) in grams(&bytes[begin..]) {
+            self.look_up(text, begin + at, gram, hit);
+        }
+    }
+
     fn look_up(&self, text: &str, at: usize, gram: Gram, hit: &mut impl FnMut(LiteralId)) {
         for (id, offset) in self.by_gram.get(&gram).into_iter().flatten() {
             let literal = self.texts[*id as usize].as_bytes();
@@ -119,8 +135,8 @@ impl Literals {
 }
 
 /// Every four bytes of a text, and where they stand.
-fn grams(text: &str) -> impl Iterator<Item = (usize, Gram)> + '_ {
-    text.as_bytes().windows(GRAM_BYTES).enumerate().map(|(at, bytes)| (at, gram_of(bytes)))
+fn grams(bytes: &[u8]) -> impl Iterator<Item = (usize, Gram)> + '_ {
+    bytes.windows(GRAM_BYTES).enumerate().map(|(at, bytes)| (at, gram_of(bytes)))
 }
 
 #[inline]

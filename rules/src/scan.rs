@@ -128,12 +128,14 @@ enum Side {
     End,
 }
 
+type ByBytes = HashMap<u64, Vec<(Box<str>, AtomId)>, foldhash::fast::FixedState>;
+
 /// Texts that values begin with, or that they end with.
 #[derive(Debug)]
 struct Edge {
     side: Side,
     /// By the number of bytes that texts are known by: what is known by these bytes.
-    by_length: Vec<(usize, HashMap<u64, Vec<(Box<str>, AtomId)>, foldhash::fast::FixedState>)>,
+    by_length: Vec<(usize, ByBytes)>,
 }
 
 impl Edge {
@@ -157,7 +159,7 @@ impl Edge {
         let bytes = text.len().min(size_of::<u64>());
         let Some(outermost) = self.outermost(text, bytes) else { return };
         let place = self.by_length.iter().position(|(known, _)| *known == bytes).unwrap_or_else(|| {
-            self.by_length.push((bytes, HashMap::default()));
+            self.by_length.push((bytes, ByBytes::default()));
             self.by_length.len() - 1
         });
         self.by_length[place].1.entry(outermost).or_default().push((text.into(), atom));

@@ -59,10 +59,10 @@ impl Names {
             None => self.first,
         };
         let written = self.known[usize::from(guess?)].written.as_deref()?.as_bytes();
-        if !rest.starts_with(written) {
+        let bytes = written.len();
+        if !is_same(rest.get(..bytes)?, written) {
             return None;
         }
-        let bytes = written.len();
         self.members.push(Member { name: guess, at });
         self.last = guess;
         Some(bytes)
@@ -94,6 +94,16 @@ impl Names {
     }
 }
 
+/// Whether two texts of one length are the same: names are so short that a call to compare them costs more than that.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match a.len() {
+        8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        17..=32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        _ => a == b,
+    }
+}
+
 fn written(name: &str) -> Option<Box<str>> {
     let is_plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
     is_plain.then(|| format!("\"{name}\":").into())
@@ -119,6 +129,19 @@ mod tests {
         assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2]));
         assert_eq!(numbers(&mut names, r#"{"c":1,"b":1,"":1,"a":1,"a":1}"#), known(&[2, 1, 3, 0, 0]));
         assert_eq!(numbers(&mut names, "{}"), known(&[]));
+    }
+
+    #[test]
+    fn names_of_any_length_are_told_apart() {
+        for length in 0..40 {
+            let name = "n".repeat(length);
+            assert!(is_same(name.as_bytes(), name.as_bytes()));
+            for place in 0..length {
+                let mut other = name.clone().into_bytes();
+                other[place] = b'x';
+                assert!(!is_same(name.as_bytes(), &other), "{length} {place}");
+            }
+        }
     }
 
     #[test]

@@ -170,42 +170,36 @@ impl Scan<'_, '_> {
 
     #[inline]
     fn text(&mut self) -> Result<Node, Broken> {
-        self.at += 1;
-        let start = self.at;
-        let mut is_escaped = false;
+        let start = self.at + 1;
+        let (mut at, mut is_escaped) = (start, false);
         loop {
-            self.at = self.specials.next(self.bytes, self.at);
-            match self.bytes.get(self.at) {
+            at = self.specials.next(self.bytes, at);
+            match self.bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     is_escaped = true;
-                    self.escape()?;
+                    at += self.escape(at)?;
                 }
-                Some(_) => return Err(self.broken("control character in text")),
-                None => return Err(self.broken("text without end")),
+                Some(_) => return Err(broken(at, "control character in text")),
+                None => return Err(broken(at, "text without end")),
             }
         }
+        self.at = at;
         let span = self.span(start);
         self.at += 1;
         Ok(if is_escaped { Node::Escaped(span) } else { Node::Text(span) })
     }
 
+    /// The length of the escape at a byte.
     #[inline]
-    fn escape(&mut self) -> Result<(), Broken> {
-        let next = self.bytes.get(self.at + 1).copied().unwrap_or_default();
-        if SHORT_ESCAPES[usize::from(next)] {
-            self.at += 2;
-            return Ok(());
-        }
-        self.long_escape(next)
+    fn escape(&self, at: usize) -> Result<usize, Broken> {
+        let next = self.bytes.get(at + 1).copied().unwrap_or_default();
+        if SHORT_ESCAPES[usize::from(next)] { Ok(2) } else { self.long_escape(at, next) }
     }
 
-    fn long_escape(&mut self, next: u8) -> Result<(), Broken> {
-        match code_escape(&self.tape.record[self.at..]).filter(|_| next == b'u') {
-            Some((_, bytes)) => self.at += bytes,
-            None => return Err(self.broken("escape of no character")),
-        }
-        Ok(())
+    fn long_escape(&self, at: usize, next: u8) -> Result<usize, Broken> {
+        let found = code_escape(&self.tape.record[at..]).filter(|_| next == b'u');
+        found.map(|(_, bytes)| bytes).ok_or_else(|| broken(at, "escape of no character"))
     }
 
     fn number(&mut self) -> Result<Node, Broken> {
@@ -267,10 +261,14 @@ impl Scan<'_, '_> {
         Span { start: start as u32, end: self.at as u32 }
     }
 
-    #[cold]
     fn broken(&self, problem: &'static str) -> Broken {
-        Broken { byte: self.at, problem: Problem::Other(problem) }
+        broken(self.at, problem)
     }
+}
+
+#[cold]
+fn broken(byte: usize, problem: &'static str) -> Broken {
+    Broken { byte, problem: Problem::Other(problem) }
 }
 
 /// Integers of so many digits fit into 64 bits.

@@ -14,7 +14,8 @@ use rules::RuleSet;
 fn portions(events: u64) -> Vec<(Vec<EventBatch>, Vec<Alert>)> {
     let (rules, _) = RuleSet::load(RuleSet::builtin_packs());
     let mappings = Arc::new(MappingSet::builtin().expect("the shipped mappings load"));
-    let mut decoder = Decoder::new(mappings, &rules.native_fields(), DecodeLimits::default());
+    let mut decoder =
+        Decoder::new(mappings, &rules.native_fields_by_logsource().into(), DecodeLimits::default());
     let corpus = benches::simulated_records(events, |_| true);
     let time = Time::from_secs(1_800_000_000);
     let portion = |chunk| {

@@ -11,7 +11,8 @@ use rules::RuleSet;
 
 fn batches(rules: &RuleSet, corpus: &benches::Corpus, poll: usize) -> Vec<EventBatch> {
     let mappings = Arc::new(MappingSet::builtin().expect("the shipped mappings load"));
-    let mut decoder = Decoder::new(mappings, &rules.native_fields(), DecodeLimits::default());
+    let mut decoder =
+        Decoder::new(mappings, &rules.native_fields_by_logsource().into(), DecodeLimits::default());
     let time = Time::from_secs(1_800_000_000);
     let decode = |chunk| decoder.decode(chunk, &SourceKindHint::Auto, &TenantId::default(), time).batches;
     corpus.records.chunks(poll).flat_map(decode).collect()

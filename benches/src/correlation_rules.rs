@@ -107,8 +107,11 @@ fn record(n: u64, args: &Args) -> Record {
 }
 
 fn observations(rules: &RuleSet, order: &[u64], args: &Args) -> anyhow::Result<Vec<Vec<Observation>>> {
-    let mut decoder =
-        Decoder::new(Arc::new(MappingSet::builtin()?), &rules.native_fields(), DecodeLimits::default());
+    let mut decoder = Decoder::new(
+        Arc::new(MappingSet::builtin()?),
+        &rules.native_fields_by_logsource().into(),
+        DecodeLimits::default(),
+    );
     let hint = SourceKindHint::Json { logsources: [].into() };
     let mut portions = Vec::new();
     for chunk in order.chunks(PORTION) {

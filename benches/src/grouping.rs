@@ -212,7 +212,8 @@ pub fn correlate(
     mappings: Arc<MappingSet>,
     more: impl IntoIterator<Item = Alert>,
 ) -> anyhow::Result<Outcome> {
-    let mut decoder = Decoder::new(mappings, &rules.native_fields(), DecodeLimits::default());
+    let mut decoder =
+        Decoder::new(mappings, &rules.native_fields_by_logsource().into(), DecodeLimits::default());
     let mut correlator = Correlator::new(Parameters::builtin()?);
     let mut windows = Windows::default();
     let mut alerts = BTreeMap::new();

@@ -249,7 +249,8 @@ fn print_rows(alerts: &str, scores: &[Score; 3]) {
 
 fn read_alerts(path: &Path, dir: Option<&Path>) -> anyhow::Result<Vec<Alert>> {
     let (no_rules, _) = RuleSet::load(Vec::new());
-    let mut decoder = Decoder::new(mappings(dir)?, &no_rules.native_fields(), DecodeLimits::default());
+    let mut decoder =
+        Decoder::new(mappings(dir)?, &no_rules.native_fields_by_logsource().into(), DecodeLimits::default());
     let time = Time::from_secs(1_800_000_000);
     let decoded = decoder.decode(&records(path)?, &SourceKindHint::Auto, &TenantId::default(), time);
     Ok(decoded.alerts)

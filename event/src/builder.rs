@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, RecordBatch, StringViewArray, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringViewArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use crate::batch::{EntityColumn, EventBatch, NativeFields, RowMeta};
+use crate::batch::{EntityColumn, EventBatch, NativeFields, RowMeta, nulls};
 use crate::class::{Class, ClassSchema, Column, ENVELOPE_LEN};
 use crate::column::ColumnBuilder;
 use crate::entity::{Entity, EntityType, Role};
@@ -184,7 +182,7 @@ impl BatchBuilder {
 impl Slot {
     fn finish(self, column: &Column, rows: usize) -> Result<ArrayRef, ArrowError> {
         match self {
-            Slot::Empty => Ok(new_null_array(&column.column_type.arrow(), rows)),
+            Slot::Empty => Ok(nulls(&column.column_type.arrow(), rows)),
             Slot::Rows(column) => Ok(column.finish(rows)),
             Slot::Same(value) => take(&value, &UInt32Array::from(vec![0; rows]), None),
         }

@@ -50,7 +50,7 @@ fn engine() -> (RuleSet, Decoder) {
     let (set, report) = RuleSet::load([("fuzz.yml".to_owned(), rules())]);
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
     let mappings = Arc::new(MappingSet::builtin().expect("the shipped mappings load"));
-    let decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());
+    let decoder = Decoder::new(mappings, &set.native_fields_by_logsource().into(), DecodeLimits::default());
     (set, decoder)
 }
 

@@ -13,7 +13,7 @@
 //! - [`MappingSet`]: which record shapes are known and which field goes to which OCSF column. Content lies in
 //!   `ingest/mappings/`, its format in `ingest/mappings/README.md`.
 //! - Feature `kafka` (default): all that talks to Kafka; without it librdkafka and OpenSSL are not compiled.
-//! - [`Decoder`]: parses (simd-json), recognises, maps. It reads no clock, no file and no network.
+//! - [`Decoder`]: parses, recognises, maps. It reads no clock, no file and no network.
 
 mod budget;
 mod dead_letter;

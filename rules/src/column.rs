@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use crate::atom::Field;
 use crate::field::{Cell, FieldReader};
-use crate::fold::fold;
+use crate::fold::fold_into;
 use crate::rows::Rows;
 
 /// The distinct values of a field, and which rows hold each.
@@ -17,8 +17,10 @@ use crate::rows::Rows;
 pub(crate) struct FieldColumn<'a> {
     rows: usize,
     values: Vec<Cow<'a, str>>,
-    /// The folded text, where it differs from the value.
-    folded: Vec<Option<Box<str>>>,
+    /// The folded values, one after the other.
+    folded: String,
+    /// Where the folded value ends that has this number.
+    folded_ends: Vec<usize>,
     /// (value, row) pairs, by row.
     pairs: Vec<(u32, u32)>,
     /// `pairs` by value: rows of value `v` are `by_value[starts[v]..starts[v + 1]]`.
@@ -56,6 +58,7 @@ impl<'a> FieldColumn<'a> {
         }
         column.values = dictionary.values;
         column.index();
+        column.fold_values();
         column
     }
 
@@ -63,7 +66,8 @@ impl<'a> FieldColumn<'a> {
         Self {
             rows,
             values: Vec::new(),
-            folded: Vec::new(),
+            folded: String::new(),
+            folded_ends: Vec::new(),
             pairs: Vec::new(),
             by_value: Vec::new(),
             starts: vec![0],
@@ -84,7 +88,7 @@ impl<'a> FieldColumn<'a> {
         self.pairs.extend(values.into_iter().map(|v| (dictionary.code(v), row as u32)));
     }
 
-    /// Counting sort of the pairs by value, and the folded texts.
+    /// Counting sort of the pairs by value.
     fn index(&mut self) {
         let mut starts = vec![0u32; self.values.len() + 1];
         self.pairs.iter().for_each(|(value, _)| starts[*value as usize + 1] += 1);
@@ -99,7 +103,16 @@ impl<'a> FieldColumn<'a> {
             *at += 1;
         }
         self.starts = starts;
-        self.folded = self.values.iter().map(|v| differing_fold(v)).collect();
+    }
+
+    fn fold_values(&mut self) {
+        let Self { values, folded, folded_ends, .. } = self;
+        folded.reserve(values.iter().map(|value| value.len()).sum());
+        folded_ends.reserve(values.len());
+        for value in values {
+            fold_into(value, folded);
+            folded_ends.push(folded.len());
+        }
     }
 
     /// Rows whose key is present.
@@ -118,8 +131,9 @@ impl<'a> FieldColumn<'a> {
     }
 
     pub(crate) fn value(&self, code: u32) -> (&str, &str) {
-        let raw = self.values[code as usize].as_ref();
-        (raw, self.folded[code as usize].as_deref().unwrap_or(raw))
+        let code = code as usize;
+        let start = code.checked_sub(1).map_or(0, |before| self.folded_ends[before]);
+        (self.values[code].as_ref(), &self.folded[start..self.folded_ends[code]])
     }
 
     /// The rows that hold a value.
@@ -152,32 +166,37 @@ impl<'a> FieldColumn<'a> {
     }
 }
 
-fn differing_fold(value: &str) -> Option<Box<str>> {
-    match fold(value) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(folded) => Some(folded.into()),
-    }
-}
-
 /// Interns values by content.
 #[derive(Default)]
 struct Dictionary<'a> {
     table: HashTable<u32>,
     values: Vec<Cow<'a, str>>,
+    /// Of each value.
+    hashes: Vec<u64>,
+    /// The value that came last: that of neighbours is often the same.
+    last: u32,
     hasher: FixedState,
 }
 
 impl<'a> Dictionary<'a> {
     fn code(&mut self, value: Cow<'a, str>) -> u32 {
-        let Self { table, values, hasher } = self;
+        if self.values.get(self.last as usize) != Some(&value) {
+            self.last = self.look_up(value);
+        }
+        self.last
+    }
+
+    fn look_up(&mut self, value: Cow<'a, str>) -> u32 {
+        let Self { table, values, hashes, hasher, .. } = self;
         let hash = hasher.hash_one(value.as_ref());
-        let same = |code: &u32| values[*code as usize] == value;
+        let same = |code: &u32| hashes[*code as usize] == hash && values[*code as usize] == value;
         if let Some(code) = table.find(hash, same) {
             return *code;
         }
         let code = values.len() as u32;
         values.push(value);
-        table.insert_unique(hash, code, |code| hasher.hash_one(values[*code as usize].as_ref()));
+        hashes.push(hash);
+        table.insert_unique(hash, code, |code| hashes[*code as usize]);
         code
     }
 }

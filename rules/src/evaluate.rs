@@ -12,12 +12,14 @@ use hashbrown::HashMap;
 
 use crate::atom::{AtomId, Atoms, Field, FieldId};
 use crate::column::FieldColumn;
+use crate::field::FieldReader;
 use crate::fold::fold;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::predicate::{Predicate, Relation};
 use crate::rows::Rows;
 use crate::rule::CompiledRule;
+use crate::scan::Holding;
 
 /// Rules and the rows they match: (rule index, row), by row, then rule.
 pub(crate) fn matches(
@@ -44,7 +46,8 @@ pub(crate) fn matches(
 struct Evaluation<'a> {
     atoms: &'a Atoms,
     batch: &'a EventBatch,
-    columns: Vec<OnceCell<FieldColumn<'a>>>,
+    /// By field. Few of them are asked for: a cell is one word.
+    columns: Vec<OnceCell<Box<FieldColumn<'a>>>>,
     /// Rows of each scanned atom that holds in any row.
     hits: HashMap<AtomId, Rows>,
 }
@@ -57,19 +60,25 @@ impl<'a> Evaluation<'a> {
 
     fn column(&self, field: FieldId) -> &FieldColumn<'a> {
         let column = &self.columns[field as usize];
-        column.get_or_init(|| FieldColumn::new(self.batch, &self.atoms.fields()[field as usize]))
+        column.get_or_init(|| Box::new(FieldColumn::new(self.batch, &self.atoms.fields()[field as usize])))
     }
 
     fn scan(&mut self, plan: &Plan) {
         let mut hits = std::mem::take(&mut self.hits);
+        let mut holding = Holding::default();
         for (field, scanner) in &plan.scanners {
+            // Most of the fields that rules name are in no row of a batch.
+            if FieldReader::new(self.batch, &self.atoms.fields()[*field as usize]).is_absent() {
+                continue;
+            }
             let narrowed = self.narrowed(plan, *field);
             let column = narrowed.as_ref().unwrap_or_else(|| self.column(*field));
             for (code, (raw, folded)) in column.values().enumerate() {
-                scanner.scan(self.atoms, raw, folded, |atom| {
-                    let rows = hits.entry(atom).or_insert_with(|| Rows::none(self.batch.len()));
+                scanner.scan(self.atoms, raw, folded, &mut holding);
+                for atom in &holding.atoms {
+                    let rows = hits.entry(*atom).or_insert_with(|| Rows::none(self.batch.len()));
                     column.rows_of(code).iter().for_each(|row| rows.insert(*row as usize));
-                });
+                }
             }
         }
         self.hits = hits;

@@ -6,6 +6,7 @@
 //! fold to ASCII without being ASCII. Records with such are parsed.
 
 use aho_corasick::{AhoCorasick, packed};
+use arrow::array::AsArray;
 use event::EventBatch;
 
 use crate::atom::{AtomId, Atoms};
@@ -60,8 +61,9 @@ impl KeywordFilter {
     pub(crate) fn rows(&self, batch: &EventBatch) -> Rows {
         let mut rows = Rows::none(batch.len());
         let mut lower = Vec::new();
-        for row in 0..batch.len() {
-            if batch.text("raw", row).is_some_and(|raw| self.may_hold(raw, &mut lower)) {
+        let raw = batch.column("raw").and_then(|column| column.as_string_view_opt());
+        for (row, raw) in raw.into_iter().flatten().enumerate() {
+            if raw.is_some_and(|raw| self.may_hold(raw, &mut lower)) {
                 rows.insert(row);
             }
         }

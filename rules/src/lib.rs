@@ -66,6 +66,7 @@ mod fold;
 mod item;
 mod keyword_filter;
 mod keywords;
+mod literals;
 mod loader;
 mod node;
 mod overlay;

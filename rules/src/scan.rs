@@ -1,123 +1,183 @@
 //! The scan of one field: which atoms of many rules hold for a value, in one pass over its text.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
 
 use crate::atom::{AtomId, Atoms};
+use crate::literals::{LiteralId, Literals};
 use crate::pattern::Shape;
 use crate::predicate::Predicate;
 
 /// Looks for every scanned atom of a field at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scanner {
     /// Folded value -> atoms that equal it.
     exact: HashMap<Box<str>, Vec<AtomId>>,
-    automaton: Option<AhoCorasick>,
-    /// Per literal of the automaton: what its occurrence says.
+    begins: Edge,
+    ends: Edge,
+    literals: Literals,
+    /// By literal: what its occurrence says.
     uses: Vec<Vec<Use>>,
 }
 
 /// What an occurrence of a literal says about an atom.
 #[derive(Debug, Clone, Copy)]
-struct Use {
-    atom: AtomId,
-    check: Check,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Check {
+enum Use {
     /// The atom holds.
-    Anywhere,
-    /// The atom holds if the literal begins the value.
-    AtStart,
-    /// The atom holds if the literal ends the value.
-    AtEnd,
+    Holds(AtomId),
     /// The atom may hold: its predicate decides.
-    Candidate,
+    Asks(AtomId),
 }
 
 impl Scanner {
     /// The scanner of these atoms, which are all of one field and all scanned.
     pub(crate) fn new(atoms: &Atoms, ids: &[AtomId]) -> Self {
-        let mut scanner = Self::default();
+        let mut scanner = Self {
+            exact: HashMap::new(),
+            begins: Edge::new(Side::Begin),
+            ends: Edge::new(Side::End),
+            literals: Literals::default(),
+            uses: Vec::new(),
+        };
         let mut literals: Vec<&str> = Vec::new();
         let mut index: HashMap<&str, usize> = HashMap::new();
         for id in ids {
             let predicate = &atoms.get(*id).predicate;
-            if let Predicate::Text(pattern) = predicate
-                && let (Shape::Equals(text), false) = (pattern.shape(), pattern.is_cased())
-            {
-                scanner.exact.entry_ref(text).or_default().push(*id);
-                continue;
-            }
-            let check = check_of(predicate);
+            let found = match shape_of(predicate) {
+                Shape::Equals(text) => {
+                    scanner.exact.entry_ref(text).or_default().push(*id);
+                    continue;
+                }
+                Shape::Prefix(text) => {
+                    scanner.begins.insert(text, *id);
+                    continue;
+                }
+                Shape::Suffix(text) => {
+                    scanner.ends.insert(text, *id);
+                    continue;
+                }
+                Shape::Contains(_) => Use::Holds(*id),
+                Shape::General => Use::Asks(*id),
+            };
             for literal in atoms.required(*id) {
                 let at = *index.entry(literal).or_insert_with(|| {
                     literals.push(literal);
                     scanner.uses.push(Vec::new());
                     literals.len() - 1
                 });
-                scanner.uses[at].push(Use { atom: *id, check });
+                scanner.uses[at].push(found);
             }
         }
-        scanner.automaton = automaton(&literals);
+        scanner.literals = Literals::of(&literals);
         scanner
     }
 
-    /// Calls `hit` with every atom that holds for a value; an atom may come twice.
-    pub(crate) fn scan(&self, atoms: &Atoms, raw: &str, folded: &str, mut hit: impl FnMut(AtomId)) {
+    /// The atoms that hold for a value, each once.
+    pub(crate) fn scan(&self, atoms: &Atoms, raw: &str, folded: &str, holding: &mut Holding) {
+        let Holding { atoms: hits, asked } = holding;
+        hits.clear();
+        asked.clear();
         if let Some(ids) = self.exact.get(folded) {
-            ids.iter().for_each(|id| hit(*id));
+            hits.extend(ids);
         }
-        let Some(automaton) = &self.automaton else { return };
-        let mut asked: Vec<AtomId> = Vec::new();
-        for found in automaton.find_overlapping_iter(folded) {
-            for Use { atom, check } in &self.uses[found.pattern().as_usize()] {
-                let holds = match check {
-                    Check::Anywhere => true,
-                    Check::AtStart => found.start() == 0,
-                    Check::AtEnd => found.end() == folded.len(),
-                    Check::Candidate => {
-                        let first = !asked.contains(atom);
-                        if first {
-                            asked.push(*atom);
-                        }
-                        first && atoms.get(*atom).predicate.matches_value(raw, folded)
-                    }
+        self.begins.find(folded, hits);
+        self.ends.find(folded, hits);
+        let mut last = None;
+        self.literals.find(folded, |literal| {
+            // Repetitions come together; those that do not are sorted out below.
+            if last.replace(literal) != Some(literal) {
+                self.used(literal, hits, asked);
+            }
+        });
+        asked.sort_unstable();
+        asked.dedup();
+        hits.extend(asked.iter().filter(|atom| atoms.get(**atom).predicate.matches_value(raw, folded)));
+        hits.sort_unstable();
+        hits.dedup();
+    }
+
+    fn used(&self, literal: LiteralId, hits: &mut Vec<AtomId>, asked: &mut Vec<AtomId>) {
+        for found in &self.uses[literal as usize] {
+            match found {
+                Use::Holds(atom) => hits.push(*atom),
+                Use::Asks(atom) => asked.push(*atom),
+            }
+        }
+    }
+}
+
+/// What a scan finds. Reused from value to value.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// The atoms that hold, ascending.
+    pub(crate) atoms: Vec<AtomId>,
+    asked: Vec<AtomId>,
+}
+
+/// A pattern that is case-sensitive, and what is no pattern, is general here.
+fn shape_of(predicate: &Predicate) -> Shape<'_> {
+    match predicate {
+        Predicate::Text(pattern) if !pattern.is_cased() => pattern.shape(),
+        _ => Shape::General,
+    }
+}
+
+/// Where in a value a text stands.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Begin,
+    End,
+}
+
+type ByBytes = HashMap<u64, Vec<(Box<str>, AtomId)>, foldhash::fast::FixedState>;
+
+/// Texts that values begin with, or that they end with.
+#[derive(Debug)]
+struct Edge {
+    side: Side,
+    /// By the number of bytes that texts are known by: what is known by these bytes.
+    by_length: Vec<(usize, ByBytes)>,
+}
+
+impl Edge {
+    fn new(side: Side) -> Self {
+        Self { side, by_length: Vec::new() }
+    }
+
+    /// The outermost bytes of a text; `None` where it has fewer.
+    fn outermost(&self, text: &str, bytes: usize) -> Option<u64> {
+        let text = text.as_bytes();
+        let outermost = match self.side {
+            Side::Begin => text.get(..bytes),
+            Side::End => text.get(text.len().checked_sub(bytes)?..),
+        };
+        let mut number = [0; size_of::<u64>()];
+        number[..bytes].copy_from_slice(outermost?);
+        Some(u64::from_le_bytes(number))
+    }
+
+    fn insert(&mut self, text: &str, atom: AtomId) {
+        let bytes = text.len().min(size_of::<u64>());
+        let Some(outermost) = self.outermost(text, bytes) else { return };
+        let place = self.by_length.iter().position(|(known, _)| *known == bytes).unwrap_or_else(|| {
+            self.by_length.push((bytes, ByBytes::default()));
+            self.by_length.len() - 1
+        });
+        self.by_length[place].1.entry(outermost).or_default().push((text.into(), atom));
+    }
+
+    /// Adds the atoms whose text stands at this side of a value.
+    fn find(&self, value: &str, hits: &mut Vec<AtomId>) {
+        for (bytes, known) in &self.by_length {
+            let Some(outermost) = self.outermost(value, *bytes) else { continue };
+            for (text, atom) in known.get(&outermost).into_iter().flatten() {
+                let stands = match self.side {
+                    Side::Begin => value.starts_with(&**text),
+                    Side::End => value.ends_with(&**text),
                 };
-                if holds {
-                    hit(*atom);
+                if stands {
+                    hits.push(*atom);
                 }
             }
         }
     }
-}
-
-fn check_of(predicate: &Predicate) -> Check {
-    match predicate {
-        Predicate::Text(pattern) if !pattern.is_cased() => match pattern.shape() {
-            Shape::Contains(_) => Check::Anywhere,
-            Shape::Prefix(_) => Check::AtStart,
-            Shape::Suffix(_) => Check::AtEnd,
-            Shape::Equals(_) | Shape::General => Check::Candidate,
-        },
-        _ => Check::Candidate,
-    }
-}
-
-/// A DFA takes a step for each byte, the other kind several, but it takes about 256 bytes of memory for each byte of its
-/// literals, and there is one for each field of each set of logsources.
-const DFA_LITERAL_BYTES_MAX: usize = 32 << 10;
-
-fn automaton(literals: &[&str]) -> Option<AhoCorasick> {
-    if literals.is_empty() {
-        return None;
-    }
-    let mut builder = AhoCorasick::builder();
-    let is_small = literals.iter().map(|literal| literal.len()).sum::<usize>() <= DFA_LITERAL_BYTES_MAX;
-    let kind = if is_small { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-    // The prefilters look for rare bytes, which the values of events are full of: they cost more than they save.
-    builder.match_kind(MatchKind::Standard).kind(Some(kind)).prefilter(false);
-    // It fails beyond 2^31 states; a rule set holds 64 MB of text, and at most 25 spellings of each value.
-    Some(builder.build(literals).unwrap_or_else(|e| unreachable!("the size of a rule set is capped: {e}")))
 }

@@ -1,6 +1,6 @@
 //! A set of rules: loaded once, evaluated over every batch.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{Alert, EventBatch, Feed, Logsource, Time};
@@ -99,27 +99,38 @@ impl RuleSet {
         self.rules().find(|(_, info)| info.reference.id.eq_ignore_ascii_case(id)).map(|(index, _)| index)
     }
 
-    /// The fields that any loaded rule names: the decoder extracts them for every batch whose records have them.
+    /// The fields that any loaded rule names.
     pub fn native_fields(&self) -> HashSet<Arc<str>> {
-        let mut names = HashSet::new();
-        let mut add = |field: FieldId| {
+        self.native_fields_by_logsource().into_values().flatten().collect()
+    }
+
+    /// The fields that loaded rules name, by the logsource of the rules: the decoder extracts from an event what rules
+    /// that it is routed to name.
+    pub fn native_fields_by_logsource(&self) -> BTreeMap<Logsource, HashSet<Arc<str>>> {
+        let mut names: BTreeMap<Logsource, HashSet<Arc<str>>> = BTreeMap::new();
+        let mut add = |logsource: &Logsource, field: FieldId| {
             if let Field::Named(name) = &self.atoms.fields()[field as usize] {
-                names.insert(Arc::clone(name));
+                names.entry(logsource.clone()).or_default().insert(Arc::clone(name));
             }
         };
         for rule in &self.rules {
             rule.tree.for_each_atom(&mut |id| {
                 let atom = self.atoms.get(id);
-                add(atom.field);
+                add(&rule.info.logsource, atom.field);
                 if let Predicate::FieldRef { other, .. } = &atom.predicate {
-                    add(*other);
+                    add(&rule.info.logsource, *other);
                 }
             });
         }
-        self.suppressions.values().flat_map(SuppressionRule::fields).for_each(|field| add(*field));
+        for (id, suppression) in &self.suppressions {
+            let logsource =
+                self.find(id).map_or_else(Logsource::default, |rule| self.rule(rule).logsource.clone());
+            suppression.fields().iter().for_each(|field| add(&logsource, *field));
+        }
         for member in self.correlations.definitions.iter().flat_map(|d| &d.members) {
-            if let Source::Rule(_) = member.source {
-                member.keys.iter().chain(&member.values).for_each(|field| add(*field));
+            if let Source::Rule(rule) = member.source {
+                let logsource = &self.rules[rule as usize].info.logsource;
+                member.keys.iter().chain(&member.values).for_each(|field| add(logsource, *field));
             }
         }
         names

@@ -23,7 +23,7 @@ impl Asterism {
     pub(crate) fn load(rules: Vec<(String, String)>) -> Result<Self> {
         let (set, _) = RuleSet::load(rules);
         let mappings = MappingSet::builtin().context("the shipped mappings")?;
-        let decoder = Decoder::new(Arc::new(mappings), &set.native_fields(), DecodeLimits::default());
+        let decoder = Decoder::new(Arc::new(mappings), &set.native_fields_by_logsource().into(), DecodeLimits::default());
         Ok(Self { set, decoder })
     }
 

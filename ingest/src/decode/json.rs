@@ -1,15 +1,17 @@
 //! One view of a JSON value, wherever it lies: on the tape of the record, in JSON text inside it, or constant.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use simd_json::{Node, StaticNode};
+
+use super::tape::{Node, Tape, unescape};
 
 /// A borrowed JSON value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Json<'a> {
     /// A node of the record's tape.
-    Tape(&'a [Node<'a>], usize),
+    Tape(&'a Tape<'a>, usize),
     /// A value of JSON that was text.
     Value(&'a Value),
     /// A constant of the mapping.
@@ -26,6 +28,8 @@ pub(crate) enum Kind<'a> {
     Big(u64),
     Float(f64),
     Text(&'a str),
+    /// Text as the record writes it, with escapes. Slots hold none: what they lead to is resolved.
+    Escaped(&'a str),
     Object,
     List,
 }
@@ -34,12 +38,15 @@ impl<'a> Json<'a> {
     #[inline]
     pub(crate) fn kind(self) -> Kind<'a> {
         match self {
-            Json::Tape(tape, at) => match tape.get(at) {
-                Some(Node::String(text)) => Kind::Text(text),
-                Some(Node::Static(value)) => static_kind(*value),
+            Json::Tape(tape, at) => match tape.node(at) {
+                Some(Node::Text(span)) => Kind::Text(tape.written(span)),
+                Some(Node::Resolved(span)) => Kind::Text(tape.resolved(span)),
+                Some(Node::Escaped(span)) => Kind::Escaped(tape.written(span)),
+                Some(Node::Integer(span) | Node::Number(span)) => written_number(tape.written(span)),
+                Some(Node::Bool(b)) => Kind::Bool(b),
                 Some(Node::Object { .. }) => Kind::Object,
-                Some(Node::Array { .. }) => Kind::List,
-                None => Kind::Null,
+                Some(Node::List { .. }) => Kind::List,
+                Some(Node::Null) | None => Kind::Null,
             },
             Json::Value(value) => match value {
                 Value::Null => Kind::Null,
@@ -53,12 +60,30 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The text of a value that is text, its escapes resolved.
+    pub(crate) fn text(self) -> Option<Cow<'a, str>> {
+        match self.kind() {
+            Kind::Text(text) => Some(Cow::Borrowed(text)),
+            Kind::Escaped(written) => Some(Cow::Owned(unescaped(written))),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_null(self) -> bool {
+        match self {
+            Json::Tape(tape, at) => matches!(tape.node(at), Some(Node::Null) | None),
+            Json::Value(value) => value.is_null(),
+            Json::Text(_) => false,
+        }
+    }
+
     /// Members of an object, in the order of the document.
     #[inline]
     pub(crate) fn entries(self) -> Entries<'a> {
         match self {
-            Json::Tape(tape, at) => match tape.get(at) {
-                Some(Node::Object { len, .. }) => Entries::Tape { tape, at: at + 1, left: *len },
+            Json::Tape(tape, at) => match tape.node(at) {
+                Some(Node::Object { members, .. }) => Entries::Tape { tape, at: at + 1, left: members },
                 _ => Entries::None,
             },
             Json::Value(Value::Object(map)) => Entries::Value(map.iter()),
@@ -69,8 +94,8 @@ impl<'a> Json<'a> {
     /// Members of a list.
     pub(crate) fn members(self) -> Members<'a> {
         match self {
-            Json::Tape(tape, at) => match tape.get(at) {
-                Some(Node::Array { len, .. }) => Members::Tape { tape, at: at + 1, left: *len },
+            Json::Tape(tape, at) => match tape.node(at) {
+                Some(Node::List { members, .. }) => Members::Tape { tape, at: at + 1, left: members },
                 _ => Members::None,
             },
             Json::Value(Value::Array(list)) => Members::Value(list.iter()),
@@ -117,14 +142,24 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The text of a scalar in its JSON form without quotes; numbers are written to `scratch`.
+    /// The text of a scalar in its JSON form without quotes; numbers and resolved escapes are added to `scratch`, which is
+    /// empty.
     #[inline]
     pub(crate) fn scalar<'b>(self, scratch: &'b mut String) -> Option<&'b str>
     where
         'a: 'b,
     {
+        if let Json::Tape(tape, at) = self
+            && let Some(text) = tape.scalar(at)
+        {
+            return Some(text);
+        }
         match self.kind() {
             Kind::Text(text) => Some(text),
+            Kind::Escaped(written) => {
+                unescape(written, scratch);
+                Some(scratch)
+            }
             Kind::Bool(true) => Some("true"),
             Kind::Bool(false) => Some("false"),
             Kind::Null | Kind::Object | Kind::List => None,
@@ -141,6 +176,7 @@ impl<'a> Json<'a> {
             Kind::Null => out.push_str("null"),
             Kind::Bool(b) => out.push_str(if b { "true" } else { "false" }),
             Kind::Text(text) => write_text(text, out),
+            Kind::Escaped(written) => write_text(&unescaped(written), out),
             Kind::Object => {
                 out.push('{');
                 for (i, (key, value)) in self.entries().enumerate() {
@@ -178,6 +214,7 @@ impl<'a> Json<'a> {
                 Kind::Big(n) => n.into(),
                 Kind::Float(f) => f.into(),
                 Kind::Text(text) => text.into(),
+                Kind::Escaped(written) => unescaped(written).into(),
                 Kind::List => self.members().map(Json::to_value).collect(),
                 Kind::Object => self.entries().map(|(k, v)| (k.to_owned(), v.to_value())).collect(),
             },
@@ -206,20 +243,29 @@ impl Kind<'_> {
             Kind::Null => "null",
             Kind::Bool(_) => "a boolean",
             Kind::Int(_) | Kind::Big(_) | Kind::Float(_) => "a number",
-            Kind::Text(_) => "text",
+            Kind::Text(_) | Kind::Escaped(_) => "text",
             Kind::Object => "an object",
             Kind::List => "a list",
         }
     }
 }
 
-fn static_kind<'a>(value: StaticNode) -> Kind<'a> {
-    match value {
-        StaticNode::Null => Kind::Null,
-        StaticNode::Bool(b) => Kind::Bool(b),
-        StaticNode::I64(n) => Kind::Int(n),
-        StaticNode::U64(n) => i64::try_from(n).map_or(Kind::Big(n), Kind::Int),
-        StaticNode::F64(f) => Kind::Float(f),
+/// Text with its escapes resolved.
+pub(crate) fn unescaped(written: &str) -> String {
+    let mut text = String::with_capacity(written.len());
+    unescape(written, &mut text);
+    text
+}
+
+/// A number of valid JSON. What is no integer of 64 bits is the nearest float.
+fn written_number<'a>(text: &str) -> Kind<'a> {
+    if let Ok(n) = text.parse() {
+        return Kind::Int(n);
+    }
+    match (text.parse(), text.parse()) {
+        (Ok(n), _) => Kind::Big(n),
+        (_, Ok(f)) => Kind::Float(f),
+        (Err(_), Err(_)) => Kind::Null,
     }
 }
 
@@ -255,19 +301,10 @@ fn write_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// The index of the node after the value at `at`.
-#[inline]
-fn after(tape: &[Node<'_>], at: usize) -> usize {
-    match tape.get(at) {
-        Some(Node::Object { count, .. } | Node::Array { count, .. }) => at + count + 1,
-        _ => at + 1,
-    }
-}
-
 /// See [`Json::entries`].
 pub(crate) enum Entries<'a> {
     None,
-    Tape { tape: &'a [Node<'a>], at: usize, left: usize },
+    Tape { tape: &'a Tape<'a>, at: usize, left: u32 },
     Value(serde_json::map::Iter<'a>),
 }
 
@@ -280,9 +317,9 @@ impl<'a> Iterator for Entries<'a> {
             Entries::None => None,
             Entries::Tape { tape, at, left } => {
                 *left = left.checked_sub(1)?;
-                let Some(Node::String(key)) = tape.get(*at) else { return None };
+                let key = tape.text(*at)?;
                 let value = *at + 1;
-                *at = after(tape, value);
+                *at = tape.after(value);
                 Some((key, Json::Tape(tape, value)))
             }
             Entries::Value(iter) => iter.next().map(|(k, v)| (k.as_str(), Json::Value(v))),
@@ -293,7 +330,7 @@ impl<'a> Iterator for Entries<'a> {
 /// See [`Json::members`].
 pub(crate) enum Members<'a> {
     None,
-    Tape { tape: &'a [Node<'a>], at: usize, left: usize },
+    Tape { tape: &'a Tape<'a>, at: usize, left: u32 },
     Value(std::slice::Iter<'a, Value>),
 }
 
@@ -306,7 +343,7 @@ impl<'a> Iterator for Members<'a> {
             Members::Tape { tape, at, left } => {
                 *left = left.checked_sub(1)?;
                 let here = *at;
-                *at = after(tape, here);
+                *at = tape.after(here);
                 Some(Json::Tape(tape, here))
             }
             Members::Value(iter) => iter.next().map(Json::Value),
@@ -330,14 +367,16 @@ pub(crate) fn parse_text(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::Names;
+    use super::super::scan::scan;
     use super::*;
 
     #[test]
     fn what_is_written_reads_back() {
         let text = r#"{"a":[1,-2,3.5,18446744073709551615,true,null,"q\"\\\n\u0001ü"],"b":{"c":{}},"d":[]}"#;
-        let mut bytes = text.as_bytes().to_vec();
-        let tape = simd_json::to_tape(&mut bytes).unwrap();
-        let json = Json::Tape(&tape.0, 0);
+        let mut tape = Tape { record: text, ..Tape::default() };
+        scan(&mut tape, &mut Names::default(), 64).unwrap();
+        let json = Json::Tape(&tape, 0);
         let mut out = String::new();
         json.write(&mut out);
         let expected: Value = serde_json::from_str(text).unwrap();

@@ -4,9 +4,9 @@
 //! payload -- parse --> tape -- recognise --> shape -- trie walk --> slots -- when --> variant -- eval --> columns
 //! ```
 //!
-//! A record costs one parse, and one pass that numbers its members. By number, two walks are cheap: one notes which of
-//! all shapes' paths exist, the other takes the values that the shape's source kind and the loaded rules want. What
-//! nobody wants is skipped whole.
+//! A record costs one parse, which tells where its values stand and numbers its members. By number, two walks are cheap:
+//! one notes which of all shapes' paths exist, the other takes the values that the shape's source kind and the loaded
+//! rules want. What nobody wants is skipped whole, and its escapes stay as they are written.
 
 mod column;
 mod dead;
@@ -20,14 +20,16 @@ mod plan;
 mod recognise;
 mod rows;
 mod run;
+mod scan;
 mod slots;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod time;
 mod trie;
+mod wanted;
 mod when;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use event::{Alert, EventBatch, Logsource, RecordRef, TenantId, Time};
@@ -37,18 +39,17 @@ pub(crate) use eval::Event;
 pub(crate) use json::{Json, Kind, parse_text};
 pub use limits::DecodeLimits;
 pub(crate) use plan::KindPlan;
+pub use wanted::NativeWanted;
 
 use crate::mapping::{MappingSet, SourceKind};
 use crate::record::Record;
 use names::Names;
 use parse::Parser;
-use plan::Wanted;
 use recognise::Recogniser;
 use run::Run;
 use slots::Slots;
-
-/// The native field names that loaded rules name. The decoder extracts each of them where a record has it.
-pub type NativeWanted = HashSet<Arc<str>>;
+use tape::Tape;
+use wanted::Wanted;
 
 /// What the operator says about the records of a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,7 +178,7 @@ impl Decoder {
         let choice = self.choice(hint);
         let mut run = Run::new(&self.kinds, &self.wanted, self.limits, tenant, ingest_time, hint);
         for record in records {
-            let shape = |tape: &[simd_json::Node<'_>], names: &Names| match &choice {
+            let shape = |tape: &Tape<'_>, names: &Names| match &choice {
                 Choice::Shape(shape) => Ok(*shape),
                 Choice::Any(kind) => {
                     let unknown = || DeadReason::UnknownShape {

@@ -2,9 +2,6 @@
 //! name: with the one that followed its predecessor last time.
 
 use hashbrown::HashMap;
-use simd_json::Node;
-
-use super::json::Json;
 
 /// Number of a member name, the same in all records.
 pub(crate) type NameId = u16;
@@ -23,7 +20,8 @@ pub(crate) struct Member {
 
 #[derive(Debug)]
 struct Known {
-    name: Box<str>,
+    /// As records write it, between quotes and with the colon; `None` where they must write it with escapes.
+    written: Option<Box<str>>,
     /// What followed this name last time.
     next: Option<NameId>,
 }
@@ -35,20 +33,16 @@ pub(crate) struct Names {
     known: Vec<Known>,
     /// What the last record began with.
     first: Option<NameId>,
+    /// The name of the last member.
+    last: Option<NameId>,
     members: Vec<Member>,
 }
 
 impl Names {
-    /// Numbers the members at the top of a record.
-    pub(crate) fn read(&mut self, tape: &[Node<'_>]) {
+    /// A record begins.
+    pub(crate) fn begin(&mut self) {
         self.members.clear();
-        let mut last = None;
-        for (key, value) in Json::Tape(tape, 0).entries() {
-            let Json::Tape(_, at) = value else { continue };
-            let name = self.after(last, key);
-            self.members.push(Member { name, at });
-            last = name;
-        }
+        self.last = None;
     }
 
     /// The members of the record that was read last, in the order of the document.
@@ -56,17 +50,29 @@ impl Names {
         &self.members
     }
 
-    /// The number of the name that follows `last`.
+    /// Whether `rest` begins with the name that is expected next, and the colon: then the length of both. The value will
+    /// be at `at` of the tape.
     #[inline]
-    fn after(&mut self, last: Option<NameId>, name: &str) -> Option<NameId> {
-        let guess = match last {
+    pub(crate) fn expected(&mut self, rest: &[u8], at: usize) -> Option<usize> {
+        let guess = match self.last {
             Some(last) => self.known[usize::from(last)].next,
             None => self.first,
         };
-        match guess {
-            Some(id) if *self.known[usize::from(id)].name == *name => guess,
-            _ => self.find(last, name),
+        let written = self.known[usize::from(guess?)].written.as_deref()?.as_bytes();
+        let bytes = written.len();
+        if !is_same(rest.get(..bytes)?, written) {
+            return None;
         }
+        self.members.push(Member { name: guess, at });
+        self.last = guess;
+        Some(bytes)
+    }
+
+    /// Another name stands there.
+    pub(crate) fn found(&mut self, name: &str, at: usize) {
+        let id = self.find(self.last, name);
+        self.members.push(Member { name: id, at });
+        self.last = id;
     }
 
     fn find(&mut self, last: Option<NameId>, name: &str) -> Option<NameId> {
@@ -75,7 +81,7 @@ impl Names {
             None if self.known.len() < NAMES_MAX => {
                 let id = self.known.len() as NameId;
                 self.ids.insert(name.into(), id);
-                self.known.push(Known { name: name.into(), next: None });
+                self.known.push(Known { written: written(name), next: None });
                 id
             }
             None => return None,
@@ -88,14 +94,30 @@ impl Names {
     }
 }
 
+/// Whether two texts of one length are the same: names are so short that a call to compare them costs more than that.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match a.len() {
+        8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
+        17..=32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        _ => a == b,
+    }
+}
+
+fn written(name: &str) -> Option<Box<str>> {
+    let is_plain = !name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    is_plain.then(|| format!("\"{name}\":").into())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::scan::scan;
+    use super::super::tape::Tape;
     use super::*;
 
     fn numbers(names: &mut Names, text: &str) -> Vec<Option<NameId>> {
-        let mut bytes = text.as_bytes().to_vec();
-        let tape = simd_json::to_tape(&mut bytes).unwrap();
-        names.read(&tape.0);
+        let mut tape = Tape { record: text, ..Tape::default() };
+        scan(&mut tape, names, 64).unwrap();
         names.members().iter().map(|member| member.name).collect()
     }
 
@@ -107,6 +129,28 @@ mod tests {
         assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2]));
         assert_eq!(numbers(&mut names, r#"{"c":1,"b":1,"":1,"a":1,"a":1}"#), known(&[2, 1, 3, 0, 0]));
         assert_eq!(numbers(&mut names, "{}"), known(&[]));
+    }
+
+    #[test]
+    fn names_of_any_length_are_told_apart() {
+        for length in 0..40 {
+            let name = "n".repeat(length);
+            assert!(is_same(name.as_bytes(), name.as_bytes()));
+            for place in 0..length {
+                let mut other = name.clone().into_bytes();
+                other[place] = b'x';
+                assert!(!is_same(name.as_bytes(), &other), "{length} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_escapes_is_never_taken_for_what_is_no_name() {
+        let mut names = Names::default();
+        assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [Some(0), Some(1)]);
+        assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [Some(0), Some(1)]);
+        let mut tape = Tape { record: r#"{"a"b":1}"#, ..Tape::default() };
+        assert!(scan(&mut tape, &mut names, 64).is_err());
     }
 
     #[test]

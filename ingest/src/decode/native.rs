@@ -8,12 +8,14 @@ use event::{NativeColumn, NativeFields};
 
 use super::eval::{Event, Out};
 use super::json::{Json, Kind};
-use super::plan::{Wanted, WantedId};
+use super::tape::unescape;
+use super::wanted::{Asked, Wanted, WantedId};
 use crate::mapping::{Expr, FieldId};
 
 /// The native fields of a batch under construction. A field costs nothing until a row has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NativeBuilder {
+    asked: Asked,
     columns: Vec<Option<Box<Column>>>,
 }
 
@@ -28,6 +30,11 @@ struct Column {
 }
 
 impl NativeBuilder {
+    /// For rows that may be asked for these fields.
+    pub(crate) fn new(asked: Asked) -> Self {
+        Self { asked, columns: Vec::new() }
+    }
+
     /// Adds the native fields of a row.
     pub(crate) fn push_row(
         &mut self,
@@ -39,7 +46,7 @@ impl NativeBuilder {
     ) {
         for field in event.values.slots.present() {
             let Some(id) = wanted.get(usize::from(*field)).copied().flatten() else { continue };
-            if replaced.iter().all(|(other, _)| *other != id) {
+            if self.asked[usize::from(id)] && replaced.iter().all(|(other, _)| *other != id) {
                 self.column(id).push_field(row, *field, event, scratch);
             }
         }
@@ -54,6 +61,9 @@ impl NativeBuilder {
         scratch: &mut String,
     ) {
         for (id, expr) in replaced {
+            if !self.asked[usize::from(*id)] {
+                continue;
+            }
             let Some(out) = expr.as_ref().and_then(|expr| event.eval(expr, scratch)) else { continue };
             let column = self.column(*id);
             match out {
@@ -116,7 +126,7 @@ impl Column {
 
     #[inline]
     fn push_field(&mut self, row: usize, field: FieldId, event: &Event<'_>, scratch: &mut String) {
-        match event.values.plain_text(field) {
+        match event.values.plain_scalar(field) {
             Some(text) => self.push(row, text),
             None => self.push_any_form(row, field, event, scratch),
         }
@@ -129,6 +139,11 @@ impl Column {
         let Some(json) = event.values.get(field).map(Json::unwrapped) else { return };
         match json.kind() {
             Kind::Text(text) => self.push(row, text),
+            Kind::Escaped(written) => {
+                scratch.clear();
+                unescape(written, scratch);
+                self.push(row, scratch);
+            }
             Kind::List => self.push_members(row, json.members(), scratch),
             Kind::Null | Kind::Object => self.valueless.push(row as u32),
             _ => {

@@ -9,30 +9,9 @@ use smallvec::SmallVec;
 
 use super::slots::Values;
 use super::trie::{PairTable, Trie};
+use super::wanted::{Wanted, WantedId};
 use super::when;
 use crate::mapping::{Expr, FieldId, FieldTable, Path, Shape, SourceKind, strip_spaces};
-
-/// Number of a wanted native field, over all source kinds.
-pub(crate) type WantedId = u16;
-
-/// The native fields that rules name, numbered in order of name.
-#[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    pub(crate) names: Vec<Arc<str>>,
-}
-
-impl Wanted {
-    pub(crate) fn new(names: &super::NativeWanted) -> Self {
-        let mut names: Vec<Arc<str>> = names.iter().cloned().collect();
-        names.sort_unstable();
-        names.truncate(usize::from(WantedId::MAX));
-        Self { names }
-    }
-
-    fn find(&self, name: &str) -> Option<WantedId> {
-        self.names.binary_search_by(|n| n.as_ref().cmp(name)).ok().map(|i| i as WantedId)
-    }
-}
 
 /// A source kind, ready to decode.
 #[derive(Debug)]

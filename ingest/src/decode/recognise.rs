@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use simd_json::Node;
 use smallvec::SmallVec;
 
 use super::names::Names;
 use super::slots::{Slots, Values};
+use super::tape::Tape;
 use super::trie::Trie;
 use super::when;
 use crate::mapping::{FieldId, Path, SourceKind};
@@ -79,12 +79,7 @@ impl Recogniser {
     }
 
     /// The shape of the record whose tape and members these are; `kind` limits the choice to one source kind.
-    pub(crate) fn shape(
-        &mut self,
-        tape: &[Node<'_>],
-        names: &Names,
-        kind: Option<usize>,
-    ) -> Option<ShapeRef> {
+    pub(crate) fn shape(&mut self, tape: &Tape<'_>, names: &Names, kind: Option<usize>) -> Option<ShapeRef> {
         self.slots.reset(self.conditions);
         self.trie.walk_record(tape, names, &mut self.slots);
         self.bits.fill(0);

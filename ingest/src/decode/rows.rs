@@ -8,7 +8,8 @@ use super::column;
 use super::dead::DeadReason;
 use super::eval::Event;
 use super::native::NativeBuilder;
-use super::plan::{KindPlan, Wanted, WantedId};
+use super::plan::KindPlan;
+use super::wanted::{Wanted, WantedId};
 use super::when::with_int;
 use crate::mapping::{Expr, FieldId, Form, Number, Variant};
 use crate::product_alert::{self, Draft};
@@ -90,6 +91,7 @@ impl<'a> Group<'a> {
         variant: usize,
         class: Class,
         meta: Arc<RowMeta>,
+        native: NativeBuilder,
         ingest_time: Time,
     ) -> Self {
         let mut group = Self {
@@ -98,7 +100,7 @@ impl<'a> Group<'a> {
             replaced: &plan.replaced[variant],
             class,
             builder: BatchBuilder::new(class, Arc::clone(&meta)),
-            native: NativeBuilder::default(),
+            native,
             drafts: Vec::new(),
             fills: Vec::new(),
         };

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::{Alert, Class, EventBatch, RowMeta, TenantId, Time};
 use hashbrown::HashMap;
-use simd_json::Node;
 
 use super::dead::{DeadLetter, DeadReason};
 use super::eval::Event;
 use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
 use super::names::Names;
+use super::native::NativeBuilder;
 use super::parse::Parser;
-use super::plan::{KindPlan, ShapePlan, Wanted};
+use super::plan::{KindPlan, ShapePlan};
 use super::recognise::ShapeRef;
 use super::rows::{Group, Origin};
 use super::slots::{Slots, Values};
+use super::tape::Tape;
 use super::time::event_time;
+use super::wanted::Wanted;
 use super::{Buffers, DecodeCounts, Decoded, Misfit, SourceKindHint};
 use crate::mapping::{Form, Variant, domain_of};
 use crate::product_alert;
@@ -71,37 +73,33 @@ impl<'a> Run<'a> {
         &mut self,
         record: &Record,
         parser: &mut Parser,
-        shape: impl FnOnce(&[Node<'_>], &Names) -> Result<ShapeRef, DeadReason>,
+        shape: impl FnOnce(&Tape<'_>, &Names) -> Result<ShapeRef, DeadReason>,
         buffers: &mut Buffers,
     ) {
         self.counts.records += 1;
         self.counts.bytes += record.payload.len() as u64;
-        let outcome = parser.with_tape(record, |raw, tape| {
-            let Buffers { names, slots, envelope } = buffers;
-            names.read(&tape.0);
-            let found = shape(&tape.0, names)?;
+        let Buffers { names, slots, envelope } = buffers;
+        let outcome = parser.with_tape(record, names, |tape, names| {
+            let found = shape(tape, names)?;
             let plan = &self.kinds[found.kind];
             let shape = plan.shape(found.shape);
-            let parsed = Parsed { record, raw, tape: &tape.0, plan, kind: found.kind, shape };
-            match &shape.explode {
-                None => self.single(&parsed, names, slots),
-                Some(_) => self.explode(&parsed, slots, envelope),
+            if shape.explode.is_some() {
+                tape.resolve(0);
+                return self.explode(
+                    &Parsed { record, tape, plan, kind: found.kind, shape },
+                    slots,
+                    envelope,
+                );
             }
+            slots.reset(plan.fields.len());
+            shape.event.walk_record(tape, names, slots);
+            slots.resolve(tape, plan.kind.fields.len());
+            let origin = Origin { record, raw: tape.record, index: None };
+            self.event(&Parsed { record, tape, plan, kind: found.kind, shape }, slots, &origin)
         });
         if let Err(reason) = outcome {
             self.bury(record, reason, record.payload.clone());
         }
-    }
-
-    fn single(
-        &mut self,
-        parsed: &Parsed<'_, 'a>,
-        names: &Names,
-        slots: &mut Slots,
-    ) -> Result<(), DeadReason> {
-        slots.reset(parsed.plan.fields.len());
-        parsed.shape.event.walk_record(parsed.tape, names, slots);
-        self.event(parsed, slots, &Origin { record: parsed.record, raw: parsed.raw, index: None })
     }
 
     fn explode(
@@ -213,7 +211,8 @@ impl<'a> Run<'a> {
             meta.domain = domain_of(logsources);
             meta.logsources = Arc::clone(logsources);
         }
-        self.groups.push(Group::new(plan, index, class, Arc::new(meta), self.ingest_time));
+        let native = NativeBuilder::new(self.wanted.asked(&meta.logsources));
+        self.groups.push(Group::new(plan, index, class, Arc::new(meta), native, self.ingest_time));
         self.by_key.insert(key, self.groups.len() - 1);
         self.groups.len() - 1
     }
@@ -269,8 +268,7 @@ impl<'a> Run<'a> {
 /// A parsed record of known shape.
 struct Parsed<'r, 'a> {
     record: &'r Record,
-    raw: &'r str,
-    tape: &'r [Node<'r>],
+    tape: &'r Tape<'r>,
     plan: &'a KindPlan,
     kind: usize,
     shape: &'a ShapePlan,

@@ -1,9 +1,9 @@
 //! The values of one event, by field number. Reused from event to event.
 
 use serde_json::Value;
-use simd_json::Node;
 
 use super::json::Json;
+use super::tape::Tape;
 use crate::mapping::FieldId;
 
 /// Where a value lies.
@@ -108,6 +108,19 @@ impl Slots {
         self.hit(field, 0, false, place, false);
     }
 
+    /// Resolves the escapes of what was found on the tape for the first `fields` fields: those of the mapping, of which
+    /// expressions want the text. Texts for rules alone are resolved on their way into a column.
+    pub(crate) fn resolve(&self, tape: &mut Tape<'_>, fields: usize) {
+        let first = self.touched.iter().map(|field| (*field, self.slots[usize::from(*field)].place));
+        for (field, place) in first.chain(self.listed.iter().map(|(field, _, place)| (*field, *place))) {
+            if let Place::Tape(at) = place
+                && usize::from(field) < fields
+            {
+                tape.resolve(at as usize);
+            }
+        }
+    }
+
     /// Fields that are present, in order of first appearance.
     pub(crate) fn present(&self) -> &[FieldId] {
         &self.touched
@@ -123,7 +136,7 @@ impl Slots {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) slots: &'a Slots,
-    pub(crate) tape: &'a [Node<'a>],
+    pub(crate) tape: &'a Tape<'a>,
     pub(crate) constants: &'a [Box<str>],
 }
 
@@ -139,10 +152,16 @@ impl<'a> Values<'a> {
     #[inline]
     pub(crate) fn plain_text(&self, field: FieldId) -> Option<&'a str> {
         match self.slots.place(field) {
-            Slot { place: Place::Tape(at), in_list: false, .. } => match self.tape.get(at as usize) {
-                Some(Node::String(text)) => Some(text),
-                _ => None,
-            },
+            Slot { place: Place::Tape(at), in_list: false, .. } => self.tape.text(at as usize),
+            _ => None,
+        }
+    }
+
+    /// The same where the value may be an integer too.
+    #[inline]
+    pub(crate) fn plain_scalar(&self, field: FieldId) -> Option<&'a str> {
+        match self.slots.place(field) {
+            Slot { place: Place::Tape(at), in_list: false, .. } => self.tape.scalar(at as usize),
             _ => None,
         }
     }

@@ -4,12 +4,12 @@
 use std::cell::RefCell;
 
 use hashbrown::HashMap;
-use simd_json::Node;
 use smallvec::SmallVec;
 
 use super::json::{Json, Kind, parse_text};
 use super::names::{Member, Names};
 use super::slots::Slots;
+use super::tape::Tape;
 use crate::mapping::{FieldId, Path, strip_spaces};
 
 type NodeId = usize;
@@ -108,7 +108,7 @@ impl Trie {
     }
 
     /// Takes every wanted value of a record into `slots`; its members have been read into `names`.
-    pub(crate) fn walk_record(&self, tape: &[Node<'_>], names: &Names, slots: &mut Slots) {
+    pub(crate) fn walk_record(&self, tape: &Tape<'_>, names: &Names, slots: &mut Slots) {
         if !self.nodes[0].has_names_alone() {
             return self.walk(tape, 0, slots);
         }
@@ -121,7 +121,7 @@ impl Trie {
     }
 
     #[inline]
-    fn child_of_top(&self, top: &mut Vec<Child>, member: Member, tape: &[Node<'_>]) -> Option<NodeId> {
+    fn child_of_top(&self, top: &mut Vec<Child>, member: Member, tape: &Tape<'_>) -> Option<NodeId> {
         let known = member.name.and_then(|name| top.get(usize::from(name)).copied());
         match known {
             Some(Child::Node(child)) => Some(child),
@@ -130,8 +130,8 @@ impl Trie {
         }
     }
 
-    fn look_up(&self, top: &mut Vec<Child>, member: Member, tape: &[Node<'_>]) -> Option<NodeId> {
-        let Some(Node::String(key)) = tape.get(member.at.checked_sub(1)?) else { return None };
+    fn look_up(&self, top: &mut Vec<Child>, member: Member, tape: &Tape<'_>) -> Option<NodeId> {
+        let key = tape.text(member.at.checked_sub(1)?)?;
         let child = self.nodes[0].child(key);
         if let Some(name) = member.name.map(usize::from) {
             top.resize(top.len().max(name + 1), Child::Unknown);
@@ -141,7 +141,7 @@ impl Trie {
     }
 
     /// Takes every wanted value of the event at `at` into `slots`.
-    pub(crate) fn walk(&self, tape: &[Node<'_>], at: usize, slots: &mut Slots) {
+    pub(crate) fn walk(&self, tape: &Tape<'_>, at: usize, slots: &mut Slots) {
         self.visit(0, Json::Tape(tape, at), false, slots);
     }
 
@@ -149,15 +149,15 @@ impl Trie {
         let trie = &self.nodes[node];
         if !trie.fields.is_empty() {
             let place = slots.keep(value);
-            let null = matches!(value.kind(), Kind::Null);
+            let null = value.is_null();
             for (field, rank) in &trie.fields {
                 slots.hit(*field, *rank, null, place, in_list);
             }
         }
         if trie.json_text
-            && let Kind::Text(text) = value.kind()
+            && let Some(text) = value.text()
         {
-            if let Some(parsed) = parse_text(text) {
+            if let Some(parsed) = parse_text(&text) {
                 self.descend(trie, Json::Value(&parsed), in_list, slots);
             }
             return;
@@ -235,15 +235,14 @@ impl PairTable {
     }
 
     fn take_one(&self, pair: Json<'_>, slots: &mut Slots) {
-        let Some(Kind::Text(name)) = pair.at(&self.name.steps).map(Json::kind) else { return };
-        let found = self.fields.get(name).or_else(|| self.fields.get(&strip_spaces(name)));
+        let Some(name) = pair.at(&self.name.steps).and_then(Json::text) else { return };
+        let found = self.fields.get(name.as_ref()).or_else(|| self.fields.get(strip_spaces(&name).as_ref()));
         let Some((field, rank)) = found else { return };
         let values = self.value.iter().filter_map(|path| pair.at(&path.steps));
-        let value =
-            values.reduce(|first, other| if matches!(first.kind(), Kind::Null) { other } else { first });
+        let value = values.reduce(|first, other| if first.is_null() { other } else { first });
         if let Some(value) = value {
             let place = slots.keep(value);
-            slots.hit(*field, *rank, matches!(value.kind(), Kind::Null), place, false);
+            slots.hit(*field, *rank, value.is_null(), place, false);
         }
     }
 }

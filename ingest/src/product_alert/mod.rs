@@ -115,9 +115,8 @@ impl<'a> Fields<'_, 'a> {
     fn value(&self, name: &str) -> Option<Value> {
         let json = self.json(name)?;
         match json.kind() {
-            Kind::Text(text) => parse_text(text),
             Kind::Object | Kind::List => Some(json.to_value()),
-            _ => None,
+            _ => parse_text(&json.text()?),
         }
     }
 }

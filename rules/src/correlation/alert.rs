@@ -1,10 +1,10 @@
 //! A firing to an alert.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use event::{Alert, AlertId, Class, Entity, RecordRef, TenantId, Time};
 
-use super::definition::Definition;
+use super::definition::{Definition, Kind, Member};
 use super::observation::Witness;
 use super::timeline::{Place, Verdict, Window};
 use super::windows::CorrelationChange;
@@ -101,15 +101,39 @@ fn records(witnesses: &[&Witness]) -> Vec<RecordRef> {
     records
 }
 
+/// The names of what every alert tells.
+static NAMES: LazyLock<[Arc<str>; 5]> =
+    LazyLock::new(|| ["correlation", "rules", "events", "first_time", "timespan"].map(Arc::from));
+
+/// What all alerts of a correlation tell alike.
+#[derive(Debug)]
+pub(crate) struct Told {
+    kind: Arc<str>,
+    rules: Arc<str>,
+    timespan: Arc<str>,
+}
+
+impl Told {
+    pub(crate) fn of(kind: &Kind, members: &[Member], span_us: i64) -> Self {
+        let members: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();
+        Self {
+            kind: kind.to_string().into(),
+            rules: members.join(", ").into(),
+            timespan: format!("{} s", span_us / 1_000_000).into(),
+        }
+    }
+}
+
 fn evidence(definition: &Definition, keys: &[Arc<str>], window: &Window) -> Vec<(Arc<str>, Arc<str>)> {
-    let members: Vec<&str> = definition.members.iter().map(|m| m.name.as_ref()).collect();
-    let mut evidence: Vec<(Arc<str>, Arc<str>)> = vec![
-        ("correlation".into(), definition.kind.to_string().into()),
-        ("rules".into(), members.join(", ").into()),
-        ("events".into(), window.witnesses.len().to_string().into()),
-        ("first_time".into(), Time(window.first_time).to_string().into()),
-        ("timespan".into(), format!("{} s", definition.span_us / 1_000_000).into()),
+    let told = &definition.told;
+    let values = [
+        Arc::clone(&told.kind),
+        Arc::clone(&told.rules),
+        window.witnesses.len().to_string().into(),
+        Time(window.first_time).to_string().into(),
+        Arc::clone(&told.timespan),
     ];
+    let mut evidence: Vec<(Arc<str>, Arc<str>)> = NAMES.iter().cloned().zip(values).collect();
     evidence.extend(definition.group_by.iter().cloned().zip(keys.iter().cloned()));
     evidence
 }

@@ -9,6 +9,7 @@ use rsigma_parser::{
     WindowMode,
 };
 
+use super::alert::Told;
 use crate::atom::{Atoms, Field, FieldId};
 use crate::compile::is_selected;
 use crate::error::RuleError;
@@ -32,6 +33,7 @@ pub(crate) struct Definition {
     pub(crate) group_by: Vec<Arc<str>>,
     /// Microseconds.
     pub(crate) span_us: i64,
+    pub(crate) told: Told,
     /// Kinds of source that have nothing for the rules that it watches.
     pub(crate) unrelated: BTreeSet<Arc<str>>,
     /// Whether the rules that it watches make alerts of their own.
@@ -294,6 +296,7 @@ impl Definition {
         Ok(Self {
             info,
             key: key.into(),
+            told: Told::of(&kind, &members, span_us),
             kind,
             members,
             group_by,

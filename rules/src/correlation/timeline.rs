@@ -12,6 +12,7 @@
 //! Sealed events that no window to come can need are forgotten: of distinct values all but the last events of each. A
 //! flood of one such group is as small as its first events.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -38,6 +39,19 @@ pub(crate) type Place = (i64, u16, u64);
 impl Entry {
     pub(crate) fn place(&self) -> Place {
         (self.time, self.member, self.witness.hash)
+    }
+
+    /// The order of places. Witnesses lie far apart in memory, and are asked only where times do not tell.
+    fn order(&self, other: &Entry) -> Ordering {
+        let order = (self.time, self.member).cmp(&(other.time, other.member));
+        order.then_with(|| self.witness.hash.cmp(&other.witness.hash))
+    }
+
+    fn is_before(&self, place: Place) -> bool {
+        match (self.time, self.member).cmp(&(place.0, place.1)) {
+            Ordering::Equal => self.witness.hash < place.2,
+            order => order.is_lt(),
+        }
     }
 }
 
@@ -212,11 +226,12 @@ impl Timeline {
         removed.iter().min().copied()
     }
 
-    /// Puts events in their places; the first place that is new.
+    /// Puts events in their places; a place such that nothing before it is new.
     fn put_in(&mut self, added: &mut Vec<Entry>, counts: &mut WindowCounts) -> Option<Place> {
-        added.sort_by_key(Entry::place);
-        let first = added.first()?.place();
-        let is_in_order = self.entries.back().is_none_or(|last| last.place() < first);
+        added.sort_by(Entry::order);
+        let first = added.first()?;
+        let is_in_order = self.entries.back().is_none_or(|last| last.order(first).is_lt());
+        let first = (first.time, first.member, 0);
         let is_one = added.len() == 1;
         if self.entries.len() + added.len() <= FEW {
             self.entries.reserve_exact(added.len().max(self.entries.len()));
@@ -227,7 +242,7 @@ impl Timeline {
         }
         if !is_in_order {
             self.tip = None;
-            self.entries.make_contiguous().sort_by_key(Entry::place);
+            self.entries.make_contiguous().sort_by(Entry::order);
         }
         self.drop_duplicates(first, counts);
         Some(first)
@@ -235,7 +250,7 @@ impl Timeline {
 
     /// Keeps one of several deliveries of an event: that of the first record, whichever came first.
     fn drop_duplicates(&mut self, from: Place, counts: &mut WindowCounts) {
-        let begin = self.entries.partition_point(|e| e.place() < from);
+        let begin = self.entries.partition_point(|e| e.is_before(from));
         let mut tail = self.entries.range(begin..).zip(self.entries.range(begin..).skip(1));
         if !tail.any(|(a, b)| a.place() == b.place()) {
             return;
@@ -260,7 +275,7 @@ impl Timeline {
 
     /// Judges every event after the place `from` or at it, and says what differs from before.
     fn judge(&mut self, definition: &Definition, from: Place, counts: &mut WindowCounts) -> Vec<Verdict> {
-        let begin = self.entries.partition_point(|e| e.place() < from);
+        let begin = self.entries.partition_point(|e| e.is_before(from));
         let stale = self.firings.split_off(from);
         let mut tip = self.tip.take().filter(|tip| tip.end == begin);
         let mut first = tip.as_ref().map_or(0, |tip| tip.first);

@@ -204,7 +204,8 @@ async fn explain(sources: &RuleSources, wanted: &str, input: &InputArgs) -> anyh
         Named::Detection(_) => None,
         Named::Correlation(id) => CorrelationExplainer::new(&set, id),
     };
-    let mut decoder = Decoder::new(mappings, &set.native_fields(), DecodeLimits::default());
+    // Of rules that an event is not routed to, too: that is one of the answers.
+    let mut decoder = Decoder::new(mappings, &set.native_fields().into(), DecodeLimits::default());
     let mut source = FileSource::open(&input.files, FileOptions::default())?;
     let mut out = Lines::stdout();
     loop {

@@ -85,13 +85,14 @@ impl Detector {
         topics: Topics,
         limits: DecodeLimits,
     ) -> Self {
-        let decoder = Decoder::new(Arc::clone(&mappings), &rules.native_fields(), limits);
+        let decoder = Decoder::new(Arc::clone(&mappings), &rules.native_fields_by_logsource().into(), limits);
         Self { mappings, rules, decoder, limits, topics }
     }
 
     /// Evaluates other rules from the next portion on.
     pub(crate) fn set_rules(&mut self, rules: Arc<RuleSet>) {
-        self.decoder = Decoder::new(Arc::clone(&self.mappings), &rules.native_fields(), self.limits);
+        self.decoder =
+            Decoder::new(Arc::clone(&self.mappings), &rules.native_fields_by_logsource().into(), self.limits);
         self.rules = rules;
     }
 

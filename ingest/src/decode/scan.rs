@@ -1,0 +1,422 @@
+//! JSON text to a tape, in one pass and without copies.
+//!
+//! All of a record is checked, what nobody will read too: a record that other readers of the lake would refuse must not
+//! become a row. What is valid is what RFC 8259 says, with characters beyond Unicode's (lone surrogates) refused.
+
+use super::names::Names;
+use super::tape::{Node, Span, Tape, code_escape};
+
+/// Where and why text is no JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) byte: usize,
+    pub(crate) problem: Problem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Problem {
+    TooDeep,
+    Other(&'static str),
+}
+
+/// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the members at its top.
+pub(crate) fn scan(tape: &mut Tape<'_>, names: &mut Names, depth_max: usize) -> Result<(), Broken> {
+    tape.nodes.clear();
+    tape.texts.clear();
+    names.begin();
+    let bytes = tape.record.as_bytes();
+    let specials = Specials::default();
+    Scan { bytes, at: 0, tape, names, specials, open: Vec::new(), depth_max }.document()
+}
+
+struct Scan<'t, 'r> {
+    bytes: &'r [u8],
+    at: usize,
+    tape: &'t mut Tape<'r>,
+    names: &'t mut Names,
+    specials: Specials,
+    /// Objects and lists that have begun.
+    open: Vec<Open>,
+    depth_max: usize,
+}
+
+struct Open {
+    node: usize,
+    members: u32,
+    is_object: bool,
+}
+
+impl Scan<'_, '_> {
+    fn document(mut self) -> Result<(), Broken> {
+        loop {
+            self.skip_space();
+            if self.begin_value()? {
+                continue;
+            }
+            if self.end_values()? {
+                break;
+            }
+        }
+        self.skip_space();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.broken("text after the value")) }
+    }
+
+    /// Reads a scalar, an empty container, or the beginning of a container: then `true`, and a value must follow.
+    #[inline]
+    fn begin_value(&mut self) -> Result<bool, Broken> {
+        let node = match self.bytes.get(self.at) {
+            Some(b'"') => self.text()?,
+            Some(b'{') => return self.begin(true),
+            Some(b'[') => return self.begin(false),
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.word("true", Node::Bool(true))?,
+            Some(b'f') => self.word("false", Node::Bool(false))?,
+            Some(b'n') => self.word("null", Node::Null)?,
+            _ => return Err(self.broken("expected a value")),
+        };
+        self.tape.nodes.push(node);
+        Ok(false)
+    }
+
+    fn begin(&mut self, is_object: bool) -> Result<bool, Broken> {
+        if self.open.len() >= self.depth_max {
+            return Err(Broken { byte: self.at, problem: Problem::TooDeep });
+        }
+        self.open.push(Open { node: self.tape.nodes.len(), members: 0, is_object });
+        self.tape.nodes.push(Node::Null);
+        self.at += 1;
+        self.skip_space();
+        let close = if is_object { b'}' } else { b']' };
+        if self.bytes.get(self.at) == Some(&close) {
+            return Ok(false);
+        }
+        if is_object {
+            self.name()?;
+        }
+        Ok(true)
+    }
+
+    /// After a value: ends the containers that end here. `true` where none is left, else another value follows.
+    #[inline]
+    fn end_values(&mut self) -> Result<bool, Broken> {
+        loop {
+            let Some(open) = self.open.last_mut() else { return Ok(true) };
+            // An empty container has no value before its end.
+            open.members += u32::from(self.tape.nodes.len() > open.node + 1);
+            let is_object = open.is_object;
+            self.skip_space();
+            match self.bytes.get(self.at) {
+                Some(b',') => {
+                    self.at += 1;
+                    self.skip_space();
+                    if is_object {
+                        self.name()?;
+                    }
+                    return Ok(false);
+                }
+                Some(b'}') if is_object => self.end(),
+                Some(b']') if !is_object => self.end(),
+                _ => return Err(self.broken("expected a comma or the end")),
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.at += 1;
+        let Some(Open { node, members, is_object }) = self.open.pop() else { return };
+        let after = self.tape.nodes.len() as u32;
+        self.tape.nodes[node] =
+            if is_object { Node::Object { members, after } } else { Node::List { members, after } };
+    }
+
+    /// The name of a member and the colon. At the top, the one that followed last time is mostly the one that follows.
+    #[inline]
+    fn name(&mut self) -> Result<(), Broken> {
+        if self.open.len() != 1 {
+            return self.any_name();
+        }
+        match self.names.expected(&self.bytes[self.at..], self.tape.nodes.len() + 1) {
+            Some(bytes) => {
+                let start = self.at + 1;
+                self.at += bytes;
+                self.tape.nodes.push(Node::Text(Span { start: start as u32, end: self.at as u32 - 2 }));
+            }
+            None => {
+                self.any_name()?;
+                let at = self.tape.nodes.len();
+                self.names.found(self.tape.text(at - 1).unwrap_or_default(), at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names are looked up at once, so their escapes are resolved.
+    fn any_name(&mut self) -> Result<(), Broken> {
+        if self.bytes.get(self.at) != Some(&b'"') {
+            return Err(self.broken("expected the name of a member"));
+        }
+        let node = self.text()?;
+        self.tape.nodes.push(node);
+        if matches!(node, Node::Escaped(_)) {
+            self.tape.resolve(self.tape.nodes.len() - 1);
+        }
+        self.skip_space();
+        if self.bytes.get(self.at) != Some(&b':') {
+            return Err(self.broken("expected a colon"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn text(&mut self) -> Result<Node, Broken> {
+        let start = self.at + 1;
+        let (mut at, mut is_escaped) = (start, false);
+        loop {
+            at = self.specials.next(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    is_escaped = true;
+                    at += self.escape(at)?;
+                }
+                Some(_) => return Err(broken(at, "control character in text")),
+                None => return Err(broken(at, "text without end")),
+            }
+        }
+        self.at = at;
+        let span = self.span(start);
+        self.at += 1;
+        Ok(if is_escaped { Node::Escaped(span) } else { Node::Text(span) })
+    }
+
+    /// The length of the escape at a byte.
+    #[inline]
+    fn escape(&self, at: usize) -> Result<usize, Broken> {
+        let next = self.bytes.get(at + 1).copied().unwrap_or_default();
+        if SHORT_ESCAPES[usize::from(next)] { Ok(2) } else { self.long_escape(at, next) }
+    }
+
+    fn long_escape(&self, at: usize, next: u8) -> Result<usize, Broken> {
+        let found = code_escape(&self.tape.record[at..]).filter(|_| next == b'u');
+        found.map(|(_, bytes)| bytes).ok_or_else(|| broken(at, "escape of no character"))
+    }
+
+    fn number(&mut self) -> Result<Node, Broken> {
+        let start = self.at;
+        self.at += usize::from(self.bytes[self.at] == b'-');
+        let integer = self.at;
+        self.digits()?;
+        if self.bytes[integer] == b'0' && self.at > integer + 1 {
+            return Err(self.broken("number that begins with 0"));
+        }
+        if !matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E')) {
+            let is_plain =
+                self.at - integer <= INTEGER_DIGITS_MAX && (self.bytes[integer] != b'0' || integer == start);
+            let span = self.span(start);
+            return Ok(if is_plain { Node::Integer(span) } else { self.checked_number(span)? });
+        }
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.bytes.get(self.at), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        self.checked_number(self.span(start))
+    }
+
+    fn checked_number(&self, span: Span) -> Result<Node, Broken> {
+        let is_finite = self.tape.written(span).parse::<f64>().is_ok_and(f64::is_finite);
+        if is_finite { Ok(Node::Number(span)) } else { Err(self.broken("number out of range")) }
+    }
+
+    fn digits(&mut self) -> Result<(), Broken> {
+        let start = self.at;
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(self.broken("expected a digit")) }
+    }
+
+    fn word(&mut self, word: &str, node: Node) -> Result<Node, Broken> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.broken("expected a value"));
+        }
+        self.at += word.len();
+        Ok(node)
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn span(&self, start: usize) -> Span {
+        Span { start: start as u32, end: self.at as u32 }
+    }
+
+    fn broken(&self, problem: &'static str) -> Broken {
+        broken(self.at, problem)
+    }
+}
+
+#[cold]
+fn broken(byte: usize, problem: &'static str) -> Broken {
+    Broken { byte, problem: Problem::Other(problem) }
+}
+
+/// Integers of so many digits fit into 64 bits.
+const INTEGER_DIGITS_MAX: usize = 18;
+
+/// What may follow a backslash alone.
+const SHORT_ESCAPES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &[u8] = b"\"\\/bfnrt";
+    while let [byte, others @ ..] = rest {
+        table[*byte as usize] = true;
+        rest = others;
+    }
+    table
+};
+
+/// Where plain text ends, of [`BLOCK`] bytes at once: in blocks, the compiler finds vector instructions for it.
+#[derive(Default)]
+struct Specials {
+    /// Number of the block, from 1.
+    block: usize,
+    /// A bit for each byte of the block.
+    bits: u64,
+}
+
+const BLOCK: usize = 64;
+
+impl Specials {
+    /// The first byte from `at` on that ends plain text: a quote, a backslash, a control character; else the end.
+    #[inline]
+    fn next(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        while at < bytes.len() {
+            let block = at / BLOCK + 1;
+            if self.block != block {
+                *self = Self { block, bits: specials_of(bytes, block - 1) };
+            }
+            let rest = self.bits >> (at % BLOCK);
+            if rest != 0 {
+                return at + rest.trailing_zeros() as usize;
+            }
+            at = block * BLOCK;
+        }
+        bytes.len()
+    }
+}
+
+#[inline]
+fn specials_of(bytes: &[u8], block: usize) -> u64 {
+    let from = &bytes[block * BLOCK..];
+    match from.first_chunk() {
+        Some(whole) => specials(whole),
+        None => {
+            let mut padded = [b' '; BLOCK];
+            padded[..from.len()].copy_from_slice(from);
+            specials(&padded)
+        }
+    }
+}
+
+fn specials(block: &[u8; BLOCK]) -> u64 {
+    let is_special = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < 0x20)));
+    let mut bits = 0;
+    for (i, eight) in is_special.as_chunks().0.iter().enumerate() {
+        // Brings the lowest bit of each byte together in the highest byte.
+        bits |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::json::Json;
+    use super::*;
+
+    /// What the tape says, read twice: as it is, and resolved.
+    fn read(text: &str) -> Option<serde_json::Value> {
+        let mut tape = Tape { record: text, ..Tape::default() };
+        scan(&mut tape, &mut Names::default(), 128).ok()?;
+        tape.resolve(0);
+        Some(Json::Tape(&tape, 0).to_value())
+    }
+
+    /// Texts that are nearly JSON.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("{"),
+            Just("}"),
+            Just("["),
+            Just("]"),
+            Just(","),
+            Just(":"),
+            Just("\""),
+            Just("\\"),
+            Just(" "),
+            Just("\\u00e9"),
+            Just("\\ud83d"),
+            Just("\\ude00"),
+            Just("\\n"),
+            Just("abcdefgh"),
+            Just("é"),
+            Just("\u{1}"),
+            Just("null"),
+            Just("true"),
+            Just("fals"),
+            Just("-"),
+            Just("0"),
+            Just("12"),
+            Just("."),
+            Just("e"),
+            Just("+"),
+            Just("18446744073709551616"),
+            Just("1e400"),
+            Just("\"a\":1"),
+            Just("\"b\":[1,{}]"),
+            Just("\"x\\\\y\""),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in nearly_json()) {
+            // A negative zero is the integer 0 here, a float there.
+            prop_assume!(!text.contains("-0"));
+            for text in [text.clone(), format!("[{text}]"), format!("\"{text}\""), format!("{{{text}}}")] {
+                let expected = serde_json::from_str::<serde_json::Value>(&text).ok();
+                prop_assert_eq!(read(&text), expected, "{}", text);
+            }
+        }
+
+        #[test]
+        fn finds_what_ends_plain_text(text in "[a-zé\"\\\\\u{0}-\u{20}\u{7f}]{0,200}", from in 0_usize..200) {
+            let bytes = text.as_bytes();
+            let from = from.min(bytes.len());
+            let plain = bytes[from..].iter().position(|b| *b == b'"' || *b == b'\\' || *b < 0x20);
+            prop_assert_eq!(Specials::default().next(bytes, from), plain.map_or(bytes.len(), |i| from + i));
+        }
+    }
+
+    #[test]
+    fn tells_where_text_is_broken() {
+        let told = |text: &str| {
+            let mut tape = Tape { record: text, ..Tape::default() };
+            scan(&mut tape, &mut Names::default(), 2).unwrap_err()
+        };
+        assert_eq!(told(r#"{"a" 1}"#), Broken { byte: 5, problem: Problem::Other("expected a colon") });
+        assert_eq!(told(r#"{"a":[[1]]}"#), Broken { byte: 6, problem: Problem::TooDeep });
+    }
+}

@@ -18,7 +18,7 @@ use crate::facts::{Facts, Party, Stale, counterparties};
 use crate::fixed::{ONE, log2, mix, rarity, times};
 use crate::forest::{Forest, Log, NONE, Strength};
 use crate::parameters::File;
-use crate::rarity::Crowd;
+use crate::rarity::{Crowd, Member};
 use crate::resolve::{Breadth, Post, Resolved};
 use crate::score::{Reason, Weighed, reasons, weigh};
 use crate::snapshot::sorted;
@@ -163,7 +163,7 @@ struct News {
     /// The post by which others have it: a rule's for its title.
     post: Key,
     group: usize,
-    members: SmallVec<[Key; 4]>,
+    members: SmallVec<[Member; 4]>,
 }
 
 /// Counterparties of one entity that one alert can add.
@@ -202,7 +202,7 @@ impl Board {
         self.counts.entities_dropped += entities_dropped;
         let pairs_before = self.counts.pairs;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
-        self.news = self.news_of(&alert, &resolved);
+        self.news = self.news_of(&alert, &resolved, file);
         let (reads, rules) = (reads(&resolved), resolved.rules);
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
@@ -218,7 +218,7 @@ impl Board {
         } else {
             self.join(index, resolved, facts, file)
         };
-        let news = self.count_news(index);
+        let news = self.count_news(index, file);
         self.post(index, file);
         let pairs = self.counts.pairs - pairs_before;
         self.undo.found = Some(Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped });
@@ -263,7 +263,7 @@ impl Board {
     }
 
     /// Who meets whom for the first time: an address that ever more users share loses its weight within the hour.
-    fn news_of(&self, alert: &Alert, resolved: &Resolved) -> Vec<News> {
+    fn news_of(&self, alert: &Alert, resolved: &Resolved, file: &File) -> Vec<News> {
         let generation = generation(alert.time);
         let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
         let mut news = Vec::new();
@@ -271,7 +271,7 @@ impl Board {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
                 for key in resolved.rules {
-                    let members = SmallVec::from_slice(&[resolved.principal]);
+                    let members = SmallVec::from_slice(&[Member::Seen(resolved.principal)]);
                     news.push(News { key, post: post.key, group, members });
                 }
                 continue;
@@ -282,7 +282,8 @@ impl Board {
             let is_told = |p: &&Party| of.entity_type != EntityType::User || p.entity_type != EntityType::Ip;
             let told: SmallVec<[Party; 8]> = resolved.members.iter().filter(is_told).copied().collect();
             // One alert is one occurrence, whatever it lists.
-            let mut members: SmallVec<[Key; 4]> = counterparties(of, &told).collect();
+            let mut members: SmallVec<[Member; 4]> =
+                counterparties(of, &told).map(|key| resolved.member(key)).collect();
             members.sort_unstable();
             members.truncate(NEWS_MAX);
             news.push(News { key: post.key, post: post.key, group, members });
@@ -290,20 +291,20 @@ impl Board {
         news.retain(|news| {
             let known = self.entries.get(&news.key).filter(|entry| entry.generation >= generation);
             let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowds[0]);
-            news.members.iter().any(|member| crowd.add(*member))
+            news.members.iter().any(|member| crowd.add(*member, file))
         });
         news
     }
 
     /// What the joins of an alert leave of its news counts for later alerts.
-    fn count_news(&mut self, index: u32) -> Vec<News> {
+    fn count_news(&mut self, index: u32, file: &File) -> Vec<News> {
         let generation = generation(self.nodes[index as usize].alert.time);
         let all = std::mem::take(&mut self.news);
         for news in &all {
             let entry = self.entry(news.key);
             entry.turn(generation);
             for member in &news.members {
-                entry.crowds[0].add(*member);
+                entry.crowds[0].add(*member, file);
             }
             // Nobody asks for a title: it only has to stay as long as an alert of it.
             if news.key != news.post {
@@ -314,10 +315,10 @@ impl Board {
     }
 
     /// The counterparties of an entity value in alerts, those of the alert being placed among them.
-    fn crowd(&self, key: Key, generation: i64) -> Crowd {
+    fn crowd(&self, key: Key, generation: i64, file: &File) -> Crowd {
         let mut crowd = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
         for member in self.news.iter().filter(|news| news.key == key).flat_map(|news| &news.members) {
-            crowd.add(*member);
+            crowd.add(*member, file);
         }
         crowd
     }
@@ -326,7 +327,8 @@ impl Board {
     /// one again and again.
     fn sigma(&self, node: &Node, rules: [Key; 2], file: &File) -> u32 {
         let generation = generation(node.alert.time);
-        let everywhere = rules.into_iter().map(|key| self.crowd(key, generation).count()).max().unwrap_or(0);
+        let everywhere =
+            rules.into_iter().map(|key| self.crowd(key, generation, file).count()).max().unwrap_or(0);
         let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
         // Episodes before this one: an alert does not lose weight because its own episode goes on.
         let times_here = self.episodes.get(&node.scene).map_or(0, |e| e.count(generation)).saturating_sub(1);
@@ -392,7 +394,7 @@ impl Board {
         let t = node.alert.time;
         let generation = generation(t);
         let trust = facts.rarity.trust(t, file);
-        let crowd = |key: Key| self.crowd(key, generation).union(facts.rarity.crowd(key, t, file));
+        let crowd = |key: Key| self.crowd(key, generation, file).union(facts.rarity.crowd(key, t, file));
         let named = resolved.asks.iter().filter(|ask| ask.lead.is_none());
         let crowds: Vec<(u16, Crowd)> = named.map(|ask| (ask.entity, crowd(ask.post.key))).collect();
         let weigh_one = |ask: crate::resolve::Ask| {

@@ -195,64 +195,84 @@ pub fn mappings(dir: Option<&Path>) -> anyhow::Result<Arc<MappingSet>> {
 }
 
 /// What came of records.
+#[derive(Clone)]
 pub struct Outcome {
     /// Alerts by id: those that rules made and that products report.
     pub alerts: BTreeMap<String, Alert>,
-    /// The incident of every alert.
-    pub predicted: Grouping,
+    /// What grouped them.
+    pub correlator: Correlator,
 }
 
-/// Detects and correlates records as the engine does, with `more` alerts beside what they give.
-///
-/// # Errors
-/// Where the shipped parameters do not load.
-pub fn correlate(
-    records: &[Record],
-    rules: &RuleSet,
-    mappings: Arc<MappingSet>,
-    more: impl IntoIterator<Item = Alert>,
-) -> anyhow::Result<Outcome> {
-    let mut decoder =
-        Decoder::new(mappings, &rules.native_fields_by_logsource().into(), DecodeLimits::default());
-    let mut correlator = Correlator::new(Parameters::builtin()?);
-    let mut windows = Windows::default();
-    let mut alerts = BTreeMap::new();
-    let tell = |changes: Vec<CorrelationChange>, correlator: &mut Correlator, alerts: &mut BTreeMap<_, _>| {
+impl Outcome {
+    /// Nothing yet, with the shipped parameters or those of a file.
+    ///
+    /// # Errors
+    /// Where the parameters do not load.
+    pub fn new(parameters: Option<&Path>) -> anyhow::Result<Self> {
+        let parameters = match parameters {
+            Some(path) => Parameters::parse(&std::fs::read_to_string(path)?)?,
+            None => Parameters::builtin()?,
+        };
+        Ok(Self { alerts: BTreeMap::new(), correlator: Correlator::new(parameters) })
+    }
+
+    /// Detects and correlates records as the engine does.
+    ///
+    /// # Errors
+    /// Where the shipped parameters do not load.
+    pub fn of(
+        records: &[Record],
+        rules: &RuleSet,
+        mappings: Arc<MappingSet>,
+        parameters: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let mut decoder =
+            Decoder::new(mappings, &rules.native_fields_by_logsource().into(), DecodeLimits::default());
+        let mut outcome = Self::new(parameters)?;
+        let mut windows = Windows::default();
+        let runs = records.chunk_by(|a, b| a.topic == b.topic);
+        for portion in runs.flat_map(|run| run.chunks(PORTION)) {
+            let time = Time::from_secs(1_800_000_000);
+            let decoded = decoder.decode(portion, &SourceKindHint::Auto, &TenantId::default(), time);
+            outcome.push(decoded.alerts);
+            for batch in &decoded.batches {
+                outcome.correlator.observe(batch);
+                let evaluated = rules.evaluate(batch);
+                outcome.push(evaluated.alerts);
+                outcome.tell(windows.observe(rules, evaluated.observations));
+            }
+        }
+        outcome.tell(windows.advance(rules, &Watermark::END.into()));
+        Ok(outcome)
+    }
+
+    /// Takes alerts in.
+    pub fn push(&mut self, alerts: Vec<Alert>) {
+        self.alerts.extend(alerts.iter().map(|alert| (alert.id.to_string(), alert.clone())));
+        self.correlator.push(alerts);
+    }
+
+    fn tell(&mut self, changes: Vec<CorrelationChange>) {
         for change in changes {
             match change {
-                CorrelationChange::Fired(alert) => {
-                    alerts.insert(alert.id.to_string(), alert.clone());
-                    correlator.push([alert]);
-                }
+                CorrelationChange::Fired(alert) => self.push(vec![alert]),
                 CorrelationChange::Retracted { tenant, alert, in_place, .. } => {
-                    alerts.remove(alert.as_str());
-                    correlator.withdraw(&tenant, &alert, in_place);
+                    self.alerts.remove(alert.as_str());
+                    self.correlator.withdraw(&tenant, &alert, in_place);
                 }
             }
         }
-    };
-    let runs = records.chunk_by(|a, b| a.topic == b.topic);
-    for portion in runs.flat_map(|run| run.chunks(PORTION)) {
-        let time = Time::from_secs(1_800_000_000);
-        let decoded = decoder.decode(portion, &SourceKindHint::Auto, &TenantId::default(), time);
-        let mut fired = decoded.alerts;
-        for batch in &decoded.batches {
-            correlator.observe(batch);
-            let evaluated = rules.evaluate(batch);
-            fired.extend(evaluated.alerts);
-            tell(windows.observe(rules, evaluated.observations), &mut correlator, &mut alerts);
+    }
+
+    /// The input has ended: the incident of every alert.
+    pub fn end(&mut self) -> Grouping {
+        self.correlator.advance(Watermark::END);
+        let mut predicted = Grouping::new();
+        for incident in self.correlator.incidents(&TenantId::default()) {
+            predicted.extend(incident.alerts.iter().map(|id| (id.to_string(), incident.id.to_string())));
         }
-        alerts.extend(fired.iter().map(|alert| (alert.id.to_string(), alert.clone())));
-        correlator.push(fired);
+        predicted
     }
-    tell(windows.advance(rules, &Watermark::END.into()), &mut correlator, &mut alerts);
-    correlator.push(more);
-    correlator.advance(Watermark::END);
-    let mut predicted = Grouping::new();
-    for incident in correlator.incidents(&TenantId::default()) {
-        predicted.extend(incident.alerts.iter().map(|id| (id.to_string(), incident.id.to_string())));
-    }
-    Ok(Outcome { alerts, predicted })
 }
 
 /// Alerts in one group where a chain of shared entity values joins them, each at most `window_us` after the one before.

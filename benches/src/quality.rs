@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use benches::grouping::{
-    Grouping, NOISE, Score, Scorer, correlate, mappings, naive, parse_grouping, read, records,
+    Grouping, NOISE, Outcome, Score, Scorer, mappings, naive, parse_grouping, read, records,
 };
 use clap::Parser;
 use event::{Alert, AlertId, Class, Domain, Entity, EntityType, Role, RuleRef, Severity, TenantId, Time};
@@ -26,13 +26,25 @@ struct Args {
     /// The binary
     #[arg(long, default_value = "target/release/asterism")]
     asterism: PathBuf,
+    /// Group alert files in this process: the same calls as the program makes, for trying other parameters
+    #[arg(long)]
+    in_process: bool,
+    /// Parameters other than the shipped ones, for everything that is grouped in this process
+    #[arg(long)]
+    parameters: Option<PathBuf>,
     /// Folder of the scoring scripts [default: ASTERISM_SCORE, or ../shared/score]
     #[arg(long)]
     score: Option<PathBuf>,
     /// Seeds of the hard versions
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5")]
     seeds: Vec<u64>,
-    /// Records of the simulated company
+    /// Seeds of simulated companies
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    companies: Vec<u64>,
+    /// Says of each story of a simulated company which alerts are apart from its largest incident, and why
+    #[arg(long)]
+    apart: bool,
+    /// Records of a simulated company
     #[arg(long, default_value_t = 100_000)]
     events: u64,
     /// Alerts of the storm on one hub
@@ -97,8 +109,11 @@ fn row(alerts: &str, grouping: &str, score: &Score) {
 const NAIVE: [(&str, i64); 2] = [("shared entities, 1 h", HOUR_US), ("shared entities, 24 h", 24 * HOUR_US)];
 
 impl Bench {
-    /// Groups a file with the program.
+    /// Groups a file with the program, or as it does.
     fn asterism(&self, alerts: &Path, mappings: Option<&Path>) -> anyhow::Result<Grouping> {
+        if self.args.in_process {
+            return self.in_process(alerts, mappings);
+        }
         let mut command = Command::new(&self.args.asterism);
         command.args(["correlate", "--source", "auto"]);
         if let Some(dir) = mappings {
@@ -107,6 +122,13 @@ impl Bench {
         let output = command.arg(alerts).output().context("the program does not start")?;
         ensure!(output.status.success(), "correlate failed: {}", String::from_utf8_lossy(&output.stderr));
         parse_grouping(&output.stdout)
+    }
+
+    fn in_process(&self, alerts: &Path, dir: Option<&Path>) -> anyhow::Result<Grouping> {
+        let (no_rules, _) = RuleSet::load(Vec::new());
+        let mut outcome =
+            Outcome::of(&records(alerts)?, &no_rules, mappings(dir)?, self.args.parameters.as_deref())?;
+        Ok(outcome.end())
     }
 
     /// The score of ours, then of the naive groupings, of an alert file.
@@ -161,32 +183,39 @@ impl Bench {
         Ok(())
     }
 
-    /// Every story at once among the hubs of a company, with a storm of alerts on one more hub that touches every host.
+    /// Every story at once among the hubs of a company, without and with a storm of alerts on one more hub that touches
+    /// every host.
     fn simulated(&self, name: &str) -> anyhow::Result<()> {
         let start = Time::from_secs(1_772_434_800);
-        let company = Arc::new(Company::new(CompanyOptions { seed: 1, start, ..CompanyOptions::default() }));
-        let options = GenerateOptions { events: Some(self.args.events), ..GenerateOptions::default() };
-        let length_us = i64::try_from(options.stories_end().as_micros())?;
-        let (records, stories) = generate(&company, options);
         let (rules, _) = RuleSet::load(RuleSet::builtin_packs());
-        for storm in [0, self.args.storm] {
-            let more = (0..storm).map(|n| storm_alert(&company, n, storm, start, length_us));
-            let outcome = correlate(&records, &rules, mappings(None)?, more)?;
-            let story = |alert: &Alert| {
-                let found = alert.records.iter().find_map(|r| stories.get(&(r.topic.to_string(), r.offset)));
-                found.cloned().unwrap_or_else(|| NOISE.to_owned())
-            };
-            let mut truth: Grouping =
-                outcome.alerts.iter().map(|(id, alert)| (id.clone(), story(alert))).collect();
-            truth.extend((0..storm).map(|n| (storm_id(n), NOISE.to_owned())));
-            let ours = self.scorer.score(&truth, &outcome.predicted)?;
-            let title = format!("{name}, {} alerts", truth.len());
-            if storm > 0 {
-                row(&title, "asterism", &ours);
-                continue;
+        for seed in &self.args.companies {
+            let company =
+                Arc::new(Company::new(CompanyOptions { seed: *seed, start, ..CompanyOptions::default() }));
+            let options = GenerateOptions { events: Some(self.args.events), ..GenerateOptions::default() };
+            let length_us = i64::try_from(options.stories_end().as_micros())?;
+            let (records, stories) = generate(&company, options);
+            let quiet = Outcome::of(&records, &rules, mappings(None)?, self.args.parameters.as_deref())?;
+            for storm in [0, self.args.storm] {
+                let title = format!("{name} {seed}, {} alerts", quiet.alerts.len() as u64 + storm);
+                let mut outcome = quiet.clone();
+                outcome
+                    .correlator
+                    .push((0..storm).map(|n| storm_alert(&company, n, storm, start, length_us)));
+                let predicted = outcome.end();
+                let mut truth: Grouping =
+                    quiet.alerts.iter().map(|(id, alert)| (id.clone(), story(alert, &stories))).collect();
+                if self.args.apart {
+                    apart(&truth, &predicted, &outcome);
+                }
+                truth.extend((0..storm).map(|n| (storm_id(n), NOISE.to_owned())));
+                row(&title, "asterism", &self.scorer.score(&truth, &predicted)?);
+                if storm == 0 {
+                    for (naive_name, window_us) in NAIVE {
+                        let naive = naive(outcome.alerts.values(), window_us);
+                        row(&title, naive_name, &self.scorer.score(&truth, &naive)?);
+                    }
+                }
             }
-            let naive = |i: usize| self.scorer.score(&truth, &naive(outcome.alerts.values(), NAIVE[i].1));
-            print_rows(&title, &[ours, naive(0)?, naive(1)?]);
         }
         Ok(())
     }
@@ -196,7 +225,8 @@ impl Bench {
         let file = "otrf_LSASS_campaign_01_metasploit_logonpasswords_lsass_memory_dump.ndjson.zst";
         let records = records(&self.data.join("endpoint").join(file))?;
         let (rules, _) = RuleSet::load(self.sigma_rules()?);
-        let outcome = correlate(&records, &rules, mappings(None)?, [])?;
+        let mut outcome = Outcome::of(&records, &rules, mappings(None)?, self.args.parameters.as_deref())?;
+        let predicted = outcome.end();
         let attack = descendants(&records, "winx64_payload.exe")?;
         let burst = descendants(&records, "cscript.exe")?;
         let mut truth = Grouping::new();
@@ -208,7 +238,7 @@ impl Bench {
                 _ => {}
             }
         }
-        let ours = self.scorer.score(&truth, &outcome.predicted)?;
+        let ours = self.scorer.score(&truth, &predicted)?;
         let naive = |i: usize| self.scorer.score(&truth, &naive(outcome.alerts.values(), NAIVE[i].1));
         print_rows(&format!("{name}, {} alerts", truth.len()), &[ours, naive(0)?, naive(1)?]);
         Ok(())
@@ -238,6 +268,54 @@ impl Bench {
         rules.sort();
         Ok(rules)
     }
+}
+
+/// The story that an alert's records tell.
+fn story(alert: &Alert, stories: &HashMap<(String, i64), String>) -> String {
+    let found = alert.records.iter().find_map(|r| stories.get(&(r.topic.to_string(), r.offset)));
+    found.cloned().unwrap_or_else(|| NOISE.to_owned())
+}
+
+/// Says of each story which alerts are apart from its largest incident, and what is in its incidents that is not its own.
+fn apart(truth: &Grouping, predicted: &Grouping, outcome: &Outcome) {
+    let mut stories: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    let mut foreign: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (alert, story) in truth {
+        let group = predicted.get(alert).unwrap_or(alert);
+        foreign.entry(group).or_default().push(alert);
+        if story != NOISE {
+            stories.entry(story).or_default().entry(group).or_default().push(alert);
+        }
+    }
+    for (story, groups) in stories {
+        let mut groups: Vec<(&str, Vec<&str>)> = groups.into_iter().collect();
+        groups.sort_by_key(|(_, alerts)| std::cmp::Reverse(alerts.len()));
+        let main = groups[0].1[0];
+        for (i, (group, alerts)) in groups.iter().enumerate() {
+            println!("{story}: {} alerts in {group}", alerts.len());
+            for alert in alerts.iter().take(if i == 0 { 0 } else { 12 }) {
+                println!("    {}", line(&outcome.alerts[*alert]));
+            }
+            if i > 0 {
+                let why = outcome.correlator.explain(&AlertId::new(main), &AlertId::new(alerts[0]));
+                println!("  {}", why.map_or_else(String::new, |why| why.text));
+            }
+            for alert in &foreign[group] {
+                if truth[*alert] != story {
+                    println!("  not of it ({}): {}", truth[*alert], line(&outcome.alerts[*alert]));
+                    let why = outcome.correlator.explain(&AlertId::new(alerts[0]), &AlertId::new(*alert));
+                    println!("      {}", why.map_or_else(String::new, |why| why.text));
+                }
+            }
+        }
+    }
+}
+
+/// An alert in one line.
+fn line(alert: &Alert) -> String {
+    let entities: Vec<String> =
+        alert.entities.iter().map(|e| format!("{}/{:?}:{}", e.entity_type, e.role, e.value)).collect();
+    format!("{} {} [{}] {}", alert.time, alert.rule.title, alert.severity, entities.join(" "))
 }
 
 fn print_rows(alerts: &str, scores: &[Score; 3]) {

@@ -70,6 +70,9 @@ const DAY_US: i64 = 86_400_000_000;
 /// Campaigns are read anew once a minute of event time: they span weeks.
 const READ_US: i64 = 60_000_000;
 
+/// Reading costs the number of artefacts: for each so many of them campaigns wait another minute of event time.
+const ARTEFACTS_A_MINUTE: usize = 2_000;
+
 /// Alerts listed for an artefact of a campaign; the incidents have them all.
 const ALERTS_MAX: usize = 64;
 
@@ -165,7 +168,8 @@ impl Campaigns {
         home: impl Fn(&AlertId) -> Option<IncidentId>,
     ) {
         let minute = self.latest.div_euclid(READ_US);
-        if !self.is_stale || (minute <= self.read_at && !is_due) {
+        let wait = (self.artefacts.len() / ARTEFACTS_A_MINUTE) as i64;
+        if !self.is_stale || (minute <= self.read_at.saturating_add(wait) && !is_due) {
             return;
         }
         self.read_at = minute;

@@ -30,7 +30,7 @@ const MEMBERS: [u32; 129] = [
 ];
 
 /// A counterparty, and on whose word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Member {
     /// It showed itself: the device that the row is from, the account that acted or signed in.
     Seen(Key),
@@ -51,8 +51,8 @@ impl Member {
 
 impl Crowd {
     /// Adds a member; `true` where it sets a bit.
-    pub(crate) fn add(&mut self, member: Key) -> bool {
-        self.set(mix(member.0) % 128)
+    pub(crate) fn add(&mut self, member: Member, file: &File) -> bool {
+        self.set(member.bit(file.rarity_hearsay))
     }
 
     fn set(&mut self, bit: u64) -> bool {
@@ -267,8 +267,8 @@ mod tests {
         for size in [1_u64, 3, 20, 100, 200] {
             let mut crowd = Crowd::default();
             (0..size).for_each(|i| {
-                crowd.add(Key(i * 7_919));
-                crowd.add(Key(i * 7_919));
+                crowd.set(Member::Seen(Key(i * 7_919)).bit(8));
+                crowd.set(Member::Seen(Key(i * 7_919)).bit(8));
             });
             let error = (i64::from(crowd.count()) - size as i64).abs();
             assert!(error * 100 <= size as i64 * 20, "{size} counted as {}", crowd.count());
@@ -282,7 +282,7 @@ mod tests {
         for i in 0..200_u64 {
             let (key, member) = (Key(i % 50), Key(i));
             for place in sketch.places(key) {
-                all[place].add(member);
+                all[place].set(Member::Seen(member).bit(8));
             }
             sketch.set(key, Member::Seen(member).bit(8));
             assert!((0..128).all(|slot| sketch.crowds.get(slot) == all[slot]), "after {i}");

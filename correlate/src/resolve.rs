@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{Alert, Entity, EntityType, Role, Time};
+use event::{Alert, Domain, Entity, EntityType, Role, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -12,6 +12,7 @@ use crate::facts::{Facts, Party, Stale};
 use crate::fixed::{ONE, times};
 use crate::join::{End, Lead, Start, Walk};
 use crate::parameters::File;
+use crate::rarity::Member;
 
 /// A key under which an alert can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,10 +62,14 @@ pub(crate) struct Resolved {
     pub(crate) parties: SmallVec<[Party; 8]>,
     /// Those of the parties that count as counterparties of others.
     pub(crate) members: SmallVec<[Party; 8]>,
+    /// Those of the members that whoever acted only named.
+    named: SmallVec<[Key; 4]>,
     /// The device, else the user, else whatever the alert is about.
     pub(crate) principal: Key,
     /// Device and user, within which a repeated rule is one episode.
     pub(crate) scene: Key,
+    /// The rule, and whatever has its title.
+    pub(crate) rules: [Key; 2],
     /// Whether process lineage knows where its processes come from.
     pub(crate) tree_known: bool,
     /// How many users, devices and outside addresses it names: of many, each says little.
@@ -118,6 +123,7 @@ impl Resolved {
         };
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
         let mut members: SmallVec<[Party; 8]> = SmallVec::new();
+        let mut standing = Standing::of(alert);
         let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         for entity in alert.entities.iter().take(file.limits.entities_per_alert) {
@@ -131,13 +137,14 @@ impl Resolved {
             if is_counted(entity, alert) && !members.contains(&party) {
                 members.push(party);
             }
+            standing.hear(entity, canonical);
             match entity.entity_type {
                 EntityType::Device => devices.push((entity.role, canonical)),
                 EntityType::User => users.push((entity.role, canonical)),
                 _ => {}
             }
         }
-        work.rule();
+        let rules = work.rule();
         work.records();
         work.events();
         let first = |of: &[(Role, Key)]| {
@@ -148,17 +155,78 @@ impl Resolved {
         let principal = device.or(user).or(other).unwrap_or_else(|| Key::of_text("alert", alert.id.as_str()));
         let scene = scene(&alert.rule.id, device, user, principal);
         let Work { asks, posts, tree_known, .. } = work;
+        let breadth = Breadth::of(&members);
+        members.retain(|party| !standing.is_guessed(party.key));
         Self {
             asks: unique(asks, |ask| ask.post),
             posts: unique(posts, |post| *post),
-            breadth: Breadth::of(&members),
+            breadth,
+            named: standing.named(),
             parties,
             members,
             principal,
             scene,
+            rules,
             tree_known,
         }
     }
+}
+
+impl Resolved {
+    /// A counterparty, and on whose word it is one.
+    pub(crate) fn member(&self, key: Key) -> Member {
+        if self.named.contains(&key) { Member::Named(key) } else { Member::Seen(key) }
+    }
+}
+
+/// The users and mailboxes of an alert that others named, and that did nothing themselves.
+struct Standing {
+    is_guess: bool,
+    is_mail: bool,
+    told: SmallVec<[Key; 4]>,
+    acting: SmallVec<[Key; 4]>,
+}
+
+impl Standing {
+    fn of(alert: &Alert) -> Self {
+        let is_guess = alert.techniques().any(|technique| technique.starts_with(BRUTE_FORCE));
+        let is_mail = alert.domain == Domain::Email;
+        Self { is_guess, is_mail, told: SmallVec::new(), acting: SmallVec::new() }
+    }
+
+    fn hear(&mut self, entity: &Entity, key: Key) {
+        if matches!(entity.entity_type, EntityType::User | EntityType::Mailbox) {
+            let is_told = matches!(entity.role, Role::Target | Role::Recipient);
+            if is_told { self.told.push(key) } else { self.acting.push(key) }
+        }
+    }
+
+    fn is_told(&self, key: Key) -> bool {
+        self.told.contains(&key) && !self.acting.contains(&key)
+    }
+
+    /// Whoever guesses the passwords of many accounts has none of them, and they have nothing to do with each other: as
+    /// failed sign-ins in telemetry do not.
+    fn is_guessed(&self, key: Key) -> bool {
+        self.is_guess && self.is_told(key)
+    }
+
+    /// Whom a mail is sent to says little about who writes from its mailbox.
+    fn named(self) -> SmallVec<[Key; 4]> {
+        let Self { is_mail, told, acting, .. } = self;
+        told.into_iter().filter(|key| is_mail && !acting.contains(key)).collect()
+    }
+}
+
+/// ATT&CK: passwords are guessed, whichever way.
+const BRUTE_FORCE: &str = "T1110";
+
+/// The address of whoever holds the session of a role that was assumed in AWS: what signs people in there calls the
+/// session by it (`arn:aws:sts::1234:assumed-role/developer/kate@contoso.com`). It says nothing of other sessions of the
+/// role, so it is read here and teaches no alias.
+fn session_address(user: &str) -> Option<&str> {
+    let (_, session) = user.strip_prefix("arn:")?.split_once(":assumed-role/")?.1.rsplit_once('/')?;
+    session.contains('@').then_some(session)
 }
 
 /// Whether an entity counts as a counterparty of its own. An alert that lists several accounts, or has several records,
@@ -304,6 +372,12 @@ impl Work<'_> {
     /// A user, and by its addresses the mailboxes of the same principal.
     fn user(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
         let canonical = self.aliased(key, value, kind);
+        if let Some(address) = session_address(value) {
+            let address: Arc<str> = address.into();
+            let owner = Key::of(&self.alert.tenant, EntityType::User, &address);
+            self.stale.consult(owner);
+            self.aliased(owner, &address, kind);
+        }
         let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
         let named = (value.contains('@') && cluster.is_empty()).then(|| Arc::clone(value));
         for address in
@@ -364,11 +438,12 @@ impl Work<'_> {
         key
     }
 
-    fn rule(&mut self) {
+    fn rule(&mut self) -> [Key; 2] {
         self.entity += 1;
         let key = Key::of_text("rule", &self.alert.rule.id);
         let title = Arc::clone(&self.alert.rule.title);
         self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &title, true);
+        [key, Key::of_text("title", &title)]
     }
 
     /// The records that it was made of: where joins of plain events find it.

@@ -61,6 +61,24 @@ fn an_alert(n: usize) -> impl Strategy<Value = Input> {
     )
 }
 
+/// An alert of few that share its device, and of a few more that share its user, rule or process.
+fn a_scattered_alert(n: usize) -> impl Strategy<Value = Alert> {
+    (0..12_u32, 0..20_u32, 0..8_u32, 0..3_600_i64, 0..4_u32).prop_map(
+        move |(host, user, process, s, mask)| {
+            let mut entities =
+                vec![format!("device:h{host}.corp.example"), format!("user:u{user}@corp.example")];
+            if mask > 0 {
+                entities.push(format!("process:h{host}/p{process}"));
+            }
+            if mask > 1 {
+                entities.push(format!("ip:203.0.113.{process}"));
+            }
+            let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
+            alert(&format!("s{n:03}"), &format!("rule {}", user % 7), s, &texts)
+        },
+    )
+}
+
 fn some_rows() -> impl Strategy<Value = Input> {
     (0..5_u32, 0..4_u32, 0..6_u32, 0..6_u32, 0..7_200_i64, any::<bool>()).prop_map(
         |(host, user, process, parent, s, with_sid)| {
@@ -420,6 +438,34 @@ proptest! {
         when.sort_unstable();
         let inputs: Vec<(usize, AnalystInput)> = when.into_iter().zip(recorded).collect();
         prop_assert_eq!(run_with(&arrivals, batch_size, restart_every, &parameters, &inputs), expected);
+    }
+
+    /// Alerts of which few share anything, some of them late: what a late one does not touch is placed again as it was.
+    /// After each, what is told and held is what one run over the alerts so far says.
+    #[test]
+    fn what_is_provisional_is_what_one_run_says(
+        alerts in (24..48_usize).prop_flat_map(|n| (0..n).map(a_scattered_alert).collect::<Vec<_>>()),
+        late in proptest::collection::vec(0..LATENESS, 48),
+    ) {
+        let mut arrivals: Vec<(i64, Alert)> = alerts.into_iter().zip(late).map(|(alert, late)| {
+            (alert.time.0 + if late % 4 == 0 { late * 1_000_000 } else { 0 }, alert)
+        }).collect();
+        arrivals.sort_by_key(|(arrival, _)| *arrival);
+        let (mut correlator, mut consumer) = (correlator(), Consumer::default());
+        let mut newest = i64::MIN;
+        for i in 0..arrivals.len() {
+            let alert = &arrivals[i].1;
+            newest = newest.max(alert.time.0);
+            let watermark = Watermark(event::Time(newest - LATENESS * 1_000_000 - 1));
+            correlator.push([alert.clone()]);
+            consumer.take(correlator.advance(watermark));
+            consumer.relations(correlator.take_relations());
+            consumer.check(&correlator);
+            let mut at_once = support::correlator();
+            at_once.push(arrivals[..=i].iter().map(|(_, alert)| alert.clone()));
+            at_once.advance(watermark);
+            prop_assert_eq!(state(&correlator), state(&at_once));
+        }
     }
 
     /// Tenants meet nowhere, so however they are spread over correlators, together these say the same.

@@ -562,7 +562,7 @@ pub(crate) enum ActionsCommand {
         said: SaidArgs,
     },
     /// Stop every new effect, of all tenants or of one connector; what holds can still be taken back
-    #[command(after_help = "Examples:\n  asterism actions pause --comment 'wrong hosts isolated'\n  \
+    #[command(after_help = "Example:\n  asterism actions pause --comment 'wrong hosts isolated'\n  \
         asterism actions pause --connector okta --comment 'migration'")]
     Pause(PauseArgs),
     /// Let the response, or one connector, go on after a pause

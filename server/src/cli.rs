@@ -64,7 +64,7 @@ pub(crate) enum Command {
     )]
     Actions(ActionsArgs),
     /// How far subscribers have come; deliver again, or go on after they were gone
-    #[command(after_help = "Examples:\n  asterism deliveries list\n  asterism deliveries resume soar")]
+    #[command(after_help = "Example:\n  asterism deliveries list\n  asterism deliveries resume soar")]
     Deliveries(DeliveriesArgs),
     /// Verify or export the audit chain of decisions
     #[command(after_help = "Example:\n  asterism audit verify --data-dir data")]

@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    /// `cargo test --release --workspace --lib -- --ignored --nocapture count_of_ten_thousand`
+    /// `cargo test --release --workspace --lib -- --ignored --nocapture the_count_of_ten_thousand`
     #[test]
     #[ignore = "a measurement, of which benches/RESULTS.md tells"]
     #[allow(clippy::print_stdout, reason = "it prints what it measured")]

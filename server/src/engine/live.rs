@@ -303,6 +303,8 @@ impl Engine {
             executor.abort();
         }
         outcome?;
+        // What was put off until nothing else happens is told now.
+        pipeline.advance(None, now()).await?;
         pipeline.checkpoint().await?;
         pipeline.settle().await
     }

@@ -257,7 +257,8 @@ impl Correlator {
         stats
     }
 
-    /// The whole state as bytes; equal states have equal bytes.
+    /// The whole state as bytes; a state that was restored has the bytes that it came from. Processes stand in the order in
+    /// which they were first mentioned, so that equal states that came about otherwise may have other bytes.
     pub fn snapshot(&self) -> Pieces {
         Pieces::of(|pieces| self.write_snapshot(pieces))
     }

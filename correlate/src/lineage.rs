@@ -421,7 +421,8 @@ impl<'de> Deserialize<'de> for Lineage {
         let Written { keys, seen, pages, texts, evicted } = Read::deserialize(deserializer)?;
         let is_known = |process: &Process| (process.image as usize) < texts.len();
         let fits = |(keys, page): (&[Key], &Cold<Vec<Process>>)| {
-            keys.len() == page.get().len() && page.get().iter().all(is_known)
+            let processes = page.get();
+            keys.len() == processes.len() && processes.iter().all(is_known)
         };
         let is_whole = keys.len() == seen.len() && keys.len().div_ceil(PAGE) == pages.len();
         if !is_whole || !keys.chunks(PAGE).zip(&pages).all(fits) {

@@ -44,7 +44,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
     Ok(envelope.state)
 }
 
-/// Hash maps are written in the order of their keys, so that equal states have equal bytes.
+/// Hash maps are written in the order of their keys, so that a state has the same bytes whatever its hashes.
 pub(crate) mod sorted {
     use hashbrown::HashMap;
     use std::hash::Hash;

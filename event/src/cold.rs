@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The fastest level still finds the repetitions.
-const LEVEL: i32 = 1;
+use crate::snapshot::LEVEL;
 
 /// A value that is bytes while nobody looks at it. Looking at it makes it a value again, which it stays until
 /// [`Cold::cool`] has found twice that nobody did.
@@ -111,12 +110,6 @@ impl<T: Clone> Clone for Cold<T> {
             bytes: self.bytes.clone(),
             looked_at: AtomicBool::new(self.looked_at.load(Ordering::Relaxed)),
         }
-    }
-}
-
-impl<T: Serialize + DeserializeOwned + Default> Default for Cold<T> {
-    fn default() -> Self {
-        Self::new(T::default())
     }
 }
 

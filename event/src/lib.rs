@@ -23,6 +23,7 @@
 //! ```
 
 mod action;
+mod address;
 mod alert;
 mod batch;
 mod builder;
@@ -44,6 +45,7 @@ pub use action::{
     Action, ActionState, Approval, Countermeasure, Decision, Effect, EffectState, Holder, RiskClass, Target,
     Transition, UndoPlan,
 };
+pub use address::is_local_address;
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
 pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, bytes_of, entity_list_type};
 pub use builder::BatchBuilder;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The fastest level still finds the repetitions.
-const LEVEL: i32 = 1;
+pub(crate) const LEVEL: i32 = 1;
 
 /// Bytes in pieces: one buffer that grows would hold a large state twice.
 #[derive(Debug, Clone, Default)]

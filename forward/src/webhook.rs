@@ -280,31 +280,8 @@ fn private(address: IpAddr) -> String {
 
 /// Whether an address is reachable from everywhere, as far as its form tells.
 fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let is_shared = a == 100 && (64..128).contains(&b);
-            let is_benchmark = a == 198 && (b == 18 || b == 19);
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_broadcast()
-                || v4.is_multicast()
-                || v4.is_unspecified()
-                || v4.is_documentation()
-                || is_shared
-                || is_benchmark
-                || a == 0
-                || a >= 240)
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local())
-        }
-    }
+    let is_documentation = matches!(address, IpAddr::V4(v4) if v4.is_documentation());
+    !event::is_local_address(address) && !is_documentation
 }
 
 /// The innermost cause; the address is left out, which may hold a secret.

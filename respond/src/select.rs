@@ -6,7 +6,6 @@
 //! An alert that gives a part to several entities selects none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use event::{Alert, Asset, Class, Domain, Entity, EntityType, Incident, Role, Severity, Tactic, Target};
@@ -186,34 +185,7 @@ impl Selector {
 /// An address outside: cutting off one's own would be the attacker's work.
 fn is_contacted_address(entity: &Entity) -> bool {
     let is_destination = entity.entity_type == EntityType::Ip && entity.role == Role::Destination;
-    is_destination && entity.value.parse().is_ok_and(is_public)
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                // Carriers, protocol assignments, benchmarks, the future (RFC 6890).
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && (18..20).contains(&b))
-                || a == 0
-                || a >= 240)
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local())
-        }
-    }
+    is_destination && entity.value.parse().is_ok_and(|address| !event::is_local_address(address))
 }
 
 fn has(alert: &Alert, tactics: &[Tactic]) -> bool {
@@ -446,22 +418,6 @@ mod tests {
 
     #[test]
     fn only_addresses_outside_are_contacted() {
-        for outside in ["203.0.113.7", "2001:db8::7", "100.128.0.1", "::ffff:203.0.113.7"] {
-            assert!(outside.parse().is_ok_and(is_public), "{outside}");
-        }
-        for inside in [
-            "10.1.2.3",
-            "192.168.0.1",
-            "127.0.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "::ffff:10.1.2.3",
-            "fd00::1",
-            "fe80::1",
-            "::1",
-        ] {
-            assert!(!inside.parse().is_ok_and(is_public), "{inside}");
-        }
         let with = |role: Role, address: &str| {
             let alert = naming("a1", "attack.command-and-control", &[(EntityType::Ip, role, address)]);
             names_of(Selector::ContactedAddresses, &[alert]).len()

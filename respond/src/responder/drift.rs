@@ -3,7 +3,7 @@
 //! An effect that holds is looked at now and then, by the action that holds it. Where it no longer holds it has drifted:
 //! people are told, and the policy says whether it is brought about again, by a command of its own.
 
-use event::{Action, ActionState, Effect, EffectId, EffectState, Time, Transition};
+use event::{Action, ActionState, Effect, EffectId, EffectState, Time};
 
 use super::propose::{action_id, undo_plan};
 use super::{Entry, Responder};
@@ -79,22 +79,13 @@ impl Responder {
         let again = self.book.of_effect(&effect).filter(|a| a.decision.rule == RULE).count();
         let nth = again.to_string();
         let parts = ["drift", cause.incident.as_str(), &nth];
+        let id = action_id(&cause.tenant, verb, &cause.target, &cause.args, &parts);
+        let (what, decision) = ((verb, cause.args.clone()), self.decision(RULE, "built-in"));
         let mut action = Action {
-            id: action_id(&cause.tenant, verb, &cause.target, &cause.args, &parts),
             undo: undo_plan(verb, &cause.args),
-            decision: self.decision(RULE, "built-in"),
-            state: ActionState::Proposed,
-            approvals: Vec::new(),
-            provider_ref: None,
-            attempts: 0,
-            created_at: now,
+            risk: cause.risk,
             expires_at: now.plus_micros(self.policy.approval_within(cause.risk).micros()),
-            history: vec![Transition {
-                to: ActionState::Proposed,
-                at: now,
-                note: "its effect has drifted".into(),
-            }],
-            ..cause.clone()
+            ..Self::because_of(cause, id, what, decision, "its effect has drifted", now)
         };
         let (held, cap) = match self.needs_person(&action, again, now) {
             Ok(()) => (None, None),

@@ -1,8 +1,6 @@
 //! Holders of effects: taking hold, letting go, and what follows when the last one has let go.
 
-use event::{
-    Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time, Transition,
-};
+use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time};
 
 use super::propose::action_id;
 use super::{ActionChange, ENGINE, Entry, Responder};
@@ -155,26 +153,8 @@ impl Responder {
         let id = action_id(&cause.tenant, verb, &cause.target, &args, &["takes back", cause.id.as_str()]);
         let mut decision = self.decision(rule, "built-in");
         decision.reasons = vec![why.to_owned(), "taking an effect back needs no approval".to_owned()];
-        Some(Action {
-            id,
-            tenant: cause.tenant.clone(),
-            verb: verb.to_string(),
-            countermeasure: verb.spec().countermeasure,
-            target: cause.target.clone(),
-            args,
-            risk: verb.risk(),
-            incident: cause.incident.clone(),
-            title: cause.title.clone(),
-            state: ActionState::Proposed,
-            decision,
-            approvals: Vec::new(),
-            provider_ref: None,
-            attempts: 0,
-            undo: None,
-            created_at: now,
-            expires_at: now.plus_micros(self.policy.execute_within.micros()),
-            history: vec![Transition { to: ActionState::Proposed, at: now, note: why.to_owned() }],
-        })
+        let release = Self::because_of(cause, id, (verb, args), decision, why, now);
+        Some(Action { expires_at: now.plus_micros(self.policy.execute_within.micros()), ..release })
     }
 
     /// Ends a command and draws the consequence for its effect.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, ActionId, ActionState, Time, Transition};
+use event::{Action, ActionId, ActionState, Time};
 
 use super::{Entry, Responder};
 use crate::book::{HOUR_US, PAGE, verb_of};
@@ -36,7 +36,6 @@ impl Responder {
 
     fn draft_page(&self, held: &Action, cap: &Cap, now: Time) -> Action {
         let args = BTreeMap::from([("channel".to_owned(), self.policy.page.clone())]);
-        let verb = Verb::NotifySend;
         // The same whatever it is that meets the cap in this hour, and after a restart.
         let hour = now.micros().div_euclid(HOUR_US).to_string();
         let of_verb = match verb_of(held) {
@@ -46,23 +45,8 @@ impl Responder {
         let rule = if cap.is_of_rule() { held.decision.rule.as_str() } else { "" };
         let parts = ["page", held.tenant.as_str(), cap.name, of_verb, rule, &self.policy.page, &hour];
         let title = format!("Response held back: {cap}");
-        Action {
-            id: ActionId::derive(&parts.map(str::as_bytes)),
-            verb: verb.to_string(),
-            countermeasure: verb.spec().countermeasure,
-            args,
-            risk: verb.risk(),
-            title: one_line(&title),
-            decision: self.decision(PAGE, "built-in"),
-            undo: None,
-            state: ActionState::Proposed,
-            approvals: Vec::new(),
-            provider_ref: None,
-            attempts: 0,
-            created_at: now,
-            expires_at: now,
-            history: vec![Transition { to: ActionState::Proposed, at: now, note: title }],
-            ..held.clone()
-        }
+        let (id, decision) = (ActionId::derive(&parts.map(str::as_bytes)), self.decision(PAGE, "built-in"));
+        let page = Self::because_of(held, id, (Verb::NotifySend, args), decision, &title, now);
+        Action { title: one_line(&title), ..page }
     }
 }

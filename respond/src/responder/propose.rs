@@ -232,6 +232,35 @@ impl Responder {
         }
     }
 
+    /// What the engine itself asks for because of an action: about the same target, in the same incident, from the
+    /// beginning.
+    pub(super) fn because_of(
+        cause: &Action,
+        id: ActionId,
+        (verb, args): (Verb, BTreeMap<String, String>),
+        decision: Decision,
+        note: &str,
+        now: Time,
+    ) -> Action {
+        Action {
+            id,
+            verb: verb.to_string(),
+            countermeasure: verb.spec().countermeasure,
+            args,
+            risk: verb.risk(),
+            decision,
+            undo: None,
+            state: ActionState::Proposed,
+            approvals: Vec::new(),
+            provider_ref: None,
+            attempts: 0,
+            created_at: now,
+            expires_at: now,
+            history: vec![Transition { to: ActionState::Proposed, at: now, note: note.to_owned() }],
+            ..cause.clone()
+        }
+    }
+
     /// A decision record to be completed: rule and policy stand in it from the start.
     pub(super) fn decision(&self, rule: &str, rule_version: &str) -> Decision {
         Decision {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use event::{Action, ActionId, ActionState, Time, Transition};
+use event::{Action, ActionId, ActionState, Time};
 
 use super::propose::action_id;
 use super::{Entry, Responder};
@@ -55,23 +55,8 @@ impl Responder {
     fn draft_closing(&self, opened: &Action, verb: Verb, why: &str, now: Time) -> Action {
         let mut decision = self.decision(CLOSE, "built-in");
         decision.reasons = vec![why.to_owned(), "closing what was opened needs no approval".to_owned()];
-        Action {
-            id: closing_id(opened, verb),
-            verb: verb.to_string(),
-            countermeasure: verb.spec().countermeasure,
-            args: arguments(opened),
-            risk: verb.risk(),
-            decision,
-            undo: None,
-            state: ActionState::Proposed,
-            approvals: Vec::new(),
-            provider_ref: None,
-            attempts: 0,
-            created_at: now,
-            expires_at: now,
-            history: vec![Transition { to: ActionState::Proposed, at: now, note: why.to_owned() }],
-            ..opened.clone()
-        }
+        let what = (verb, arguments(opened));
+        Self::because_of(opened, closing_id(opened, verb), what, decision, why, now)
     }
 
     /// Whether what a command is to close is still being opened, or may not be seen yet.

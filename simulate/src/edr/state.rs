@@ -121,8 +121,8 @@ impl State {
 
     /// Whether a machine has an action of that type under way, or of its opposite.
     pub(super) fn is_busy(&self, machine: &str, kind: &str) -> bool {
-        let is_alike = |a: &&MachineAction| subject(&a.kind) == subject(kind);
-        self.actions.iter().filter(|a| a.machine_id == machine && is_open(a)).any(|a| is_alike(&a))
+        let mut open = self.actions.iter().filter(|a| a.machine_id == machine && is_open(a));
+        open.any(|a| subject(&a.kind) == subject(kind))
     }
 
     /// Takes a request for a known machine.

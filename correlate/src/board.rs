@@ -1,6 +1,8 @@
 //! The board on which alerts meet: for every entity the nearest alerts that name it, and who its counterparties
 //! are. Alerts are placed in order of event time; each placing can be taken back, latest first.
 
+mod again;
+
 use std::sync::Arc;
 
 use event::{Alert, AlertId, Entity, EntityType, Tactic, Time};
@@ -8,6 +10,8 @@ use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+pub(crate) use self::again::Again;
+use self::again::Found;
 use crate::episode::{self, Episode};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale, counterparties};
@@ -153,7 +157,7 @@ pub(crate) struct Board {
 
 /// New counterparties of an entity or rule. The alert that brings them sees them; for later alerts they count unless
 /// it turns out to belong to what was there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct News {
     key: Key,
     /// The post by which others have it: a rule's for its title.
@@ -165,6 +169,9 @@ struct News {
 /// Counterparties of one entity that one alert can add.
 const NEWS_MAX: usize = 2;
 
+/// Alerts that one would join, strongest first.
+type Scored = SmallVec<[(Strength, u32); 16]>;
+
 /// What a placing changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Undo {
@@ -174,6 +181,9 @@ pub(crate) struct Undo {
     edges: usize,
     /// Earlier alerts that the placing gave a tree.
     adopted: Vec<u32>,
+    /// What it found: after a restart it is found anew.
+    #[serde(skip)]
+    found: Option<Found>,
 }
 
 /// Work done, for the statistics.
@@ -186,36 +196,34 @@ pub(crate) struct Counts {
 
 impl Board {
     /// Places an alert, joins it to its neighbours, and says what that changed.
-    pub(crate) fn place(&mut self, alert: Arc<Alert>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
+    fn place(&mut self, alert: Arc<Alert>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
         self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
-        self.counts.entities_dropped +=
-            alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
+        let entities_dropped = alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
+        self.counts.entities_dropped += entities_dropped;
+        let pairs_before = self.counts.pairs;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
         self.news = self.news_of(&alert, &resolved, file);
+        let (reads, rules) = (reads(&resolved), resolved.rules);
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
-        node.sigma = self.sigma(&node, file);
+        node.sigma = self.sigma(&node, rules, file);
         self.nodes.push(node);
-        self.join(index, folded_into, resolved, facts, file);
-        self.count_news(index, file);
+        let is_repetition = folded_into.is_some_and(|earlier| self.continue_episode(earlier, index));
+        let episode_edges = self.edges.len() - self.undo.edges;
+        // A repetition that shares exactly what the alert before it shared would find the same neighbours.
+        let (asks, scored) = if is_repetition {
+            self.news.clear();
+            (Vec::new(), Scored::new())
+        } else {
+            self.join(index, resolved, facts, file)
+        };
+        let news = self.count_news(index, file);
         self.post(index, file);
+        let pairs = self.counts.pairs - pairs_before;
+        self.undo.found = Some(Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped });
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)
-    }
-
-    /// Takes back the latest placing.
-    pub(crate) fn take_back(&mut self, undo: Undo) -> Option<Node> {
-        let node = self.nodes.pop();
-        self.sequence -= 1;
-        self.forest.undo(&undo.forest, self.nodes.len());
-        self.edges.truncate(undo.edges);
-        for adopted in undo.adopted {
-            self.nodes[adopted as usize].adopted.clear();
-        }
-        restore(&mut self.entries, undo.entries);
-        restore(&mut self.episodes, undo.episodes);
-        node
     }
 
     fn node(&mut self, alert: Arc<Alert>, resolved: &mut Resolved, file: &File) -> Node {
@@ -262,8 +270,7 @@ impl Board {
         for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
-                let title = Key::of_text("title", &alert.rule.title);
-                for key in [post.key, title] {
+                for key in resolved.rules {
                     let members = SmallVec::from_slice(&[Member::Seen(resolved.principal)]);
                     news.push(News { key, post: post.key, group, members });
                 }
@@ -290,9 +297,10 @@ impl Board {
     }
 
     /// What the joins of an alert leave of its news counts for later alerts.
-    fn count_news(&mut self, index: u32, file: &File) {
+    fn count_news(&mut self, index: u32, file: &File) -> Vec<News> {
         let generation = generation(self.nodes[index as usize].alert.time);
-        for news in std::mem::take(&mut self.news) {
+        let all = std::mem::take(&mut self.news);
+        for news in &all {
             let entry = self.entry(news.key);
             entry.turn(generation);
             for member in &news.members {
@@ -303,6 +311,7 @@ impl Board {
                 entry.ring = SmallVec::from_slice(&[index]);
             }
         }
+        all
     }
 
     /// The counterparties of an entity value in alerts, those of the alert being placed among them.
@@ -316,12 +325,10 @@ impl Board {
 
     /// How telling the rule is at this time: less where it, or another of its title, fires on many, or it fires on this
     /// one again and again.
-    fn sigma(&self, node: &Node, file: &File) -> u32 {
+    fn sigma(&self, node: &Node, rules: [Key; 2], file: &File) -> u32 {
         let generation = generation(node.alert.time);
-        let rule = &node.alert.rule;
-        let keys = [Key::of_text("rule", &rule.id), Key::of_text("title", &rule.title)];
         let everywhere =
-            keys.into_iter().map(|key| self.crowd(key, generation, file).count()).max().unwrap_or(0);
+            rules.into_iter().map(|key| self.crowd(key, generation, file).count()).max().unwrap_or(0);
         let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
         // Episodes before this one: an alert does not lose weight because its own episode goes on.
         let times_here = self.episodes.get(&node.scene).map_or(0, |e| e.count(generation)).saturating_sub(1);
@@ -345,30 +352,34 @@ impl Board {
         folded
     }
 
-    fn join(&mut self, index: u32, folded_into: Option<u32>, resolved: Resolved, facts: &Facts, file: &File) {
-        let mut is_repetition = false;
-        if let Some(earlier) = folded_into {
-            self.counts.folded += 1;
-            let before = &self.nodes[earlier as usize];
-            is_repetition = self.nodes[index as usize].repeats(before);
-            let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
-            let Node { episode, rare, common, .. } = *before;
-            self.nodes[index as usize].episode = episode;
-            if is_repetition {
-                (self.nodes[index as usize].rare, self.nodes[index as usize].common) = (rare, common);
-            }
-            self.pairs.iter_mut().for_each(|pairs| pairs.push((earlier, index)));
-            self.connect(edge);
-        }
-        // A repetition that shares exactly what the alert before it shared would find the same neighbours.
+    /// Joins an alert to the one before it in its episode; `true` where it repeats that one.
+    fn continue_episode(&mut self, earlier: u32, index: u32) -> bool {
+        self.counts.folded += 1;
+        let before = &self.nodes[earlier as usize];
+        let is_repetition = self.nodes[index as usize].repeats(before);
+        let edge = episode::edge(before, earlier, &self.nodes[index as usize], index);
+        let Node { episode, rare, common, .. } = *before;
+        self.nodes[index as usize].episode = episode;
         if is_repetition {
-            self.news.clear();
-        } else {
-            let mut asks = self.weighed(resolved, facts, Some(index), file);
-            self.note_artefacts(index, &asks, file);
-            asks.retain(|weighed| weighed.rarity > 0);
-            self.score_neighbours(index, &asks, file);
+            (self.nodes[index as usize].rare, self.nodes[index as usize].common) = (rare, common);
         }
+        self.pairs.iter_mut().for_each(|pairs| pairs.push((earlier, index)));
+        self.connect(edge);
+        is_repetition
+    }
+
+    /// Joins an alert to its neighbours; says what it asked for and whom it would join.
+    fn join(&mut self, index: u32, resolved: Resolved, facts: &Facts, file: &File) -> (Vec<Weighed>, Scored) {
+        let mut asks = self.weighed(resolved, facts, Some(index), file);
+        self.note_artefacts(index, &asks, file);
+        asks.retain(|weighed| weighed.rarity > 0);
+        let mut scored = self.scored(index, self.candidates(index, &asks), &asks, file);
+        if self.adopt(index, &scored) {
+            let again = scored.iter().map(|(_, candidate)| *candidate).collect();
+            scored = self.scored(index, again, &asks, file);
+        }
+        self.join_scored(index, &scored, &asks, Vec::new(), file);
+        (asks, scored)
     }
 
     /// The asks that are worth looking up, with their rarity at the time of the alert.
@@ -428,27 +439,30 @@ impl Board {
         }
     }
 
-    fn score_neighbours(&mut self, index: u32, asks: &[Weighed], file: &File) {
-        let mut scored = self.scored(index, self.candidates(index, asks), asks, file);
-        if self.adopt(index, &scored) {
-            let again = scored.iter().map(|(_, candidate)| *candidate).collect();
-            scored = self.scored(index, again, asks, file);
-        }
-        for (strength, candidate) in scored {
+    /// Joins an alert to those that it scored with, over edges that are known or made.
+    fn join_scored(
+        &mut self,
+        index: u32,
+        scored: &Scored,
+        asks: &[Weighed],
+        mut known: Vec<Edge>,
+        file: &File,
+    ) {
+        for &(strength, candidate) in scored {
             self.give_tree(index, candidate);
             if self.forest.would_enter(candidate, index, strength) {
-                let (earlier, node) = (&self.nodes[candidate as usize], &self.nodes[index as usize]);
-                let weight = weigh(earlier, node, asks, file);
-                let edge = Edge {
-                    a: candidate,
-                    b: index,
-                    weight: weight.weight,
-                    gap_us: weight.gap_us,
-                    reasons: reasons(&weight, asks),
-                };
+                let place = known.iter().position(|edge| edge.a == candidate);
+                let edge = place.map(|place| known.swap_remove(place));
+                let edge = edge.unwrap_or_else(|| self.edge(candidate, index, asks, file));
                 self.connect(edge);
             }
         }
+    }
+
+    fn edge(&self, candidate: u32, index: u32, asks: &[Weighed], file: &File) -> Edge {
+        let weight = weigh(&self.nodes[candidate as usize], &self.nodes[index as usize], asks, file);
+        let reasons = reasons(&weight, asks);
+        Edge { a: candidate, b: index, weight: weight.weight, gap_us: weight.gap_us, reasons }
     }
 
     /// Candidates at or above the threshold, strongest first: most of the weaker ones then close a circle and cost
@@ -459,7 +473,7 @@ impl Board {
         candidates: SmallVec<[u32; 32]>,
         asks: &[Weighed],
         file: &File,
-    ) -> SmallVec<[(Strength, u32); 16]> {
+    ) -> Scored {
         self.counts.pairs += candidates.len() as u64;
         let node = &self.nodes[index as usize];
         let news = &mut self.news;
@@ -475,7 +489,7 @@ impl Board {
             let weight = found.weight;
             (weight >= file.theta.0).then(|| (Strength { weight, tie: tie(earlier, node) }, candidate))
         };
-        let mut scored: SmallVec<[(Strength, u32); 16]> = candidates.into_iter().filter_map(score).collect();
+        let mut scored: Scored = candidates.into_iter().filter_map(score).collect();
         scored.sort_unstable_by(|a, b| b.cmp(a));
         if let Some(pairs) = &mut self.pairs {
             pairs.extend(scored.iter().map(|(_, candidate)| (*candidate, index)));
@@ -692,6 +706,16 @@ impl Board {
     pub(crate) fn entries(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// All that placing an alert reads on the board.
+fn reads(resolved: &Resolved) -> Vec<Key> {
+    let asked = resolved.asks.iter().flat_map(|ask| {
+        let common = ask.common().iter().map(|(key, _)| *key);
+        common.chain([ask.post.key])
+    });
+    let posts = resolved.posts.iter().map(|post| post.key);
+    asked.chain(posts).chain(resolved.rules).chain([resolved.scene]).collect()
 }
 
 /// Whether an entity is part of an organisation, so that its name can tell of which part.

@@ -29,10 +29,10 @@ impl<'a> Names<'a> {
         for alert in alerts {
             for entity in &alert.entities {
                 names.known.entry((entity.entity_type, &*entity.value)).or_insert_with(|| {
-                    let key = Key::of(&alert.tenant, entity.entity_type, &entity.value);
                     let has_aliases = matches!(entity.entity_type, EntityType::User | EntityType::Device);
-                    let display = has_aliases.then(|| facts.aliases.display(key, at, &file.alias)).flatten();
-                    display.unwrap_or_else(|| Arc::clone(&entity.value))
+                    let key = || Key::of(&alert.tenant, entity.entity_type, &entity.value);
+                    let display = has_aliases.then(|| facts.aliases.display(key(), at, &file.alias));
+                    display.flatten().unwrap_or_else(|| Arc::clone(&entity.value))
                 });
             }
         }

@@ -68,6 +68,8 @@ pub(crate) struct Resolved {
     pub(crate) principal: Key,
     /// Device and user, within which a repeated rule is one episode.
     pub(crate) scene: Key,
+    /// The rule, and whatever has its title.
+    pub(crate) rules: [Key; 2],
     /// Whether process lineage knows where its processes come from.
     pub(crate) tree_known: bool,
     /// How many users, devices and outside addresses it names: of many, each says little.
@@ -142,7 +144,7 @@ impl Resolved {
                 _ => {}
             }
         }
-        work.rule();
+        let rules = work.rule();
         work.records();
         work.events();
         let first = |of: &[(Role, Key)]| {
@@ -164,6 +166,7 @@ impl Resolved {
             members,
             principal,
             scene,
+            rules,
             tree_known,
         }
     }
@@ -435,11 +438,12 @@ impl Work<'_> {
         key
     }
 
-    fn rule(&mut self) {
+    fn rule(&mut self) -> [Key; 2] {
         self.entity += 1;
         let key = Key::of_text("rule", &self.alert.rule.id);
         let title = Arc::clone(&self.alert.rule.title);
         self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &title, true);
+        [key, Key::of_text("title", &title)]
     }
 
     /// The records that it was made of: where joins of plain events find it.

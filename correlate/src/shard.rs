@@ -16,7 +16,7 @@ use event::{
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{Board, Excess, Node, Undo};
+use crate::board::{Again, Board, Excess, Node, Undo};
 use crate::campaign::Campaigns;
 use crate::claims::{Claims, Hold};
 use crate::delta::Ledger;
@@ -43,6 +43,9 @@ pub(crate) struct Shard {
     waiting: BTreeMap<(Time, AlertId), Arc<Alert>>,
     /// Undo records of the last nodes of the board: the provisional ones.
     provisional: VecDeque<Undo>,
+    /// Provisional ones that were taken back since alerts were last placed.
+    #[serde(skip)]
+    again: Again,
     /// Event time of every alert held.
     #[serde(with = "sorted")]
     known: HashMap<AlertId, Time>,
@@ -92,6 +95,7 @@ impl Shard {
             board: Board::default(),
             waiting: BTreeMap::new(),
             provisional: VecDeque::new(),
+            again: Again::default(),
             known: HashMap::new(),
             nodes: HashMap::new(),
             claims: Claims::default(),
@@ -151,6 +155,7 @@ impl Shard {
         self.counts.alerts_revised_total += 1;
         if let Some(node) = self.nodes.get(&alert.id).copied() {
             self.take_back_to(node);
+            self.forget_taken();
         }
         self.waiting.remove(&key);
         self.take_in(alert, file);
@@ -160,6 +165,7 @@ impl Shard {
         let Some(time) = self.known.get(alert).copied().filter(|time| *time > self.watermark) else { return };
         if let Some(node) = self.nodes.get(alert).copied() {
             self.take_back_to(node);
+            self.forget_taken();
         }
         self.waiting.remove(&(time, alert.clone()));
         self.known.remove(alert);
@@ -199,6 +205,7 @@ impl Shard {
         // The set of consulted keys only grows; beginning anew now and then keeps it to what is provisional.
         if self.stale.len() > 1_024 + self.provisional.len() * file.limits.entities_per_alert * 4 {
             self.take_back_to(self.sealed_len() as u32);
+            self.forget_taken();
             self.stale.reset();
         }
         let stale_from = self.stale.take();
@@ -211,22 +218,38 @@ impl Shard {
         let sealed = self.sealed_len() as u32;
         let fresh = (sealed..self.board.nodes.len() as u32).take_while(is_fresh).count() as u32;
         self.take_back_to(sealed + fresh);
+        if let Some(from) = stale_from {
+            self.again.learnt(from);
+        }
     }
 
     fn take_back_to(&mut self, len: u32) {
         while self.board.nodes.len() as u32 > len {
-            let Some(undo) = self.provisional.pop_back() else { return };
-            self.touched.extend(undo.touched());
-            if let Some(node) = self.board.take_back(undo) {
+            let Some(undo) = self.provisional.pop_back() else { break };
+            if let Some(taken) = self.board.take_back(undo) {
                 self.counts.placings_redone_total += 1;
-                self.nodes.remove(node.id());
-                self.waiting.insert((node.alert.time, node.id().clone()), node.alert);
+                let alert = taken.alert();
+                self.nodes.remove(&alert.id);
+                self.waiting.insert((alert.time, alert.id.clone()), Arc::clone(alert));
+                self.again.take(taken);
             }
         }
-        self.touched.retain(|node| *node < len);
+        self.again.owe(self.touched.split_off(&len));
+    }
+
+    /// What was taken back is found anew, or does not come again.
+    fn forget_taken(&mut self) {
+        let len = self.board.nodes.len() as u32;
+        self.touched.extend(self.again.forget().into_iter().filter(|node| *node < len));
     }
 
     fn place_waiting(&mut self, file: &File) {
+        self.again.begin();
+        self.place_all_waiting(file);
+        self.forget_taken();
+    }
+
+    fn place_all_waiting(&mut self, file: &File) {
         loop {
             let is_crowded = self.waiting.len() > file.limits.waiting_alerts;
             let Some(entry) = self.waiting.first_entry() else { return };
@@ -243,11 +266,10 @@ impl Shard {
             let alert = entry.remove();
             let id = alert.id.clone();
             let node = self.board.nodes.len() as u32;
-            let undo = self.board.place(alert, &self.facts, file, &mut self.stale);
+            let placed = self.board.place_next(alert, &mut self.again, &self.facts, file, &mut self.stale);
             self.nodes.insert(id, node);
-            self.touched.extend(undo.touched());
-            self.touched.insert(node);
-            self.provisional.push_back(undo);
+            self.touched.extend(placed.touched);
+            self.provisional.push_back(placed.undo);
             if is_due {
                 self.seal(file);
             }
@@ -288,6 +310,7 @@ impl Shard {
         let is_full = excess != Excess::default();
         self.cleaned = self.cleaned.max(self.watermark.0.div_euclid(DAY_US));
         self.take_back_to(self.sealed_len() as u32);
+        self.forget_taken();
         let touched: Vec<AlertId> =
             self.touched.iter().map(|n| self.board.nodes[*n as usize].id().clone()).collect();
         // A quarter more than needed, so that a full table is not cleaned for every alert.

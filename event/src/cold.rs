@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::BufReader;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ use crate::snapshot::LEVEL;
 pub struct Cold<T> {
     value: OnceLock<Box<T>>,
     /// The value in bytes, where it has not been changed since.
-    bytes: Option<Box<[u8]>>,
+    bytes: Option<Packed<T>>,
     looked_at: AtomicBool,
 }
 
@@ -37,7 +38,7 @@ impl<T: Serialize + DeserializeOwned> Cold<T> {
     /// The value.
     pub fn get(&self) -> &T {
         self.looked_at.store(true, Ordering::Relaxed);
-        self.value.get_or_init(|| Box::new(unpacked(self.bytes.as_deref())))
+        self.value.get_or_init(|| Box::new(self.unpacked()))
     }
 
     /// The value, to be changed.
@@ -51,10 +52,17 @@ impl<T: Serialize + DeserializeOwned> Cold<T> {
     }
 
     /// Takes the value out.
-    pub fn into_inner(self) -> T {
-        match self.value.into_inner() {
+    pub fn into_inner(mut self) -> T {
+        match self.value.take() {
             Some(value) => *value,
-            None => unpacked(self.bytes.as_deref()),
+            None => self.unpacked(),
+        }
+    }
+
+    fn unpacked(&self) -> T {
+        match &self.bytes {
+            Some(bytes) => bytes.unpack(),
+            None => unreachable!("what is no value is bytes"),
         }
     }
 
@@ -68,7 +76,7 @@ impl<T: Serialize + DeserializeOwned> Cold<T> {
     /// Makes the value bytes.
     pub fn freeze(&mut self) {
         if let Some(value) = self.value.take() {
-            self.bytes.get_or_insert_with(|| packed(&*value));
+            self.bytes.get_or_insert_with(|| Packed::of(&*value));
         }
         *self.looked_at.get_mut() = false;
     }
@@ -84,22 +92,71 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     ciborium::from_reader(BufReader::new(plain)).map_err(|error| error.to_string())
 }
 
-fn unpacked<T: DeserializeOwned>(bytes: Option<&[u8]>) -> T {
-    match read(bytes.unwrap_or_default()) {
-        Ok(value) => value,
-        // They were made here of such a value, or looked at when they came.
-        Err(error) => unreachable!("bytes of a value are one: {error}"),
+/// A value as compressed bytes.
+pub struct Packed<T> {
+    bytes: Box<[u8]>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Packed<T> {
+    /// Packs a value.
+    pub fn of(value: &T) -> Self {
+        let mut plain = Vec::new();
+        let written = ciborium::into_writer(value, &mut plain).map_err(|error| error.to_string());
+        let bytes = written.and_then(|()| zstd::bulk::compress(&plain, LEVEL).map_err(|e| e.to_string()));
+        match bytes {
+            Ok(bytes) => Self::known(bytes),
+            // Memory takes all that is written, and no type of a state refuses to be.
+            Err(error) => unreachable!("state is writable: {error}"),
+        }
+    }
+
+    /// Makes it a value again.
+    pub fn unpack(&self) -> T {
+        match read(&self.bytes) {
+            Ok(value) => value,
+            // They were made here of such a value, or looked at when they came.
+            Err(error) => unreachable!("bytes of a value are one: {error}"),
+        }
+    }
+
+    /// Length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 
-fn packed<T: Serialize>(value: &T) -> Box<[u8]> {
-    let mut plain = Vec::new();
-    let written = ciborium::into_writer(value, &mut plain).map_err(|error| error.to_string());
-    let bytes = written.and_then(|()| zstd::bulk::compress(&plain, LEVEL).map_err(|e| e.to_string()));
-    match bytes {
-        Ok(bytes) => bytes.into(),
-        // Memory takes all that is written, and no type of a state refuses to be.
-        Err(error) => unreachable!("state is writable: {error}"),
+impl<T> Packed<T> {
+    /// Of bytes that are known to be a value.
+    fn known(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), of: PhantomData }
+    }
+}
+
+impl<T> Clone for Packed<T> {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Packed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Packed").field(&self.bytes.len()).finish()
+    }
+}
+
+impl<T> Serialize for Packed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.bytes)
+    }
+}
+
+/// Bytes from elsewhere are looked at once: they are a value, or refused.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Packed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
+        read::<T>(&bytes).map_err(D::Error::custom)?;
+        Ok(Self::known(bytes))
     }
 }
 
@@ -118,7 +175,7 @@ impl<T: fmt::Debug> fmt::Debug for Cold<T> {
         let mut told = f.debug_tuple("Cold");
         match (self.value.get(), &self.bytes) {
             (Some(value), _) => told.field(value).finish(),
-            (None, bytes) => told.field(&bytes.as_ref().map_or(0, |bytes| bytes.len())).finish(),
+            (None, bytes) => told.field(bytes).finish(),
         }
     }
 }
@@ -127,8 +184,8 @@ impl<T: fmt::Debug> fmt::Debug for Cold<T> {
 impl<T: Serialize + DeserializeOwned> Serialize for Cold<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match (&self.bytes, self.value.get()) {
-            (None, Some(value)) => serializer.serialize_bytes(&packed(value.as_ref())),
-            (bytes, _) => serializer.serialize_bytes(bytes.as_deref().unwrap_or_default()),
+            (None, Some(value)) => Packed::of(value.as_ref()).serialize(serializer),
+            (bytes, _) => bytes.serialize(serializer),
         }
     }
 }
@@ -138,7 +195,7 @@ impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Cold<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = deserializer.deserialize_byte_buf(Bytes)?;
         let value = read(&bytes).map_err(D::Error::custom)?;
-        Ok(Self { bytes: Some(bytes.into()), ..Self::new(value) })
+        Ok(Self { bytes: Some(Packed::known(bytes)), ..Self::new(value) })
     }
 }
 
@@ -171,7 +228,7 @@ mod tests {
         assert!(!cold.is_cold(), "it was new");
         cold.cool();
         assert!(cold.is_cold());
-        assert!(cold.bytes.as_ref().is_some_and(|bytes| bytes.len() < 100));
+        assert!(cold.bytes.as_ref().is_some_and(|bytes| bytes.bytes() < 100));
         assert_eq!(cold.get()[9_999], 7);
         cold.cool();
         assert!(!cold.is_cold(), "somebody looked");
@@ -203,7 +260,7 @@ mod tests {
             crate::snapshot::read::<Cold<Vec<String>>>(b"test0001", &bytes).is_err(),
             "numbers are no texts"
         );
-        let damaged = Cold { bytes: Some(b"nothing".as_slice().into()), ..cold };
+        let damaged = Cold { bytes: Some(Packed::known(b"nothing".to_vec())), ..cold };
         let bytes = crate::snapshot::write(b"test0001", &damaged);
         assert!(crate::snapshot::read::<Cold<Vec<u64>>>(b"test0001", &bytes).is_err());
     }

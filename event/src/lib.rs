@@ -50,7 +50,7 @@ pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
 pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, bytes_of, entity_list_type};
 pub use builder::BatchBuilder;
 pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
-pub use cold::Cold;
+pub use cold::{Cold, Packed};
 pub use entity::{Entity, EntityId, EntityType, Role};
 pub use feed::{Feed, RowShape, Watermarks};
 pub use ids::{ActionId, AlertId, CampaignId, EffectId, IncidentId, InputId, SuggestionId, TenantId};

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use event::{Alert, AlertId, Class, Entity, RecordRef, TenantId, Time};
+use event::{Alert, AlertId, Class, TenantId, Time};
 
 use super::definition::{Definition, Kind, Member};
-use super::observation::Witness;
 use super::timeline::{Place, Verdict, Window};
 use super::windows::CorrelationChange;
+use super::witness::{Reader, Seen};
 
 /// An alert leads back to at most this many events: the first and the last ones of its window.
 const WITNESSES_MAX: usize = 100;
@@ -49,10 +49,9 @@ fn id(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], at: Place) 
 }
 
 fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: &Window) -> Alert {
-    let (info, told) = (&definition.info, telling(&window.witnesses));
-    let last = window.witnesses.last();
-    let of_last = |of: fn(&Witness) -> Arc<str>| last.map_or_else(|| "".into(), |w| of(w));
-    Alert {
+    let info = &definition.info;
+    let mut reader = Reader::default();
+    let mut alert = Alert {
         id: id(definition, tenant, keys, window.at),
         tenant: tenant.clone(),
         time: Time(window.time),
@@ -60,45 +59,43 @@ fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: 
         rule: info.reference.clone(),
         title: Arc::clone(&info.reference.title),
         severity: info.severity,
-        domain: last.map_or(event::Domain::Endpoint, |w| w.domain),
-        product: of_last(|w| Arc::clone(&w.product)),
-        source: of_last(|w| Arc::clone(&w.source)),
-        class: last.map_or(Class::BASE_EVENT, |w| w.class),
-        event_uid: of_last(|w| w.uid.as_ref().into()),
+        domain: event::Domain::Endpoint,
+        product: "".into(),
+        source: "".into(),
+        class: Class::BASE_EVENT,
+        event_uid: "".into(),
         attack: info.attack.clone(),
-        entities: entities(&told),
-        records: records(&told),
+        entities: Vec::new(),
+        records: Vec::new(),
         evidence: evidence(definition, keys, window),
+    };
+    for witness in telling(&window.witnesses) {
+        let account = reader.read(witness);
+        alert.entities.extend(account.entities.iter());
+        for record in &account.records {
+            if alert.records.len() < WITNESSES_MAX && !alert.records.contains(record) {
+                alert.records.push(record.clone());
+            }
+        }
     }
+    alert.entities.sort_unstable();
+    alert.entities.dedup();
+    alert.entities.truncate(ENTITIES_MAX);
+    if let Some(last) = window.witnesses.last() {
+        let last = reader.read(last);
+        (alert.domain, alert.class, alert.event_uid) = (last.domain, last.class, last.uid.as_ref().into());
+        (alert.product, alert.source) = (Arc::clone(&last.product), Arc::clone(&last.source));
+    }
+    alert
 }
 
 /// The first and the last events of a window that has too many.
-fn telling(witnesses: &[Arc<Witness>]) -> Vec<&Witness> {
-    let half = WITNESSES_MAX / 2;
-    if witnesses.len() <= WITNESSES_MAX {
-        return witnesses.iter().map(AsRef::as_ref).collect();
-    }
-    let ends = witnesses[..half].iter().chain(&witnesses[witnesses.len() - half..]);
-    ends.map(AsRef::as_ref).collect()
-}
-
-fn entities(witnesses: &[&Witness]) -> Vec<Entity> {
-    let mut entities: Vec<Entity> = witnesses.iter().flat_map(|w| w.entities.iter()).collect();
-    entities.sort_unstable();
-    entities.dedup();
-    entities.truncate(ENTITIES_MAX);
-    entities
-}
-
-fn records(witnesses: &[&Witness]) -> Vec<RecordRef> {
-    let mut records: Vec<RecordRef> = Vec::new();
-    for record in witnesses.iter().flat_map(|w| w.records.iter()) {
-        if !records.contains(record) {
-            records.push(record.clone());
-        }
-    }
-    records.truncate(WITNESSES_MAX);
-    records
+fn telling(witnesses: &[Seen]) -> impl Iterator<Item = &Seen> {
+    let (first, last) = match witnesses.len() {
+        0..=WITNESSES_MAX => (witnesses, &[] as &[Seen]),
+        len => (&witnesses[..WITNESSES_MAX / 2], &witnesses[len - WITNESSES_MAX / 2..]),
+    };
+    first.iter().chain(last)
 }
 
 /// The names of what every alert tells.

@@ -10,6 +10,7 @@ use super::definition::{Definition, Kind, Source, Way};
 use super::measure::{Measure, window_holds};
 use super::observation::{Keys, Observation};
 use super::timeline::{Entry, Timeline, Verdict, WindowCounts};
+use super::witness::Seen;
 use super::{CorrelationChange, alert, seen_by, witness_of};
 use crate::set::RuleSet;
 
@@ -119,8 +120,8 @@ impl<'a> CorrelationExplainer<'a> {
         let mut groups = Groups::new();
         let own = self.observations.get(&index).into_iter().flatten();
         for Observation { tenant, member, time, keys, value, witness, .. } in own {
-            let entry =
-                Entry { time: time.0, member: *member, value: value.clone(), witness: Arc::clone(witness) };
+            let witness = Seen::Warm(Arc::clone(witness));
+            let entry = Entry { time: time.0, member: *member, value: value.clone(), witness };
             groups.entry((tenant.clone(), keys.clone())).or_default().push(entry);
         }
         let mut inner = BTreeMap::new();
@@ -174,7 +175,7 @@ struct Fired {
 fn hand_on(definition: &Definition, number: u16, fired: &[Fired], groups: &mut Groups) {
     for Fired { tenant, keys, alert } in fired {
         let Some((group, value)) = seen_by(definition, number, keys) else { continue };
-        let witness = Arc::new(witness_of(alert));
+        let witness = Seen::Warm(Arc::new(witness_of(alert)));
         let entry = Entry { time: alert.time.0, member: number, value, witness };
         groups.entry((tenant.clone(), group)).or_default().push(entry);
     }
@@ -184,7 +185,7 @@ fn hand_on(definition: &Definition, number: u16, fired: &[Fired], groups: &mut G
 fn counted(groups: &Groups) -> BTreeMap<u16, BTreeSet<u64>> {
     let mut counted: BTreeMap<u16, BTreeSet<u64>> = BTreeMap::new();
     for entry in groups.values().flatten() {
-        counted.entry(entry.member).or_default().insert(entry.witness.hash);
+        counted.entry(entry.member).or_default().insert(entry.witness.hash());
     }
     counted
 }

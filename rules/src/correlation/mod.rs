@@ -35,6 +35,7 @@ mod resolve;
 mod snapshot;
 mod timeline;
 mod windows;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -55,9 +56,10 @@ pub use snapshot::SnapshotError;
 pub use timeline::WindowCounts;
 pub use windows::{CorrelationChange, EVENTS_MAX, GROUPS_MAX, Windows, WorstCase};
 
-use observation::{Keys, PackedEntities, Value, Witness, hash_of};
+use observation::{Keys, Value, hash_of};
 use timeline::Place;
 use windows::Inbox;
+use witness::{Account, PackedEntities, Witness};
 
 use crate::plan::applies;
 use crate::rule::CompiledRule;
@@ -163,14 +165,13 @@ fn seen_by(outer: &Definition, number: u16, keys: &[Arc<str>]) -> Option<(Keys, 
 
 /// An alert of a correlation as an event of another.
 fn witness_of(alert: &event::Alert) -> Witness {
-    Witness {
+    Witness::new(Account {
         uid: alert.id.as_str().into(),
-        hash: hash_of(&[alert.id.as_str()]),
         records: SmallVec::from_vec(alert.records.clone()),
         entities: PackedEntities::of(&alert.entities),
         domain: alert.domain,
         product: Arc::clone(&alert.product),
         source: Arc::clone(&alert.source),
         class: alert.class,
-    }
+    })
 }

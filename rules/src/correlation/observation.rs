@@ -1,17 +1,16 @@
 //! What a correlation is told of an event that matched one of its rules.
 
 use std::cmp::Ordering;
-use std::fmt::Write;
-use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use event::{Class, Domain, Entity, EntityType, EventBatch, RecordRef, Role, TenantId, Time};
+use event::{EventBatch, TenantId, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::definition::{Definition, Kind, Member, Source};
 use super::measure::SCALE;
+use super::witness::{Account, PackedEntities, Witness};
 use crate::atom::FieldId;
 use crate::field::{Cell, RowReader};
 use crate::fold::fold;
@@ -129,85 +128,6 @@ impl Value {
     }
 }
 
-/// An event that takes part in a correlation: enough to lead back to it, and to say whom it concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Witness {
-    pub(crate) uid: Box<str>,
-    /// 64 bits of the hash of `uid`.
-    pub(crate) hash: u64,
-    /// One record, or those of an inner correlation.
-    pub(crate) records: SmallVec<[RecordRef; 1]>,
-    pub(crate) entities: PackedEntities,
-    pub(crate) domain: Domain,
-    pub(crate) product: Arc<str>,
-    pub(crate) source: Arc<str>,
-    pub(crate) class: Class,
-}
-
-/// Equal witnesses have equal hashes of their ids.
-impl Hash for Witness {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// Entities in one text: witnesses are many, and few of them come to be part of an alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Box<str>")]
-pub(crate) struct PackedEntities(Box<str>);
-
-/// A text that is not all entities is refused: those behind the damage would be lost.
-impl TryFrom<Box<str>> for PackedEntities {
-    type Error = &'static str;
-
-    fn try_from(packed: Box<str>) -> Result<Self, Self::Error> {
-        let mut rest = &*packed;
-        while !rest.is_empty() {
-            (_, rest) = unpack(rest).ok_or("entities that cannot be read")?;
-        }
-        Ok(Self(packed))
-    }
-}
-
-impl PackedEntities {
-    pub(crate) fn of(entities: &[Entity]) -> Self {
-        let mut packed = String::new();
-        for Entity { entity_type, role, value } in entities {
-            packed.push(letter(*entity_type as u8));
-            packed.push(letter(*role as u8));
-            // Writing to a text cannot fail.
-            _ = write!(packed, "{}:{value}", value.len());
-        }
-        Self(packed.into())
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Entity> + '_ {
-        let mut rest = &*self.0;
-        std::iter::from_fn(move || {
-            let (entity, left) = unpack(rest)?;
-            rest = left;
-            Some(entity)
-        })
-    }
-}
-
-/// The first entity of a packed text, and what follows it.
-fn unpack(packed: &str) -> Option<(Entity, &str)> {
-    let (head, rest) = packed.split_once(':')?;
-    let (letters, len) = head.split_at_checked(2)?;
-    let &[entity_type, role] = letters.as_bytes() else { return None };
-    let (value, rest) = rest.split_at_checked(len.parse().ok()?)?;
-    let entity_type = *EntityType::ALL.get(usize::from(entity_type.checked_sub(LETTER)?))?;
-    let role = *Role::ALL.get(usize::from(role.checked_sub(LETTER)?))?;
-    Some((Entity { entity_type, role, value: value.into() }, rest))
-}
-
-const LETTER: u8 = b'A';
-
-const fn letter(place: u8) -> char {
-    (LETTER + place) as char
-}
-
 /// A list in a group-by field puts the event into a group for each member, up to this many.
 const GROUPS_OF_EVENT_MAX: usize = 16;
 
@@ -240,7 +160,7 @@ impl<'a> Observer<'a> {
             });
             for keys in &known[place].1 {
                 let witness =
-                    witness.get_or_insert_with(|| Arc::new(Witness::of(self.batch, row, &mut self.topic)));
+                    witness.get_or_insert_with(|| Arc::new(witness_of(self.batch, row, &mut self.topic)));
                 out.push(Observation {
                     tenant: self.batch.meta.tenant.clone(),
                     correlation: *correlation,
@@ -302,26 +222,22 @@ impl<'a> Observer<'a> {
     }
 }
 
-impl Witness {
-    fn of(batch: &EventBatch, row: usize, topic: &mut Arc<str>) -> Self {
-        let mut record = batch.record(row);
-        if record.topic == *topic {
-            record.topic = Arc::clone(topic);
-        } else {
-            *topic = Arc::clone(&record.topic);
-        }
-        let uid = batch.text("event_uid", row).unwrap_or_default();
-        Self {
-            uid: uid.into(),
-            hash: hash_of(&[uid]),
-            records: SmallVec::from_iter([record]),
-            entities: PackedEntities::of(&crate::alert::entities(batch, row)),
-            domain: batch.meta.domain,
-            product: Arc::clone(&batch.meta.product),
-            source: Arc::clone(&batch.meta.source),
-            class: batch.class,
-        }
+fn witness_of(batch: &EventBatch, row: usize, topic: &mut Arc<str>) -> Witness {
+    let mut record = batch.record(row);
+    if record.topic == *topic {
+        record.topic = Arc::clone(topic);
+    } else {
+        *topic = Arc::clone(&record.topic);
     }
+    Witness::new(Account {
+        uid: batch.text("event_uid", row).unwrap_or_default().into(),
+        records: SmallVec::from_iter([record]),
+        entities: PackedEntities::of(&crate::alert::entities(batch, row)),
+        domain: batch.meta.domain,
+        product: Arc::clone(&batch.meta.product),
+        source: Arc::clone(&batch.meta.source),
+        class: batch.class,
+    })
 }
 
 /// Millionths of a decimal number, saturating.
@@ -337,50 +253,40 @@ fn number(text: &str) -> Option<i64> {
 
 /// 64 bits of the hash of several texts.
 pub(crate) fn hash_of(texts: &[&str]) -> u64 {
-    let mut bytes = [0; 8];
-    hasher_of(texts.iter().copied()).finalize_xof().fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+    hash_of_bytes(&joined(texts.iter().copied()))
 }
 
 /// 128 bits of the hash of several texts.
 pub(crate) fn key_of(texts: &[Arc<str>]) -> u128 {
-    let mut bytes = [0; 16];
-    hasher_of(texts.iter().map(AsRef::as_ref)).finalize_xof().fill(&mut bytes);
-    u128::from_le_bytes(bytes)
+    let hash = blake3::hash(&joined(texts.iter().map(AsRef::as_ref)));
+    u128::from_le_bytes(*first_of(&hash))
 }
 
-fn hasher_of<'a>(texts: impl Iterator<Item = &'a str>) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new();
-    for text in texts {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+/// 64 bits of the hash of bytes.
+pub(crate) fn hash_of_bytes(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(*first_of(&blake3::hash(bytes)))
+}
+
+fn first_of<const N: usize>(hash: &blake3::Hash) -> &[u8; N] {
+    match hash.as_bytes().first_chunk() {
+        Some(first) => first,
+        None => unreachable!("a hash has 32 bytes"),
     }
-    hasher
+}
+
+/// Texts behind their lengths, to be hashed at once: mostly they are short.
+fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> SmallVec<[u8; 256]> {
+    let mut bytes = SmallVec::new();
+    for text in texts {
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packed_entities_come_back() {
-        let entities: Vec<Entity> = EntityType::ALL
-            .iter()
-            .zip(Role::ALL.iter().rev())
-            .zip(["", "a", "12:x", "contoso\\älice", ":", "AA3:"].into_iter().cycle())
-            .map(|((entity_type, role), value)| Entity {
-                entity_type: *entity_type,
-                role: *role,
-                value: value.into(),
-            })
-            .collect();
-        let packed = PackedEntities::of(&entities);
-        assert_eq!(packed.iter().collect::<Vec<_>>(), entities);
-        assert_eq!(PackedEntities::try_from(packed.0.clone()), Ok(packed));
-        for damaged in ["A", "AA", "AA5:abc", "zA1:x", "AA1:ä", "A\u{e4}1:x"] {
-            assert!(PackedEntities::try_from(Box::from(damaged)).is_err(), "{damaged}");
-        }
-    }
 
     #[test]
     fn numbers_are_read_exactly() {

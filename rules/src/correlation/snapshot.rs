@@ -1,5 +1,5 @@
 //! The state of correlations as bytes. An event takes part in many correlations and groups: it is written once, and they
-//! name it by its number.
+//! name it by its number. Pages are written as they are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,12 +11,13 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::groups::{Group, Groups};
-use super::observation::{Value, Witness};
+use super::observation::Value;
 use super::timeline::{Entry, Firing, Timeline, WindowCounts};
 use super::windows::{Limits, Windows};
+use super::witness::{Page, Seen, Witness};
 
 /// Marks the bytes and their format.
-const MAGIC: &[u8; 8] = b"asterw04";
+const MAGIC: &[u8; 8] = b"asterw05";
 
 /// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +33,10 @@ impl SnapshotError {
     }
 }
 
-/// The whole state. Groups are in the order of their keys, witnesses in that in which groups name them.
+/// The whole state. Groups are in the order of their keys, pages and witnesses in that in which groups name them.
 #[derive(Serialize, Deserialize)]
-struct Written<W, S> {
+struct Written<P, W, S> {
+    pages: P,
     witnesses: W,
     states: S,
     counts: WindowCounts,
@@ -50,9 +52,12 @@ struct WrittenGroup<K, F, E> {
     events: E,
 }
 
+/// Where a witness is written: on which page, counted from 1, and where on it; 0 is the list of those on no page.
+type Number = (u32, u32);
+
 /// What is sealed, and groups by tenant, by the key of their correlation.
 type States = Vec<(Arc<str>, i64, Vec<(TenantId, Vec<ReadGroup>)>)>;
-type ReadGroup = WrittenGroup<Vec<Arc<str>>, Vec<Firing>, Vec<(i64, u16, Value, u32)>>;
+type ReadGroup = WrittenGroup<Vec<Arc<str>>, Vec<Firing>, Vec<(i64, u16, Value, Number)>>;
 
 /// A list that is made as it is written.
 struct Lazy<F>(F);
@@ -74,6 +79,7 @@ pub(super) fn write_to(windows: &Windows, out: impl Write) -> io::Result<()> {
     let groups = states.iter().flat_map(|(_, _, tenants)| tenants).flat_map(|(_, groups)| groups);
     let numbers = &Numbers::of(groups.copied());
     let written = Written {
+        pages: &numbers.pages,
         witnesses: &numbers.witnesses,
         states: Lazy(|| {
             states
@@ -105,39 +111,63 @@ fn written_tenants<'a>(
 fn written_group(group: &Group, numbers: &Numbers<'_>) -> impl Serialize {
     let (entries, firings) = group.timeline.parts();
     let event = |e: &Entry| (e.time, e.member, e.value.clone(), numbers.of_witness(&e.witness));
-    let events: Vec<(i64, u16, Value, u32)> = entries.map(event).collect();
+    let events: Vec<(i64, u16, Value, Number)> = entries.map(event).collect();
     WrittenGroup { keys: &group.keys[..], wake_at: group.wake_at, firings, events }
 }
 
-/// The number of each witness. Equal ones are one.
+/// The number of each witness. Those of one hash and content are one.
+#[derive(Default)]
 struct Numbers<'a> {
+    pages: Vec<&'a Page>,
+    page_numbers: HashMap<*const Page, u32>,
     witnesses: Vec<&'a Witness>,
-    numbers: HashMap<&'a Witness, u32>,
+    witness_numbers: HashMap<(u64, u64), u32>,
 }
 
 impl<'a> Numbers<'a> {
     fn of(groups: impl Iterator<Item = &'a Group>) -> Self {
-        let mut numbers = Self { witnesses: Vec::new(), numbers: HashMap::new() };
+        let mut numbers = Self::default();
         for entry in groups.flat_map(|group| group.timeline.parts().0) {
-            let next = numbers.witnesses.len() as u32;
-            if *numbers.numbers.entry(&*entry.witness).or_insert(next) == next {
-                numbers.witnesses.push(&entry.witness);
+            match &entry.witness {
+                Seen::Cold(page, _) => {
+                    numbers.page_numbers.entry(Arc::as_ptr(page)).or_insert_with(|| {
+                        numbers.pages.push(page);
+                        numbers.pages.len() as u32
+                    });
+                }
+                Seen::Warm(witness) => {
+                    let hashes = (entry.witness.hash(), entry.witness.content());
+                    numbers.witness_numbers.entry(hashes).or_insert_with(|| {
+                        numbers.witnesses.push(witness);
+                        numbers.witnesses.len() as u32 - 1
+                    });
+                }
             }
         }
         numbers
     }
 
-    fn of_witness(&self, witness: &Witness) -> u32 {
-        // Every witness of a group has one.
-        self.numbers.get(witness).copied().unwrap_or(u32::MAX)
+    /// Every witness of a group has one.
+    fn of_witness(&self, seen: &Seen) -> Number {
+        match seen {
+            Seen::Cold(page, at) => (self.page_numbers.get(&Arc::as_ptr(page)).copied().unwrap_or(u32::MAX), *at),
+            Seen::Warm(_) => {
+                (0, self.witness_numbers.get(&(seen.hash(), seen.content())).copied().unwrap_or(u32::MAX))
+            }
+        }
     }
 }
 
 pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
     let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
-    let Written { witnesses, states, counts, limits } =
-        event::snapshot::read::<Written<Vec<Arc<Witness>>, States>>(MAGIC, bytes).map_err(refuse)?;
-    let mut windows = Windows { states: BTreeMap::new(), counts, limits };
+    let Written { pages, witnesses, states, counts, limits } =
+        event::snapshot::read::<Written<Vec<Arc<Page>>, Vec<Arc<Witness>>, States>>(MAGIC, bytes)
+            .map_err(refuse)?;
+    let seen = |(page, at): Number| match page.checked_sub(1) {
+        None => witnesses.get(at as usize).map(|witness| Seen::Warm(Arc::clone(witness))),
+        Some(page) => Page::seen(pages.get(page as usize)?, at),
+    };
+    let mut windows = Windows { counts, limits, ..Windows::default() };
     for (key, sealed, tenants) in states {
         let state = windows.states.entry(key).or_default();
         state.sealed = sealed;
@@ -146,8 +176,8 @@ pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
             for WrittenGroup { keys, wake_at, firings, events } in written {
                 let mut entries = Vec::with_capacity(events.len());
                 for (time, member, value, number) in events {
-                    let witness = witnesses.get(number as usize).map(Arc::clone);
-                    let witness = witness.ok_or_else(|| refuse(format!("no event has number {number}")))?;
+                    let witness =
+                        seen(number).ok_or_else(|| refuse(format!("no event has number {number:?}")))?;
                     entries.push(Entry { time, member, value, witness });
                 }
                 groups.restore(keys.into_iter().collect(), Timeline::of_parts(entries, firings), wake_at);

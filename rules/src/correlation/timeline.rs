@@ -14,14 +14,15 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::definition::{Definition, GROUP_EVENTS_MAX, Kind};
 use super::measure::{Measure, holds_for, window_holds};
-use super::observation::{Value, Witness};
+use super::observation::{Value, hash_of_bytes};
+use super::witness::{Cooler, Pages, Reader, Seen};
 
 /// An event of a group.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) time: i64,
     pub(crate) member: u16,
     pub(crate) value: Value,
-    pub(crate) witness: Arc<Witness>,
+    pub(crate) witness: Seen,
 }
 
 /// The order of events. Clocks tick in seconds: at one time, members count as having come in the order of the list.
@@ -38,18 +39,18 @@ pub(crate) type Place = (i64, u16, u64);
 
 impl Entry {
     pub(crate) fn place(&self) -> Place {
-        (self.time, self.member, self.witness.hash)
+        (self.time, self.member, self.witness.hash())
     }
 
     /// The order of places. Witnesses lie far apart in memory, and are asked only where times do not tell.
     fn order(&self, other: &Entry) -> Ordering {
         let order = (self.time, self.member).cmp(&(other.time, other.member));
-        order.then_with(|| self.witness.hash.cmp(&other.witness.hash))
+        order.then_with(|| self.witness.hash().cmp(&other.witness.hash()))
     }
 
     fn is_before(&self, place: Place) -> bool {
         match (self.time, self.member).cmp(&(place.0, place.1)) {
-            Ordering::Equal => self.witness.hash < place.2,
+            Ordering::Equal => self.witness.hash() < place.2,
             order => order.is_lt(),
         }
     }
@@ -83,7 +84,20 @@ pub(crate) struct Window {
     pub(crate) time: i64,
     pub(crate) first_time: i64,
     /// In order.
-    pub(crate) witnesses: Vec<Arc<Witness>>,
+    pub(crate) witnesses: Vec<Seen>,
+    /// Equal for windows that hold the same.
+    content: u64,
+}
+
+impl Window {
+    fn new(at: Place, time: i64, first_time: i64, witnesses: Vec<Seen>) -> Self {
+        let content = content(time, &witnesses);
+        Self { at, time, first_time, witnesses, content }
+    }
+
+    fn firing(&self) -> Firing {
+        Firing { at: self.at, content: self.content }
+    }
 }
 
 /// The measure of the window that ends with the last event.
@@ -197,6 +211,17 @@ impl Timeline {
         Self { entries: entries.into(), firings, ..Self::default() }
     }
 
+    /// Notes witnesses of events at or before `until`.
+    pub(crate) fn note(&self, until: i64, cooler: &mut Cooler) {
+        self.entries.iter().take_while(|e| e.time <= until).for_each(|e| cooler.note(&e.witness));
+    }
+
+    /// Replaces witnesses of events at or before `until` by their places.
+    pub(crate) fn cool(&mut self, until: i64, pages: &Pages) {
+        let old = self.entries.iter_mut().take_while(|e| e.time <= until);
+        old.for_each(|e| pages.replace(&mut e.witness));
+    }
+
     /// Takes events in, and out, and judges what they touch. `added` is empty afterwards.
     pub(crate) fn update(
         &mut self,
@@ -257,7 +282,8 @@ impl Timeline {
         }
         let mut tail: Vec<Entry> = self.entries.drain(begin..).collect();
         let before = tail.len();
-        tail.sort_by(|a, b| (a.place(), &a.witness.records).cmp(&(b.place(), &b.witness.records)));
+        let mut reader = Reader::default();
+        tail.sort_by_cached_key(|entry| (entry.place(), reader.read(&entry.witness).records.clone()));
         tail.dedup_by_key(|entry| entry.place());
         counts.duplicates += (before - tail.len()) as u64;
         self.entries.extend(tail);
@@ -290,7 +316,7 @@ impl Timeline {
             }
             if self.is_armed(definition, time) && self.fires(definition, tip.as_deref(), first, index) {
                 let window = self.window(definition, first, index);
-                self.firings.push(Firing { at: window.at, content: content(&window) });
+                self.firings.push(window.firing());
                 fresh.push(window);
             }
         }
@@ -366,12 +392,9 @@ impl Timeline {
             }
             _ => self.entries.range(first..=last).collect(),
         };
-        Window {
-            at: end.place(),
-            time: end.time,
-            first_time: in_window.first().map_or(end.time, |e| e.time),
-            witnesses: in_window.iter().map(|e| Arc::clone(&e.witness)).collect(),
-        }
+        let first_time = in_window.first().map_or(end.time, |e| e.time);
+        let witnesses = in_window.iter().map(|e| e.witness.clone()).collect();
+        Window::new(end.place(), end.time, first_time, witnesses)
     }
 
     /// Judges the windows that `until` completes: those that begin after `since` and end at or before it.
@@ -389,13 +412,9 @@ impl Timeline {
             let members = self.entries.range(index..last).map(|e| e.member);
             if self.is_armed(definition, start.0) && window_holds(&definition.kind, members) {
                 let in_window = self.entries.range(index..last);
-                let window = Window {
-                    at: start,
-                    time: end,
-                    first_time: start.0,
-                    witnesses: in_window.map(|e| Arc::clone(&e.witness)).collect(),
-                };
-                self.firings.push(Firing { at: start, content: content(&window) });
+                let witnesses = in_window.map(|e| e.witness.clone()).collect();
+                let window = Window::new(start, end, start.0, witnesses);
+                self.firings.push(window.firing());
                 fired.push(Verdict::Fired(window));
             }
         }
@@ -484,21 +503,13 @@ fn needed<'a>(
     }
 }
 
-fn content(window: &Window) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&window.time.to_le_bytes());
-    for witness in &window.witnesses {
-        hasher.update(&witness.hash.to_le_bytes());
-        witness.records.iter().for_each(|r| {
-            hasher
-                .update(r.topic.as_bytes())
-                .update(&r.partition.to_le_bytes())
-                .update(&r.offset.to_le_bytes());
-        });
+/// The hash of what a window holds.
+fn content(time: i64, witnesses: &[Seen]) -> u64 {
+    let mut bytes = SmallVec::<[u8; 256]>::from_slice(&time.to_le_bytes());
+    for witness in witnesses {
+        bytes.extend_from_slice(&witness.content().to_le_bytes());
     }
-    let mut bytes = [0; 8];
-    hasher.finalize_xof().fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+    hash_of_bytes(&bytes)
 }
 
 /// What has changed between two judgements; an alert whose window changed is taken back and fired again.
@@ -510,13 +521,13 @@ fn difference(
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for old in &stale {
-        let is_unchanged = fresh.iter().any(|new| new.at == old.at && content(new) == old.content);
+        let is_unchanged = fresh.iter().any(|new| new.at == old.at && new.content == old.content);
         if !is_unchanged {
             counts.retracted += 1;
             verdicts.push(Verdict::Retracted { at: old.at, stands });
         }
     }
-    let is_new = |new: &Window| !stale.iter().any(|old| old.at == new.at && old.content == content(new));
+    let is_new = |new: &Window| !stale.iter().any(|old| old.at == new.at && old.content == new.content);
     verdicts.extend(fresh.into_iter().filter(is_new).map(Verdict::Fired));
     verdicts
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, GROUP_EVENTS_MAX};
 use super::groups::{Arrival, Groups, Told};
-use super::observation::{Keys, Observation, Witness};
-use super::timeline::{Entry, Place, WindowCounts};
+use super::observation::{Keys, Observation};
+use super::timeline::{Entry, Place, Timeline, WindowCounts};
+use super::witness::{Cooler, Seen, Witness};
 use super::{SnapshotError, alert, snapshot};
 use crate::set::RuleSet;
 
@@ -44,6 +45,9 @@ pub const GROUPS_MAX: usize = 1_000_000;
 /// Events of one correlation and tenant, at most. Beyond it the group that has rested longest is given up.
 pub const EVENTS_MAX: usize = 2_000_000;
 
+/// Events that have been sealed for so long wait as compressed bytes, microseconds.
+const COLD_AFTER_US: i64 = if cfg!(test) { 60_000_000 } else { 3_600_000_000 };
+
 /// The state of every correlation rule, for every tenant.
 ///
 /// What it reports is a function of the events, not of their order: after all changes are applied, the alerts that
@@ -55,6 +59,8 @@ pub struct Windows {
     pub(super) states: BTreeMap<Arc<str>, State>,
     pub(super) counts: WindowCounts,
     pub(super) limits: Limits,
+    /// How far event time had come when witnesses were last made pages.
+    pub(super) cooled: i64,
 }
 
 /// One correlation.
@@ -63,6 +69,12 @@ pub(super) struct State {
     /// How far event time has come with the sources that can give what it watches.
     pub(super) sealed: i64,
     pub(super) tenants: BTreeMap<TenantId, Groups>,
+}
+
+impl State {
+    fn timelines(&mut self) -> impl Iterator<Item = &mut Timeline> {
+        self.tenants.values_mut().flat_map(Groups::timelines)
+    }
 }
 
 impl Default for State {
@@ -91,6 +103,7 @@ impl Default for Windows {
             states: BTreeMap::new(),
             counts: WindowCounts::default(),
             limits: Limits { groups: GROUPS_MAX, events: EVENTS_MAX },
+            cooled: Watermark::START.0.0,
         }
     }
 }
@@ -134,7 +147,35 @@ impl Windows {
     /// Event time has come to `watermarks`: windows that ended are judged for what was absent, and forgotten. A correlation
     /// waits for the sources that can give what it watches.
     pub fn advance(&mut self, set: &RuleSet, watermarks: &Watermarks) -> Vec<CorrelationChange> {
-        self.run(set, inboxes(set), Some(watermarks))
+        let changes = self.run(set, inboxes(set), Some(watermarks));
+        let newest = self.states.values().map(|state| state.sealed).max().unwrap_or_default();
+        if newest >= self.cooled.saturating_add(COLD_AFTER_US / 4) {
+            self.cool(set);
+            self.cooled = newest;
+        }
+        changes
+    }
+
+    /// Makes pages of the witnesses that have waited for [`COLD_AFTER_US`]. All that hold one change together.
+    fn cool(&mut self, set: &RuleSet) {
+        let is_long = |key: &Arc<str>| {
+            set.correlations.definitions.iter().any(|d| d.span_us > COLD_AFTER_US && d.key == *key)
+        };
+        let mut long: Vec<&mut State> =
+            self.states.iter_mut().filter(|(key, _)| is_long(key)).map(|(_, state)| state).collect();
+        let mut cooler = Cooler::default();
+        for state in &mut long {
+            let until = state.sealed.saturating_sub(COLD_AFTER_US);
+            state.timelines().for_each(|timeline| timeline.note(until, &mut cooler));
+        }
+        let pages = cooler.pages();
+        if pages.is_empty() {
+            return;
+        }
+        for state in long {
+            let until = state.sealed.saturating_sub(COLD_AFTER_US);
+            state.timelines().for_each(|timeline| timeline.cool(until, &pages));
+        }
     }
 
     /// The whole state as bytes; equal states have equal bytes.
@@ -269,7 +310,7 @@ fn by_tenant(inbox: Inbox) -> BTreeMap<TenantId, Vec<(Keys, Arrival)>> {
         put(tenant, keys, Arrival::Removed(place));
     }
     for Observation { tenant, member, time, keys, value, witness, .. } in inbox.added {
-        put(tenant, keys, Arrival::Added(Entry { time: time.0, member, value, witness }));
+        put(tenant, keys, Arrival::Added(Entry { time: time.0, member, value, witness: Seen::Warm(witness) }));
     }
     tenants
 }

@@ -18,6 +18,7 @@ use crate::{output, rule_loading};
 
 /// What one poll reads of a file at most: three portions are under way at once.
 const POLL_RECORDS_MAX: usize = 4_096;
+const POLL_BYTES_MAX: usize = 4 << 20;
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
@@ -76,7 +77,7 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Config> {
 fn budget(config: &Config) -> PollBudget {
     PollBudget {
         records_max: config.ingest.poll_records_max.min(POLL_RECORDS_MAX),
-        bytes_max: config.ingest.poll_bytes_max,
+        bytes_max: config.ingest.poll_bytes_max.min(POLL_BYTES_MAX),
         wait: Duration::from_secs(1),
     }
 }

@@ -105,7 +105,7 @@ pub(crate) const PLAYBOOKS: &str = "playbooks";
 const STATE_SHARE: u32 = 20;
 
 /// Rows are encoded when they take this many bytes as Arrow columns. As much again may be under way.
-const ENCODE_BYTES: usize = 8 << 20;
+const ENCODE_BYTES: usize = 4 << 20;
 
 /// The stateful half of the engine.
 pub(crate) struct Pipeline {

@@ -34,6 +34,15 @@ struct Args {
     /// Alerts of the storm on one hub, beside as many that are not of it
     #[arg(long, default_value_t = 1_000_000)]
     storm: u64,
+    /// Alerts handed over at once
+    #[arg(long, value_delimiter = ',', default_values_t = [PORTION, BACKLOG])]
+    portions: Vec<usize>,
+    /// Alerts and incidents held in memory at most [default: as shipped]
+    #[arg(long)]
+    held: Option<u64>,
+    /// Only the parts whose name contains this: compared, single, many, storm
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 /// Alerts handed over at once while they come as they happen, 44 seconds of them.
@@ -171,6 +180,18 @@ fn correlator() -> anyhow::Result<Correlator> {
     Ok(Correlator::new(Parameters::builtin()?))
 }
 
+/// One that holds so many alerts and incidents, not what is shipped.
+fn holding(held: Option<u64>) -> anyhow::Result<Correlator> {
+    let Some(held) = held else { return correlator() };
+    let mut text = Parameters::builtin()?.text().to_owned();
+    for (limit, shipped) in [("alerts", 1_000_000), ("incidents", 500_000)] {
+        let line = format!("  {limit}: {shipped}\n");
+        ensure!(text.contains(&line), "the shipped parameters have no line {line:?}");
+        text = text.replace(&line, &format!("  {limit}: {held}\n"));
+    }
+    Ok(Correlator::new(Parameters::parse(&text)?))
+}
+
 type Groups = BTreeSet<Vec<String>>;
 
 fn incidents(correlator: &Correlator) -> Groups {
@@ -257,11 +278,11 @@ fn one_at_a_time(count: u64) -> anyhow::Result<()> {
 }
 
 /// Alerts per second with all incidents told, and memory.
-fn many(count: u64, portion: usize) -> anyhow::Result<()> {
+fn many(count: u64, portion: usize, held: Option<u64>) -> anyhow::Result<()> {
     /// Alerts made at once: they are the benchmark's own memory.
     const MADE: u64 = 500_000;
     let before = resident()?;
-    let mut all = correlator()?;
+    let mut all = holding(held)?;
     let (mut cpu_s, mut deltas, mut longest_s) = (0.0, 0, 0_f64);
     let mut from = 0;
     while from < count {
@@ -306,10 +327,20 @@ fn storms(storm: u64) -> anyhow::Result<()> {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     println!("{}; processor time of one thread, but for single alerts", benches::machine());
-    compare(args.compared)?;
-    one_at_a_time(args.compared)?;
-    for portion in [PORTION, BACKLOG] {
-        many(args.alerts, portion)?;
+    let is_wanted = |part: &str| part.contains(&args.only);
+    if is_wanted("compared") {
+        compare(args.compared)?;
     }
-    storms(args.storm)
+    if is_wanted("single") {
+        one_at_a_time(args.compared)?;
+    }
+    if is_wanted("many") {
+        for portion in &args.portions {
+            many(args.alerts, *portion, args.held)?;
+        }
+    }
+    if is_wanted("storm") {
+        storms(args.storm)?;
+    }
+    Ok(())
 }

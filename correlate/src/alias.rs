@@ -133,6 +133,11 @@ impl Aliases {
         true
     }
 
+    /// Whether anything ever proved another name of this one.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.values.contains_key(&key)
+    }
+
     /// Whether anything proved another name of this one by time `t`.
     pub(crate) fn is_known(&self, key: Key, t: Time) -> bool {
         self.values.get(&key).is_some_and(|value| value.partners.iter().any(|(time, _)| *time <= t))

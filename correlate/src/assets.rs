@@ -1,11 +1,12 @@
 //! What an incident affects: devices, users, mailboxes, apps and cloud resources, and the parts they play.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use event::{Alert, Asset, AssetPart, BlastRadius, Domain, Entity, EntityType, Role};
 
+use crate::keyed::Keyed;
 use crate::names::Names;
 
 /// Assets listed; [`BlastRadius`] counts them all.
@@ -14,52 +15,59 @@ const ASSETS_MAX: usize = 50;
 /// Names listed of an asset.
 const NAMES_MAX: usize = 16;
 
+/// An entity that is an asset, as one alert names it.
+struct Named<'a> {
+    name: Arc<str>,
+    part: AssetPart,
+    entity: &'a Entity,
+    alert: &'a Keyed,
+}
+
 /// The affected assets, and how many of each kind there are.
-pub(crate) fn assets(alerts: &[&Alert], names: &Names<'_>) -> (Vec<Asset>, BlastRadius) {
-    let mut all: BTreeMap<(EntityType, Arc<str>), Asset> = BTreeMap::new();
-    for alert in alerts {
-        let mut seen: BTreeSet<(EntityType, Arc<str>)> = BTreeSet::new();
-        for entity in &alert.entities {
-            let Some(part) = part(alert, entity) else { continue };
-            let key = (entity.entity_type, names.named(entity));
-            let counts = seen.insert(key.clone());
-            let name = Arc::clone(&key.1);
-            let asset = all.entry(key).or_insert_with(|| Asset {
-                entity_type: entity.entity_type,
-                name,
-                names: Vec::new(),
-                part,
-                alerts: 0,
-                severity: alert.severity,
-                first_time: alert.time,
-                last_time: alert.time,
-            });
-            if let Err(place) = asset.names.binary_search(&entity.value) {
-                asset.names.insert(place, Arc::clone(&entity.value));
-            }
-            asset.part = asset.part.min(part);
-            asset.alerts += u32::from(counts);
-            asset.severity = asset.severity.max(alert.severity);
-            asset.first_time = asset.first_time.min(alert.time);
-            asset.last_time = asset.last_time.max(alert.time);
+pub(crate) fn assets(alerts: &[&Keyed], names: &Names<'_>) -> (Vec<Asset>, BlastRadius) {
+    let mut named: Vec<Named<'_>> = Vec::new();
+    for &alert in alerts {
+        named.extend(alert.entities.iter().filter_map(|entity| {
+            Some(Named { part: part(alert, entity)?, name: names.named(entity), entity, alert })
+        }));
+    }
+    named.sort_by(|a, b| (a.entity.entity_type, &a.name).cmp(&(b.entity.entity_type, &b.name)));
+    let is_one =
+        |a: &Named<'_>, b: &Named<'_>| a.entity.entity_type == b.entity.entity_type && a.name == b.name;
+    let mut all: Vec<Asset> = named.chunk_by(is_one).map(asset).collect();
+    let of_users = |asset: &&Asset| asset.entity_type == EntityType::User;
+    let users: BTreeSet<Arc<str>> = all.iter().filter(of_users).map(|a| Arc::clone(&a.name)).collect();
+    // The mailbox of a user that is listed is no second asset.
+    all.retain(|asset| asset.entity_type != EntityType::Mailbox || !users.contains(&asset.name));
+    let radius = radius(all.iter().map(|asset| asset.entity_type));
+    for asset in &mut all {
+        if matches!(asset.entity_type, EntityType::App | EntityType::CloudResource) {
+            asset.name = names.said_of(asset.entity_type, &asset.name);
         }
     }
-    let users: BTreeSet<Arc<str>> =
-        all.keys().filter(|(kind, _)| *kind == EntityType::User).map(|(_, name)| Arc::clone(name)).collect();
-    // The mailbox of a user that is listed is no second asset.
-    all.retain(|(kind, name), _| *kind != EntityType::Mailbox || !users.contains(name));
-    let radius = radius(all.keys().map(|(kind, _)| *kind));
-    let mut assets: Vec<Asset> = all.into_values().collect();
-    for asset in &mut assets {
-        asset.names.truncate(NAMES_MAX);
-        asset.name = match asset.entity_type {
-            EntityType::App | EntityType::CloudResource => names.said_of(asset.entity_type, &asset.name),
-            _ => Arc::clone(&asset.name),
-        };
+    all.sort_by_key(|asset| (asset.part, Reverse(asset.alerts)));
+    all.truncate(ASSETS_MAX);
+    (all, radius)
+}
+
+/// What all alerts together say of one asset, in order of event time.
+fn asset(named: &[Named<'_>]) -> Asset {
+    let first = &named[0];
+    let mut values: Vec<Arc<str>> = named.iter().map(|n| Arc::clone(&n.entity.value)).collect();
+    values.sort_unstable();
+    values.dedup();
+    values.truncate(NAMES_MAX);
+    let times = || named.iter().map(|n| n.alert.time);
+    Asset {
+        entity_type: first.entity.entity_type,
+        name: Arc::clone(&first.name),
+        names: values,
+        part: named.iter().map(|n| n.part).min().unwrap_or(first.part),
+        alerts: named.chunk_by(|a, b| std::ptr::eq(a.alert, b.alert)).count() as u32,
+        severity: named.iter().map(|n| n.alert.severity).max().unwrap_or(first.alert.severity),
+        first_time: times().min().unwrap_or(first.alert.time),
+        last_time: times().max().unwrap_or(first.alert.time),
     }
-    assets.sort_by_key(|asset| (asset.part, Reverse(asset.alerts)));
-    assets.truncate(ASSETS_MAX);
-    (assets, radius)
 }
 
 fn radius(kinds: impl Iterator<Item = EntityType>) -> BlastRadius {

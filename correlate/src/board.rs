@@ -3,9 +3,10 @@
 
 mod again;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use event::{Alert, AlertId, Entity, EntityType, Tactic, Time};
+use event::{AlertId, Entity, EntityType, Tactic, Time};
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -17,6 +18,8 @@ use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale, counterparties};
 use crate::fixed::{ONE, log2, mix, rarity, times};
 use crate::forest::{Forest, Log, NONE, Strength};
+use crate::keyed::Keyed;
+use crate::mark::{Bound, Mark};
 use crate::parameters::File;
 use crate::rarity::{Crowd, Member};
 use crate::resolve::{Breadth, Post, Resolved};
@@ -26,7 +29,7 @@ use crate::snapshot::sorted;
 /// A placed alert.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Node {
-    pub(crate) alert: Arc<Alert>,
+    pub(crate) alert: Arc<Keyed>,
     /// Sorted by key.
     pub(crate) posts: Vec<Post>,
     pub(crate) principal: Key,
@@ -92,7 +95,7 @@ impl Node {
 
     /// The order of alerts in event time.
     pub(crate) fn order(&self) -> (Time, &AlertId) {
-        (self.alert.time, &self.alert.id)
+        self.alert.order()
     }
 }
 
@@ -153,6 +156,9 @@ pub(crate) struct Board {
     #[serde(skip)]
     pub(crate) pairs: Option<Vec<(u32, u32)>>,
     pub(crate) counts: Counts,
+    /// Of every node.
+    #[serde(skip)]
+    marks: Vec<Mark>,
 }
 
 /// New counterparties of an entity or rule. The alert that brings them sees them; for later alerts they count unless
@@ -183,7 +189,7 @@ pub(crate) struct Undo {
     adopted: Vec<u32>,
     /// What it found: after a restart it is found anew.
     #[serde(skip)]
-    found: Option<Found>,
+    found: Option<Box<Found>>,
 }
 
 /// Work done, for the statistics.
@@ -196,18 +202,19 @@ pub(crate) struct Counts {
 
 impl Board {
     /// Places an alert, joins it to its neighbours, and says what that changed.
-    fn place(&mut self, alert: Arc<Alert>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
+    fn place(&mut self, alert: Arc<Keyed>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
         self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
         let entities_dropped = alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         self.counts.entities_dropped += entities_dropped;
         let pairs_before = self.counts.pairs;
         let mut resolved = Resolved::of(&alert, facts, file, stale);
         self.news = self.news_of(&alert, &resolved, file);
-        let (reads, rules) = (reads(&resolved), resolved.rules);
+        let reads = reads(&alert, &resolved);
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
-        node.sigma = self.sigma(&node, rules, file);
+        node.sigma = self.sigma(&node, file);
+        self.marks.push(Mark::of(&node));
         self.nodes.push(node);
         let is_repetition = folded_into.is_some_and(|earlier| self.continue_episode(earlier, index));
         let episode_edges = self.edges.len() - self.undo.edges;
@@ -221,12 +228,13 @@ impl Board {
         let news = self.count_news(index, file);
         self.post(index, file);
         let pairs = self.counts.pairs - pairs_before;
-        self.undo.found = Some(Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped });
+        let found = Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped };
+        self.undo.found = Some(Box::new(found));
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)
     }
 
-    fn node(&mut self, alert: Arc<Alert>, resolved: &mut Resolved, file: &File) -> Node {
+    fn node(&mut self, alert: Arc<Keyed>, resolved: &mut Resolved, file: &File) -> Node {
         self.sequence += 1;
         let begin = alert.time.0;
         let end = alert.end_time.0.clamp(begin, begin.saturating_add(file.span_max.0));
@@ -247,30 +255,20 @@ impl Board {
             end,
             episode: self.nodes.len() as u32,
             sequence: self.sequence,
-            hash: Key::of_text("alert", alert.id.as_str()).0,
+            hash: alert.own_key.0,
             alert,
         }
     }
 
-    fn entry(&mut self, key: Key) -> &mut Entry {
-        let entry = self.entries.entry(key);
-        let before = match &entry {
-            hashbrown::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
-            hashbrown::hash_map::Entry::Vacant(_) => None,
-        };
-        self.undo.entries.push((key, before));
-        entry.or_default()
-    }
-
     /// Who meets whom for the first time: an address that ever more users share loses its weight within the hour.
-    fn news_of(&self, alert: &Alert, resolved: &Resolved, file: &File) -> Vec<News> {
+    fn news_of(&self, alert: &Keyed, resolved: &Resolved, file: &File) -> Vec<News> {
         let generation = generation(alert.time);
         let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
         let mut news = Vec::new();
         for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
-                for key in resolved.rules {
+                for key in [alert.rule_key, alert.title_key] {
                     let members = SmallVec::from_slice(&[Member::Seen(resolved.principal)]);
                     news.push(News { key, post: post.key, group, members });
                 }
@@ -301,7 +299,7 @@ impl Board {
         let generation = generation(self.nodes[index as usize].alert.time);
         let all = std::mem::take(&mut self.news);
         for news in &all {
-            let entry = self.entry(news.key);
+            let entry = self.undo.entry(&mut self.entries, news.key);
             entry.turn(generation);
             for member in &news.members {
                 entry.crowds[0].add(*member, file);
@@ -325,8 +323,9 @@ impl Board {
 
     /// How telling the rule is at this time: less where it, or another of its title, fires on many, or it fires on this
     /// one again and again.
-    fn sigma(&self, node: &Node, rules: [Key; 2], file: &File) -> u32 {
+    fn sigma(&self, node: &Node, file: &File) -> u32 {
         let generation = generation(node.alert.time);
+        let rules = [node.alert.rule_key, node.alert.title_key];
         let everywhere =
             rules.into_iter().map(|key| self.crowd(key, generation, file).count()).max().unwrap_or(0);
         let spread = ONE - rarity(everywhere, file.sigma.free, file.sigma.population);
@@ -478,9 +477,16 @@ impl Board {
         let node = &self.nodes[index as usize];
         let news = &mut self.news;
         let nodes = &self.nodes;
+        let (marks, bound) = (&self.marks, Bound::of(node, asks, file));
+        let enough = file.theta.0.min(file.corroborated.0);
         let score = |candidate: u32| {
+            let most = bound.with(&marks[candidate as usize]);
+            if most < enough && !cfg!(debug_assertions) {
+                return None;
+            }
             let earlier = &nodes[candidate as usize];
             let found = weigh(earlier, node, asks, file);
+            debug_assert!(found.weight <= most, "{} of at most {most}", found.weight);
             if !news.is_empty() {
                 let to_spare = found.groups_to_spare(earlier, node, file);
                 let is_of = |key: Key| earlier.posts.binary_search_by_key(&key, |post| post.key).is_ok();
@@ -547,25 +553,9 @@ impl Board {
 
     /// Leaves the alert at every key it names: in place of an earlier one of its episode, else of the oldest.
     fn post(&mut self, index: u32, file: &File) {
-        let posts = std::mem::take(&mut self.nodes[index as usize].posts);
-        for post in &posts {
-            let mut ring = std::mem::take(&mut self.entry(post.key).ring);
-            self.enter(&mut ring, index, file.neighbours);
-            // The entry exists: it was just taken from.
-            if let Some(entry) = self.entries.get_mut(&post.key) {
-                entry.ring = ring;
-            }
-        }
-        self.nodes[index as usize].posts = posts;
-    }
-
-    fn enter(&self, ring: &mut SmallVec<[u32; 2]>, index: u32, neighbours: usize) {
-        let node = &self.nodes[index as usize];
-        ring.retain(|other| self.nodes[*other as usize].episode != node.episode);
-        let place = ring.partition_point(|other| self.nodes[*other as usize].order() < node.order());
-        ring.insert(place, index);
-        if ring.len() > neighbours {
-            ring.remove(0);
+        for post in &self.nodes[index as usize].posts {
+            let entry = self.undo.entry(&mut self.entries, post.key);
+            enter(&self.nodes, &self.marks, &mut entry.ring, index, file.neighbours);
         }
     }
 
@@ -576,7 +566,9 @@ impl Board {
         };
         keys.iter().any(|key| {
             let mut ring = SmallVec::new();
-            (0..later).filter(|i| is_at(*i, *key)).for_each(|i| self.enter(&mut ring, i, neighbours));
+            (0..later)
+                .filter(|i| is_at(*i, *key))
+                .for_each(|i| enter(&self.nodes, &self.marks, &mut ring, i, neighbours));
             ring.contains(&earlier)
         })
     }
@@ -604,7 +596,7 @@ impl Board {
     /// Drops whole components whose alerts all ended before `t`, and the oldest of them as long as there is an excess;
     /// nothing may be provisional. Returns the alerts dropped.
     /// Components with nodes in one of `ties` go together.
-    pub(crate) fn retire(&mut self, t: i64, excess: Excess, ties: &[Vec<u32>]) -> Vec<Arc<Alert>> {
+    pub(crate) fn retire(&mut self, t: i64, excess: Excess, ties: &[Vec<u32>]) -> Vec<Arc<Keyed>> {
         let drop_root = self.retired_roots(t, excess, ties);
         if drop_root.is_empty() {
             return Vec::new();
@@ -671,7 +663,7 @@ impl Board {
         roots.into_iter().map(|root| (root, find(&head, root))).collect()
     }
 
-    fn rename(&mut self, new_name: &[u32]) -> Vec<Arc<Alert>> {
+    fn rename(&mut self, new_name: &[u32]) -> Vec<Arc<Keyed>> {
         let mut edge_name = vec![NONE; self.edges.len()];
         let used: std::collections::BTreeSet<u32> = (0..self.nodes.len() as u32)
             .filter(|v| new_name[*v as usize] != NONE)
@@ -700,7 +692,13 @@ impl Board {
             .into_iter()
             .map(|(_, node)| Node { episode: new_name[node.episode as usize], ..node })
             .collect();
+        self.mark();
         dropped.into_iter().map(|(_, node)| node.alert).collect()
+    }
+
+    /// Makes the marks of all nodes, which a snapshot does not have.
+    pub(crate) fn mark(&mut self) {
+        self.marks = self.nodes.iter().map(Mark::of).collect();
     }
 
     pub(crate) fn entries(&self) -> usize {
@@ -709,13 +707,32 @@ impl Board {
 }
 
 /// All that placing an alert reads on the board.
-fn reads(resolved: &Resolved) -> Vec<Key> {
+fn reads(alert: &Keyed, resolved: &Resolved) -> Vec<Key> {
     let asked = resolved.asks.iter().flat_map(|ask| {
         let common = ask.common().iter().map(|(key, _)| *key);
         common.chain([ask.post.key])
     });
     let posts = resolved.posts.iter().map(|post| post.key);
-    asked.chain(posts).chain(resolved.rules).chain([resolved.scene]).collect()
+    asked.chain(posts).chain([alert.rule_key, alert.title_key, resolved.scene]).collect()
+}
+
+fn enter(nodes: &[Node], marks: &[Mark], ring: &mut SmallVec<[u32; 2]>, index: u32, neighbours: usize) {
+    let node = &nodes[index as usize];
+    let is_before = |other: &u32| match marks[*other as usize].begin.cmp(&node.begin) {
+        Ordering::Equal => nodes[*other as usize].order() < node.order(),
+        by_time => by_time.is_lt(),
+    };
+    // Nothing is of an episode that it begins.
+    if node.episode != index {
+        ring.retain(|other| nodes[*other as usize].episode != node.episode);
+    }
+    match ring.last() {
+        Some(last) if !is_before(last) => ring.insert(ring.partition_point(is_before), index),
+        _ => ring.push(index),
+    }
+    if ring.len() > neighbours {
+        ring.remove(0);
+    }
 }
 
 /// Whether an entity is part of an organisation, so that its name can tell of which part.
@@ -764,6 +781,20 @@ impl Resolved {
 }
 
 impl Undo {
+    /// An entry that is to be changed: as it was before, it is kept.
+    fn entry<'a>(&mut self, entries: &'a mut HashMap<Key, Entry>, key: Key) -> &'a mut Entry {
+        let is_kept = self.entries.iter().any(|(kept, _)| *kept == key);
+        let entry = entries.entry(key);
+        if !is_kept {
+            let before = match &entry {
+                hashbrown::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
+                hashbrown::hash_map::Entry::Vacant(_) => None,
+            };
+            self.entries.push((key, before));
+        }
+        entry.or_default()
+    }
+
     /// The nodes whose component or joins changed.
     pub(crate) fn touched(&self) -> impl Iterator<Item = u32> + '_ {
         self.forest.touched()

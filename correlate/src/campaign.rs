@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use crate::board::Node;
 use crate::evidence::{Evidence, Key};
+use crate::keyed::Name;
 use crate::parameters::File;
 use crate::snapshot::sorted;
 
@@ -78,16 +79,15 @@ const ALERTS_MAX: usize = 64;
 
 impl Campaigns {
     /// Takes a sealed alert in.
-    pub(crate) fn sight(&mut self, tenant: &TenantId, node: &Node, file: &File) {
+    pub(crate) fn sight(&mut self, node: &Node, file: &File) {
         if node.rare == 0 && node.common == 0 {
             return;
         }
-        for entity in node.alert.entities.iter().take(file.limits.entities_per_alert) {
+        for (entity, Name { key, .. }) in node.alert.named().take(file.limits.entities_per_alert) {
             let kind = Evidence::of(entity.entity_type, &entity.value);
             if !file.campaign.kinds.contains(&kind) {
                 continue;
             }
-            let key = Key::of(tenant, entity.entity_type, &entity.value);
             let bit = node.bit(key);
             if (node.rare | node.common) & bit != 0 {
                 let sighted = Sighted::new(entity.entity_type, Arc::clone(&entity.value));

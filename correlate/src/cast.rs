@@ -1,7 +1,6 @@
 //! Who plays which part in a story: where it happened, who acted, against whom.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Role};
@@ -108,44 +107,42 @@ impl Cast {
 }
 
 fn principals(alerts: &[&Alert], names: &Names<'_>) -> Vec<Principal> {
-    let mut all: BTreeMap<Arc<str>, Principal> = BTreeMap::new();
-    for alert in alerts {
-        for (name, (is_user, part)) in parts(alert, names) {
-            let start = Principal { name: Arc::clone(&name), is_user, part, alerts: 0 };
-            let known = all.entry(name).or_insert(start);
-            if part > known.part {
-                (known.part, known.alerts) = (part, 0);
-            }
-            known.alerts += u32::from(part == known.part);
-            known.is_user |= is_user;
-        }
+    let is_one = |e: &Entity| matches!(e.entity_type, EntityType::User | EntityType::Mailbox);
+    let mut parts: Vec<(Arc<str>, usize, bool, Part)> = Vec::new();
+    for (i, alert) in alerts.iter().enumerate() {
+        let named = alert.entities.iter().filter(|e| is_one(e));
+        parts.extend(named.map(|e| (names.said(e), i, e.entity_type == EntityType::User, Part::of(e.role))));
     }
-    let mut principals: Vec<Principal> = all.into_values().collect();
+    parts.sort_unstable();
+    let of_one = parts.chunk_by(|a, b| a.0 == b.0);
+    let mut principals: Vec<Principal> = of_one
+        .map(|parts| {
+            let part = parts.iter().map(|(.., part)| *part).max().unwrap_or(Part::Involved);
+            let by_alert = parts.chunk_by(|a, b| a.1 == b.1);
+            let plays = |parts: &&[(Arc<str>, usize, bool, Part)]| parts.iter().any(|p| p.3 == part);
+            Principal {
+                name: Arc::clone(&parts[0].0),
+                is_user: parts.iter().any(|(_, _, is_user, _)| *is_user),
+                part,
+                alerts: by_alert.filter(plays).count() as u32,
+            }
+        })
+        .collect();
     principals.sort_by_key(|p| Reverse(p.alerts));
     principals
 }
 
-/// The parts in one alert: whether a name is a user's, and what it does.
-fn parts(alert: &Alert, names: &Names<'_>) -> BTreeMap<Arc<str>, (bool, Part)> {
-    let mut parts: BTreeMap<Arc<str>, (bool, Part)> = BTreeMap::new();
-    for entity in &alert.entities {
-        let is_user = entity.entity_type == EntityType::User;
-        if is_user || entity.entity_type == EntityType::Mailbox {
-            let known = parts.entry(names.said(entity)).or_insert((is_user, Part::Involved));
-            *known = (known.0 || is_user, known.1.max(Part::of(entity.role)));
-        }
-    }
-    parts
-}
-
 /// Names, those of most alerts first.
 fn ranked(alerts: &[&Alert], name: impl Fn(&Entity) -> Option<Arc<str>>) -> Vec<Arc<str>> {
-    let mut counts: BTreeMap<Arc<str>, u32> = BTreeMap::new();
-    for alert in alerts {
-        let names: BTreeSet<Arc<str>> = alert.entities.iter().filter_map(&name).collect();
-        names.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
+    let mut named: Vec<(Arc<str>, usize)> = Vec::new();
+    for (i, alert) in alerts.iter().enumerate() {
+        named.extend(alert.entities.iter().filter_map(|entity| Some((name(entity)?, i))));
     }
-    let mut ranked: Vec<(Arc<str>, u32)> = counts.into_iter().collect();
+    named.sort_unstable();
+    named.dedup();
+    let of_one = named.chunk_by(|a, b| a.0 == b.0);
+    let mut ranked: Vec<(Arc<str>, usize)> =
+        of_one.map(|named| (Arc::clone(&named[0].0), named.len())).collect();
     ranked.sort_by_key(|(_, alerts)| Reverse(*alerts));
     ranked.into_iter().map(|(name, _)| name).collect()
 }

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::{Alert, AlertId, Guard, IncidentId, IncidentStatus, InputId, TenantId};
+use event::{AlertId, Guard, IncidentId, IncidentStatus, InputId, TenantId};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::evidence::Key;
 use crate::input::{AnalystInput, Said};
+use crate::keyed::Keyed;
 use crate::meaning::incident_id;
 use crate::snapshot::sorted;
 
@@ -145,7 +146,7 @@ impl Claims {
     }
 
     /// Forgets inputs none of whose alerts is held any more.
-    pub(crate) fn forget(&mut self, held: impl Fn(&AlertId) -> bool, dropped: &[Arc<Alert>]) {
+    pub(crate) fn forget(&mut self, held: impl Fn(&AlertId) -> bool, dropped: &[Arc<Keyed>]) {
         let concerned: BTreeSet<u64> =
             dropped.iter().filter_map(|alert| self.by_alert.get(&alert.id)).flatten().copied().collect();
         for place in concerned {

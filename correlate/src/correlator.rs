@@ -278,7 +278,11 @@ impl Correlator {
     /// made with other parameters.
     pub fn restore(parameters: Parameters, bytes: &Pieces) -> Result<Self, CorrelateError> {
         let shards: Vec<Shard> = snapshot::read(parameters.hash(), bytes)?;
-        let shards = shards.into_iter().map(|shard| (shard.tenant().clone(), shard)).collect();
+        let found = |mut shard: Shard| {
+            shard.complete();
+            (shard.tenant().clone(), shard)
+        };
+        let shards = shards.into_iter().map(found).collect();
         Ok(Self { parameters, shards })
     }
 }

@@ -12,7 +12,8 @@ use crate::snapshot::sorted;
 /// What consumers have been told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
-    incidents: BTreeMap<IncidentId, Arc<Incident>>,
+    #[serde(with = "sorted")]
+    incidents: HashMap<IncidentId, Arc<Incident>>,
     /// The incident that each alert was last said to be in.
     #[serde(with = "sorted")]
     home: HashMap<AlertId, IncidentId>,
@@ -55,44 +56,69 @@ impl Ledger {
     /// Takes in the present state of some incidents, complete in the sense that every alert of an incident they
     /// changed is in one of them, and says what is new.
     pub(crate) fn tell(&mut self, present: Vec<Incident>) -> Vec<IncidentDelta> {
-        let homes: HashSet<&IncidentId> =
-            present.iter().flat_map(|i| i.alerts.iter().filter_map(|a| self.home.get(a))).collect();
-        let mut former: BTreeSet<IncidentId> = homes.into_iter().cloned().collect();
         let withdrawn = std::mem::take(&mut self.withdrawn);
-        former.extend(withdrawn.keys().cloned());
-        let living: BTreeSet<IncidentId> = present.iter().map(|i| i.id.clone()).collect();
-        let mut deltas = Vec::new();
-        let mut told: HashMap<IncidentId, Arc<Incident>> = HashMap::new();
+        let living: HashSet<IncidentId> = present.iter().map(|i| i.id.clone()).collect();
+        let mut gone: BTreeSet<IncidentId> = withdrawn.keys().cloned().collect();
+        let mut news = Vec::new();
         for incident in present {
-            let id = incident.id.clone();
-            if let Some(delta) = self.tell_one(incident, &living) {
-                told.insert(id, Arc::clone(delta.incident()));
+            let newcomers = self.newcomers(&incident);
+            let homes = newcomers.iter().filter_map(|alert| self.home.get(alert));
+            gone.extend(homes.filter(|home| !living.contains(*home)).cloned());
+            news.push((incident, newcomers));
+        }
+        gone.retain(|home| !living.contains(home));
+        let mut deltas = Vec::new();
+        let mut arrived = Vec::new();
+        for (incident, newcomers) in news {
+            if withdrawn.contains_key(&incident.id) {
+                // What was withdrawn may have come again.
+                let homes = incident.alerts.iter().map(|alert| (alert.clone(), incident.id.clone()));
+                self.home.extend(homes);
+            }
+            if let Some(delta) = self.tell_one(incident, &newcomers, &living) {
+                arrived.push((Arc::clone(delta.incident()), newcomers));
                 deltas.push(delta);
             }
         }
-        for gone in former.difference(&living) {
-            let in_place = withdrawn.get(gone).and_then(Option::as_ref);
-            deltas.extend(self.redirect(gone, in_place).or_else(|| self.close_empty(gone)));
+        for gone in gone {
+            let in_place = withdrawn.get(&gone).and_then(Option::as_ref);
+            deltas.extend(self.redirect(&gone, in_place).or_else(|| self.close_empty(&gone)));
         }
-        deltas.extend(self.move_redirects(&told));
+        deltas.extend(self.move_redirects(&arrived));
         deltas
     }
 
-    fn tell_one(&mut self, mut incident: Incident, living: &BTreeSet<IncidentId>) -> Option<IncidentDelta> {
-        let before = self.incidents.get(&incident.id).cloned();
-        if let Some(before) = &before {
+    /// The alerts of an incident that were not said to be in it.
+    fn newcomers(&self, incident: &Incident) -> Vec<AlertId> {
+        let Some(before) = self.incidents.get(&incident.id) else { return incident.alerts.clone() };
+        // Both are in order of event time, and most often nothing left.
+        let mut known = before.alerts.iter().peekable();
+        let is_new = |alert: &&AlertId| known.next_if(|before| before == alert).is_none();
+        let newcomers = incident.alerts.iter().filter(is_new).cloned().collect();
+        if known.next().is_none() {
+            return newcomers;
+        }
+        let known: HashSet<&AlertId> = before.alerts.iter().collect();
+        incident.alerts.iter().filter(|alert| !known.contains(alert)).cloned().collect()
+    }
+
+    fn tell_one(
+        &mut self,
+        mut incident: Incident,
+        newcomers: &[AlertId],
+        living: &HashSet<IncidentId>,
+    ) -> Option<IncidentDelta> {
+        let before = self.incidents.get(&incident.id);
+        if let Some(before) = before {
             let version = std::mem::replace(&mut incident.version, before.version);
             if **before == incident {
                 return None;
             }
             incident.version = version.max(before.version + 1);
         }
-        let came_from = self.came_from(&incident, living);
-        let added: Vec<AlertId> = before.as_ref().map_or_else(Vec::new, |before| {
-            let known: HashSet<&AlertId> = before.alerts.iter().collect();
-            incident.alerts.iter().filter(|alert| !known.contains(alert)).cloned().collect()
-        });
-        for alert in &incident.alerts {
+        let sealed_before = before.map(|before| before.sealed);
+        let came_from = if before.is_none() { self.came_from(&incident, living) } else { None };
+        for alert in newcomers {
             self.home.insert(alert.clone(), incident.id.clone());
         }
         if let Some((root, _)) = self.redirects.remove(&incident.id)
@@ -102,11 +128,9 @@ impl Ledger {
         }
         let incident = Arc::new(incident);
         self.incidents.insert(incident.id.clone(), Arc::clone(&incident));
-        Some(match (before, came_from) {
-            (Some(before), _) if incident.sealed && !before.sealed && added.is_empty() => {
-                IncidentDelta::Sealed { incident }
-            }
-            (Some(_), _) => IncidentDelta::Updated { incident, added },
+        Some(match (sealed_before, came_from) {
+            (Some(false), _) if incident.sealed && newcomers.is_empty() => IncidentDelta::Sealed { incident },
+            (Some(_), _) => IncidentDelta::Updated { incident, added: newcomers.to_vec() },
             (None, Some(from)) => IncidentDelta::Split { from, incident },
             (None, None) => IncidentDelta::Created { incident },
         })
@@ -114,7 +138,7 @@ impl Ledger {
 
     /// Where a new incident comes from: the one that it was merged into, if it comes out of there again, whatever
     /// became of that one; else the one living incident that all its alerts were in.
-    fn came_from(&self, incident: &Incident, living: &BTreeSet<IncidentId>) -> Option<IncidentId> {
+    fn came_from(&self, incident: &Incident, living: &HashSet<IncidentId>) -> Option<IncidentId> {
         if let Some((_, survivor)) = self.redirects.get(&incident.id) {
             return Some(survivor.clone());
         }
@@ -156,10 +180,13 @@ impl Ledger {
     }
 
     /// Redirects stay one hop: when the survivor moved on, so do they.
-    fn move_redirects(&mut self, told: &HashMap<IncidentId, Arc<Incident>>) -> Vec<IncidentDelta> {
+    fn move_redirects(&mut self, arrived: &[(Arc<Incident>, Vec<AlertId>)]) -> Vec<IncidentDelta> {
+        if self.redirected_root.is_empty() {
+            return Vec::new();
+        }
         let mut moved = Vec::new();
-        for incident in told.values() {
-            for alert in &incident.alerts {
+        for (incident, alerts) in arrived {
+            for alert in alerts {
                 for from in self.redirected_root.get(alert).into_iter().flatten() {
                     let Some((_, to)) = self.redirects.get_mut(from) else { continue };
                     if *to != incident.id {

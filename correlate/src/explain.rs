@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use event::{Alert, AlertId, EntityType, Explanation, Incident, Join, JoinReason, Time};
+use event::{AlertId, EntityType, Explanation, Incident, Join, JoinReason, Time};
 use hashbrown::HashMap;
 
 use crate::board::{Board, Edge};
 use crate::evidence::Key;
 use crate::facts::Stale;
+use crate::keyed::Keyed;
 use crate::merge::{Group, HeldBack, join};
 use crate::names::Names;
 use crate::parameters::File;
@@ -283,12 +284,12 @@ impl Teller<'_> {
     }
 
     fn reasons(&self, join: &Join) -> String {
-        let ends = [&join.a, &join.b].into_iter().filter_map(|id| self.held(id)).collect::<Vec<&Alert>>();
+        let ends = [&join.a, &join.b].into_iter().filter_map(|id| self.held(id)).collect::<Vec<&Keyed>>();
         let names = Names::of(&ends, &self.shard.facts, self.file);
         join.reasons.iter().map(|reason| self.reason(join, reason, &names)).collect::<Vec<_>>().join(", ")
     }
 
-    fn held(&self, id: &AlertId) -> Option<&Alert> {
+    fn held(&self, id: &AlertId) -> Option<&Keyed> {
         self.shard.node(id).map(|node| &*self.shard.board.nodes[node as usize].alert)
     }
 

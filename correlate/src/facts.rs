@@ -1,7 +1,7 @@
 //! What telemetry and alerts teach: aliases, process lineage, rarity. Every fact is keyed by event time.
 
 use arrow::array::{Array, AsArray, ListArray, StringViewArray};
-use event::{Alert, Class, EntityType, EventBatch, Role, TenantId, Time};
+use event::{Class, EntityType, EventBatch, Role, TenantId, Time};
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::alias::{Aliases, short_host};
 use crate::evidence::Key;
 use crate::join::{Joins, Links};
+use crate::keyed::Keyed;
 use crate::lease::Leases;
 use crate::lineage::{Lineage, Mention};
 use crate::parameters::File;
@@ -136,20 +137,14 @@ impl Facts {
 
     /// Learns what an alert's own entities prove. One of several records names the entities of all of them, and whose
     /// names are whose is told by the records.
-    pub(crate) fn learn_alert(&mut self, alert: &Alert, file: &File, stale: &mut Stale) {
+    pub(crate) fn learn_alert(&mut self, alert: &Keyed, file: &File, stale: &mut Stale) {
         if alert.records.len() > 1 {
             return;
         }
         let names: SmallVec<[Name<'_>; 16]> = alert
-            .entities
-            .iter()
+            .named()
             .take(file.limits.entities_per_alert)
-            .map(|e| Name {
-                entity_type: e.entity_type,
-                role: e.role,
-                key: Key::of(&alert.tenant, e.entity_type, &e.value),
-                text: &e.value,
-            })
+            .map(|(e, name)| Name { entity_type: e.entity_type, role: e.role, key: name.key, text: &e.value })
             .collect();
         self.learn_names(&alert.tenant, &names, alert.time, file, stale);
         self.learn_address(&names, false, alert.time, file, stale);

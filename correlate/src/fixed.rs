@@ -40,7 +40,11 @@ pub(crate) fn decay(gap_us: i64, half_life_us: i64) -> u32 {
     if half_life_us <= 0 || gap_us / half_life_us >= 20 {
         return 0;
     }
-    let steps = (i128::from(gap_us) * STEPS as i128 / i128::from(half_life_us)) as usize;
+    let steps = match gap_us.checked_mul(STEPS as i64) {
+        Some(fine) => fine / half_life_us,
+        // Half-lives of more than decades.
+        None => gap_us / (half_life_us / STEPS as i64),
+    } as usize;
     let fraction = (u64::from(ONE) * FRACTIONS[steps % STEPS]) >> 32;
     (fraction >> (steps / STEPS)) as u32
 }

@@ -21,6 +21,7 @@ use crate::error::CorrelateError;
 use crate::evidence::Key;
 use crate::facts::Stale;
 use crate::join::{End, Via};
+use crate::keyed::{Keyed, Name};
 use crate::names::Names;
 use crate::parameters::File;
 use crate::resolve::Resolved;
@@ -42,7 +43,7 @@ pub(crate) fn graph(
     file: &File,
 ) -> Result<IncidentGraph, CorrelateError> {
     let placed = incident.alerts.iter().filter_map(|id| shard.node(id));
-    let alerts: Vec<&Alert> = placed.map(|n| &*shard.board.nodes[n as usize].alert).collect();
+    let alerts: Vec<&Keyed> = placed.map(|n| &*shard.board.nodes[n as usize].alert).collect();
     let names = Names::of(&alerts, &shard.facts, file);
     let mut work = Work::default();
     for alert in &alerts {
@@ -132,7 +133,7 @@ impl Work {
     }
 
     /// The plain events between the alerts: which led to which, and which alerts are about them.
-    fn events_between(&mut self, alerts: &[&Alert], shard: &Shard, file: &File) {
+    fn events_between(&mut self, alerts: &[&Keyed], shard: &Shard, file: &File) {
         let alerts = &alerts[..alerts.len().min(file.limits.graph_nodes)];
         let mut at: HashMap<Key, Vec<&AlertId>> = HashMap::new();
         let mut by_record: HashMap<&RecordRef, &AlertId> = HashMap::new();
@@ -223,11 +224,13 @@ impl Work {
     }
 
     /// Processes under their nearest ancestor of the incident.
-    fn lineage(&mut self, alerts: &[&Alert], names: &Names<'_>, shard: &Shard, file: &File) {
+    fn lineage(&mut self, alerts: &[&Keyed], names: &Names<'_>, shard: &Shard, file: &File) {
         let mut processes: BTreeMap<Key, String> = BTreeMap::new();
         for alert in alerts {
-            for entity in alert.entities.iter().filter(|e| e.entity_type == EntityType::Process) {
-                let key = Key::of(&alert.tenant, EntityType::Process, &entity.value);
+            for (entity, Name { key, .. }) in alert.named() {
+                if entity.entity_type != EntityType::Process {
+                    continue;
+                }
                 processes.insert(key, entity_id(EntityType::Process, &names.known(entity)));
             }
         }

@@ -1,6 +1,7 @@
 //! What an incident means: its name, its story in plain words, how grave and how certain it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use event::{
@@ -12,6 +13,7 @@ use crate::assets::assets;
 use crate::cast::{Cast, Toward};
 use crate::facts::Facts;
 use crate::fixed::ONE;
+use crate::keyed::Keyed;
 use crate::names::Names;
 use crate::parameters::{Confidence, File, Priority};
 use crate::timeline::timeline;
@@ -29,7 +31,7 @@ pub(crate) fn incident_id(tenant: &TenantId, root: &AlertId) -> IncidentId {
 
 /// Everything that follows from the alerts of an incident, in order of event time.
 pub(crate) struct Story<'a> {
-    alerts: &'a [&'a Alert],
+    alerts: &'a [&'a Keyed],
     names: Names<'a>,
     /// The alerts without informational ones, which are context and no steps of an attack; all where there are no
     /// others. Never empty.
@@ -46,7 +48,7 @@ pub(crate) struct Story<'a> {
 const STAGES_TOLD: usize = 6;
 
 impl<'a> Story<'a> {
-    pub(crate) fn of(alerts: &'a [&'a Alert], facts: &Facts, file: &File) -> Self {
+    pub(crate) fn of(alerts: &'a [&'a Keyed], facts: &Facts, file: &File) -> Self {
         let mut domains: Vec<Domain> = alerts.iter().map(|a| a.domain).collect();
         domains.sort_unstable();
         domains.dedup();
@@ -263,10 +265,10 @@ impl<'a> Story<'a> {
 }
 
 /// An incident without its meaning.
-pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
+pub(crate) fn blank(id: IncidentId, tenant: &TenantId, alerts: &[&Keyed]) -> Incident {
     let root = alerts[0];
     Incident {
-        id: incident_id(tenant, &root.id),
+        id,
         tenant: tenant.clone(),
         version: 0,
         status: IncidentStatus::New,
@@ -296,30 +298,27 @@ pub(crate) fn blank(tenant: &TenantId, alerts: &[&Alert]) -> Incident {
 }
 
 /// Entities by the name people know them by, with the number of alerts that name them; most first.
-fn entities(alerts: &[&Alert], names: &Names<'_>) -> Vec<(Entity, u32)> {
-    let mut counts: BTreeMap<(EntityType, Arc<str>), (Entity, u32)> = BTreeMap::new();
-    for alert in alerts {
-        let mut seen = BTreeSet::new();
-        for entity in &alert.entities {
-            let value = names.known(entity);
-            if seen.insert((entity.entity_type, Arc::clone(&value))) {
-                let named = Entity { value: Arc::clone(&value), ..entity.clone() };
-                counts.entry((entity.entity_type, value)).or_insert((named, 0)).1 += 1;
-            }
-        }
-    }
-    let mut entities: Vec<(Entity, u32)> = counts.into_values().collect();
-    entities.sort_by(|(a, n), (b, m)| {
-        m.cmp(n).then_with(|| (a.entity_type, &a.value).cmp(&(b.entity_type, &b.value)))
-    });
+fn entities(alerts: &[&Keyed], names: &Names<'_>) -> Vec<(Entity, u32)> {
+    let named = alerts.iter().enumerate().flat_map(|(i, alert)| alert.entities.iter().map(move |e| (i, e)));
+    let mut named: Vec<(Arc<str>, &Entity, usize)> = named.map(|(i, e)| (names.known(e), e, i)).collect();
+    named.sort_by(|(a, e, _), (b, f, _)| (e.entity_type, a).cmp(&(f.entity_type, b)));
+    let of_one = named.chunk_by(|(a, e, _), (b, f, _)| e.entity_type == f.entity_type && a == b);
+    let mut entities: Vec<(Entity, u32)> = of_one
+        .map(|named| {
+            let (value, first, _) = &named[0];
+            let alerts = named.chunk_by(|a, b| a.2 == b.2).count() as u32;
+            (Entity { value: Arc::clone(value), ..(*first).clone() }, alerts)
+        })
+        .collect();
+    entities.sort_by_key(|(_, alerts)| Reverse(*alerts));
     entities.truncate(ENTITIES_MAX);
     entities
 }
 
-fn steps<'a>(alerts: &[&'a Alert]) -> Vec<&'a Alert> {
-    let telling: Vec<&Alert> =
-        alerts.iter().copied().filter(|a| a.severity > Severity::Informational).collect();
-    if telling.is_empty() { alerts.to_vec() } else { telling }
+fn steps<'a>(alerts: &[&'a Keyed]) -> Vec<&'a Alert> {
+    let all = || alerts.iter().map(|alert| &***alert);
+    let telling: Vec<&Alert> = all().filter(|a| a.severity > Severity::Informational).collect();
+    if telling.is_empty() { all().collect() } else { telling }
 }
 
 fn stages<'a>(steps: &[&'a Alert]) -> Vec<(Tactic, &'a Alert)> {

@@ -24,6 +24,7 @@ use crate::fixed::{ONE, either};
 use crate::input::Said;
 use crate::meaning::incident_id;
 use crate::parameters::{File, Reopen};
+use crate::places::Places;
 use crate::score::Reason;
 
 /// All that decides which alerts are one incident.
@@ -33,8 +34,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) board: &'a Board,
     pub(crate) facts: &'a Facts,
     pub(crate) claims: &'a Claims,
-    /// Place of every placed alert.
-    pub(crate) nodes: &'a HashMap<AlertId, u32>,
+    pub(crate) places: Places<'a>,
     pub(crate) file: &'a File,
 }
 
@@ -99,8 +99,8 @@ impl Ground<'_> {
         while let Some(node) = next.pop() {
             for &place in self.claims.of(self.id(node)) {
                 if places.insert(place) {
-                    let tied = self.claims.alerts_of(place).iter().filter_map(|alert| self.nodes.get(alert));
-                    let members = tied.flat_map(|n| self.board.forest.members(*n));
+                    let tied = self.claims.alerts_of(place).iter().filter_map(|alert| self.places.get(alert));
+                    let members = tied.flat_map(|n| self.board.forest.members(n));
                     next.extend(members.filter(|n| all.insert(*n)).collect::<Vec<_>>());
                 }
             }
@@ -196,7 +196,7 @@ impl<'a> Decided<'a> {
                 _ => input.alerts.iter().collect(),
             };
             let mut spoken: Vec<u32> =
-                spoken.into_iter().filter_map(|alert| self.ground.nodes.get(alert)).copied().collect();
+                spoken.into_iter().filter_map(|alert| self.ground.places.get(alert)).collect();
             spoken.retain(|n| self.place.contains_key(n));
             spoken.sort_by_key(|n| self.place[n]);
             let among: BTreeSet<u32> = spoken.iter().copied().collect();
@@ -350,9 +350,8 @@ impl Ground<'_> {
             home.extend(group.nodes.iter().map(|n| (*n, i)));
         }
         for HeldBack { join, hold } in held_back {
-            let ends = (self.nodes.get(&join.a), self.nodes.get(&join.b));
-            let (Some(a), Some(b)) = ends else { continue };
-            let (Some(a), Some(b)) = (home.get(a).copied(), home.get(b).copied()) else { continue };
+            let at = |alert: &AlertId| home.get(&self.places.get(alert)?).copied();
+            let (Some(a), Some(b)) = (at(&join.a), at(&join.b)) else { continue };
             for (from, to) in [(a, b), (b, a)] {
                 if let Some(kind) = self.link_kind(*hold, &groups[from], &groups[to]) {
                     let incident = groups[to].id.clone();
@@ -393,7 +392,7 @@ impl Ground<'_> {
         }
         let nodes = groups.iter().flat_map(|group| group.nodes.iter().map(|n| (*n, &group.id)));
         let homes: HashMap<u32, &IncidentId> = nodes.collect();
-        let home = |alert: &AlertId| homes.get(self.nodes.get(alert)?).copied().cloned();
+        let home = |alert: &AlertId| homes.get(&self.places.get(alert)?).copied().cloned();
         let suggestion = |held: &HeldBack| {
             let Hold::Guard(guard) = held.hold else { return None };
             let (a, b) = (home(&held.join.a)?, home(&held.join.b)?);

@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::alias::form_rank;
 use crate::evidence::Key;
 use crate::facts::Facts;
+use crate::keyed::{Keyed, Name};
 use crate::parameters::File;
 
 /// The names of the entities of some alerts, as of the last of them.
@@ -18,22 +19,23 @@ use crate::parameters::File;
 /// a message).
 #[derive(Debug)]
 pub(crate) struct Names<'a> {
+    /// Of values that have aliases.
     known: HashMap<(EntityType, &'a str), Arc<str>>,
     said: HashMap<(EntityType, Arc<str>), Arc<str>>,
 }
 
 impl<'a> Names<'a> {
-    pub(crate) fn of(alerts: &[&'a Alert], facts: &Facts, file: &File) -> Self {
+    pub(crate) fn of(alerts: &[&'a Keyed], facts: &Facts, file: &File) -> Self {
         let at = alerts.iter().map(|a| a.time).max().unwrap_or_default();
         let mut names = Self { known: HashMap::new(), said: HashMap::new() };
         for alert in alerts {
-            for entity in &alert.entities {
-                names.known.entry((entity.entity_type, &*entity.value)).or_insert_with(|| {
-                    let has_aliases = matches!(entity.entity_type, EntityType::User | EntityType::Device);
-                    let key = || Key::of(&alert.tenant, entity.entity_type, &entity.value);
-                    let display = has_aliases.then(|| facts.aliases.display(key(), at, &file.alias));
-                    display.flatten().unwrap_or_else(|| Arc::clone(&entity.value))
-                });
+            for (entity, Name { key, .. }) in alert.named().filter(|(entity, _)| has_aliases(entity)) {
+                if facts.aliases.has(key)
+                    && let Entry::Vacant(unknown) = names.known.entry((entity.entity_type, &*entity.value))
+                    && let Some(display) = facts.aliases.display(key, at, &file.alias)
+                {
+                    unknown.insert(display);
+                }
             }
         }
         names.said = names.told(alerts, facts, file);
@@ -42,14 +44,17 @@ impl<'a> Names<'a> {
 
     /// The name that the alias table proves, else the value itself.
     pub(crate) fn known(&self, entity: &Entity) -> Arc<str> {
-        let known = self.known.get(&(entity.entity_type, &*entity.value));
+        let known = match self.known.is_empty() {
+            true => None,
+            false => self.known.get(&(entity.entity_type, &*entity.value)),
+        };
         known.map_or_else(|| Arc::clone(&entity.value), Arc::clone)
     }
 
     /// The better name that was told, else the known one.
     pub(crate) fn named(&self, entity: &Entity) -> Arc<str> {
         let known = self.known(entity);
-        self.said.get(&(entity.entity_type, Arc::clone(&known))).cloned().unwrap_or(known)
+        self.told_of(entity.entity_type, &known).unwrap_or(known)
     }
 
     /// What a person would call it.
@@ -59,14 +64,20 @@ impl<'a> Names<'a> {
 
     /// What a person would call what is known by a name.
     pub(crate) fn said_of(&self, entity_type: EntityType, known: &Arc<str>) -> Arc<str> {
-        let told = self.said.get(&(entity_type, Arc::clone(known)));
-        told.map_or_else(|| plain(entity_type, known), Arc::clone)
+        self.told_of(entity_type, known).unwrap_or_else(|| plain(entity_type, known))
+    }
+
+    fn told_of(&self, entity_type: EntityType, known: &Arc<str>) -> Option<Arc<str>> {
+        if self.said.is_empty() {
+            return None;
+        }
+        self.said.get(&(entity_type, Arc::clone(known))).cloned()
     }
 
     /// The better names that there are for known ones.
     fn told(
         &self,
-        alerts: &[&Alert],
+        alerts: &[&Keyed],
         facts: &Facts,
         file: &File,
     ) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
@@ -86,19 +97,17 @@ impl<'a> Names<'a> {
     /// it so.
     fn proved_then(
         &self,
-        alerts: &[&Alert],
+        alerts: &[&Keyed],
         facts: &Facts,
         file: &File,
     ) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
         let mut told = Told::default();
         for alert in alerts {
-            let has_aliases = |e: &&Entity| matches!(e.entity_type, EntityType::User | EntityType::Device);
-            for entity in alert.entities.iter().filter(has_aliases) {
+            for (entity, Name { key, .. }) in alert.named().filter(|(entity, _)| has_aliases(entity)) {
                 let (kind, known) = (entity.entity_type, self.known(entity));
-                if form_rank(kind, &known) == 0 {
+                if form_rank(kind, &known) == 0 || !facts.aliases.has(key) {
                     continue; // No name is better.
                 }
-                let key = Key::of(&alert.tenant, kind, &entity.value);
                 let then = facts.aliases.display(key, alert.time, &file.alias);
                 if let Some(name) = then.filter(|name| form_rank(kind, name) < form_rank(kind, &known)) {
                     told.tell(kind, known, name);
@@ -109,7 +118,7 @@ impl<'a> Names<'a> {
     }
 
     /// What the alerts tell of names that say nothing by themselves.
-    fn suggested(&self, alerts: &[&Alert], facts: &Facts) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
+    fn suggested(&self, alerts: &[&Keyed], facts: &Facts) -> HashMap<(EntityType, Arc<str>), Arc<str>> {
         let mut told = Told::default();
         for alert in alerts {
             for entity_type in [EntityType::User, EntityType::Device] {
@@ -117,9 +126,9 @@ impl<'a> Names<'a> {
                     told.tell(entity_type, opaque, name);
                 }
             }
-            for entity in &alert.entities {
+            for (entity, Name { key, .. }) in alert.named() {
                 let named = match entity.entity_type {
-                    EntityType::Process => image(alert, entity, facts),
+                    EntityType::Process => image(alert, entity, key, facts),
                     EntityType::Message => the_only(alert, entity, "email_subject").map(|s| quoted(s).into()),
                     EntityType::App => the_only(alert, entity, "app_name").map(Into::into),
                     EntityType::File => the_only(alert, entity, "file_path").map(|p| base_name(p).into()),
@@ -137,6 +146,7 @@ impl<'a> Names<'a> {
     /// The one id and the one name of a type in an alert: what lists both speaks of one thing.
     fn beside(&self, alert: &Alert, entity_type: EntityType) -> Option<(Arc<str>, Arc<str>)> {
         let of_type = alert.entities.iter().filter(|e| e.entity_type == entity_type);
+        of_type.clone().nth(1)?;
         let all: HashSet<Arc<str>> = of_type.map(|e| self.known(e)).collect();
         let (ids, names): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| is_opaque(entity_type, name));
         match (ids.as_slice(), names.as_slice()) {
@@ -168,14 +178,19 @@ impl Told {
     }
 }
 
+/// Whether the alias table may know other names of an entity.
+fn has_aliases(entity: &Entity) -> bool {
+    matches!(entity.entity_type, EntityType::User | EntityType::Device)
+}
+
 /// Whether a name is an id that says nothing to a person.
 pub(crate) fn is_opaque(entity_type: EntityType, name: &str) -> bool {
     form_rank(entity_type, name) >= 3
 }
 
 /// The lower-case image of a process, from lineage, else from what the alert says of the process of that role.
-fn image(alert: &Alert, process: &Entity, facts: &Facts) -> Option<Arc<str>> {
-    if let Some(image) = facts.lineage.image(Key::of(&alert.tenant, EntityType::Process, &process.value)) {
+fn image(alert: &Alert, process: &Entity, key: Key, facts: &Facts) -> Option<Arc<str>> {
+    if let Some(image) = facts.lineage.image(key) {
         return Some(Arc::clone(image));
     }
     let field = match process.role {

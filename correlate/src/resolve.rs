@@ -6,11 +6,12 @@ use event::{Alert, Domain, Entity, EntityType, Role, Time};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::alias::{FORMS, form_rank, is_bare};
+use crate::alias::{Alias, FORMS, form_rank, is_bare};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
-use crate::fixed::{ONE, times};
+use crate::fixed::{ONE, mix, times};
 use crate::join::{End, Lead, Start, Walk};
+use crate::keyed::{Keyed, Name};
 use crate::parameters::File;
 use crate::rarity::Member;
 
@@ -51,6 +52,9 @@ impl Ask {
 /// Records of an alert by which joins of plain events find it. Alerts of many records are about more than events.
 const RECORDS_MAX: usize = 16;
 
+/// Posts and asks of most alerts.
+const NAMES: usize = 16;
+
 /// An alert with its entities resolved as of its own time.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
@@ -68,8 +72,6 @@ pub(crate) struct Resolved {
     pub(crate) principal: Key,
     /// Device and user, within which a repeated rule is one episode.
     pub(crate) scene: Key,
-    /// The rule, and whatever has its title.
-    pub(crate) rules: [Key; 2],
     /// Whether process lineage knows where its processes come from.
     pub(crate) tree_known: bool,
     /// How many users, devices and outside addresses it names: of many, each says little.
@@ -109,15 +111,15 @@ impl Breadth {
 }
 
 impl Resolved {
-    pub(crate) fn of(alert: &Alert, facts: &Facts, file: &File, stale: &mut Stale) -> Self {
+    pub(crate) fn of(alert: &Keyed, facts: &Facts, file: &File, stale: &mut Stale) -> Self {
         let mut work = Work {
             facts,
             file,
             stale,
             t: alert.time,
             alert,
-            asks: Vec::new(),
-            posts: Vec::new(),
+            asks: Vec::with_capacity(NAMES),
+            posts: Vec::with_capacity(NAMES),
             entity: 0,
             tree_known: false,
         };
@@ -126,9 +128,9 @@ impl Resolved {
         let mut standing = Standing::of(alert);
         let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
-        for entity in alert.entities.iter().take(file.limits.entities_per_alert) {
+        for (entity, name) in alert.named().take(file.limits.entities_per_alert) {
             work.entity += 1;
-            let canonical = work.entity(entity.entity_type, entity.role, &entity.value);
+            let canonical = work.entity(entity, name);
             let party = Party { entity_type: entity.entity_type, key: canonical };
             if !parties.contains(&party) {
                 parties.push(party);
@@ -144,7 +146,7 @@ impl Resolved {
                 _ => {}
             }
         }
-        let rules = work.rule();
+        work.rule();
         work.records();
         work.events();
         let first = |of: &[(Role, Key)]| {
@@ -152,8 +154,8 @@ impl Resolved {
         };
         let (device, user) = (first(&devices), first(&users));
         let other = parties.iter().map(|p| p.key).min();
-        let principal = device.or(user).or(other).unwrap_or_else(|| Key::of_text("alert", alert.id.as_str()));
-        let scene = scene(&alert.rule.id, device, user, principal);
+        let principal = device.or(user).or(other).unwrap_or(alert.own_key);
+        let scene = scene(alert.rule_key, device, user, principal);
         let Work { asks, posts, tree_known, .. } = work;
         let breadth = Breadth::of(&members);
         members.retain(|party| !standing.is_guessed(party.key));
@@ -166,7 +168,6 @@ impl Resolved {
             members,
             principal,
             scene,
-            rules,
             tree_known,
         }
     }
@@ -247,10 +248,15 @@ fn is_counted(entity: &Entity, alert: &Alert) -> bool {
 }
 
 /// The key of an episode: rule, device and user, or whatever else the alert is about.
-fn scene(rule: &str, device: Option<Key>, user: Option<Key>, principal: Key) -> Key {
+fn scene(rule: Key, device: Option<Key>, user: Option<Key>, principal: Key) -> Key {
     let (a, b) =
         if device.is_none() && user.is_none() { (principal, None) } else { (device.unwrap_or(Key(0)), user) };
-    Key::of_text("scene", &format!("{rule}\u{0}{:x}/{:x}", a.0, b.unwrap_or(Key(0)).0))
+    Key(mix(rule.0 ^ mix(a.0 ^ mix(b.unwrap_or(Key(0)).0))))
+}
+
+/// The key that stands for all aliases.
+fn canonical(key: Key, cluster: &[Alias]) -> Key {
+    cluster.first().map_or(key, |alias| alias.key.min(key))
 }
 
 /// The device an event happened on says more about it than the one it came from.
@@ -280,7 +286,7 @@ struct Work<'a> {
     facts: &'a Facts,
     file: &'a File,
     stale: &'a mut Stale,
-    alert: &'a Alert,
+    alert: &'a Keyed,
     t: Time,
     asks: Vec<Ask>,
     posts: Vec<Post>,
@@ -290,18 +296,18 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Posts and asks for one entity; the key that stands for all its aliases.
-    fn entity(&mut self, entity_type: EntityType, role: Role, value: &Arc<str>) -> Key {
-        let key = Key::of(&self.alert.tenant, entity_type, value);
+    fn entity(&mut self, entity: &Entity, name: Name) -> Key {
+        let (Name { key, .. }, Entity { entity_type, role, value, .. }) = (name, entity);
         self.stale.consult(key);
         match entity_type {
-            EntityType::User => self.user(key, value, Evidence::User),
-            EntityType::Mailbox => self.mailbox(key, value),
+            EntityType::User => self.user(name, value, Evidence::User),
+            EntityType::Mailbox => self.mailbox(name, value),
             EntityType::Device => self.device(key, value),
-            EntityType::Process => self.process(key, role, value),
+            EntityType::Process => self.process(key, *role, value),
             _ => {
-                let post = Post { key, kind: Evidence::of(entity_type, value), steps: 0, implied: false };
+                let post = Post { key, kind: Evidence::of(*entity_type, value), steps: 0, implied: false };
                 self.add(post, value, true);
-                if entity_type == EntityType::Ip {
+                if *entity_type == EntityType::Ip {
                     self.holder(key, value);
                 }
                 key
@@ -318,7 +324,8 @@ impl Work<'_> {
         self.asks.push(Ask { post, value, entity, rarity: ONE, is_bare, lead: None });
     }
 
-    fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
+    /// Posts and asks for all its aliases, which are returned.
+    fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> SmallVec<[Alias; 4]> {
         self.add(Post { key, kind, steps: 0, implied: false }, value, true);
         let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
         for alias in &cluster {
@@ -330,14 +337,15 @@ impl Work<'_> {
                 }
             }
         }
-        cluster.first().map_or(key, |alias| alias.key.min(key))
+        cluster
     }
 
     /// A device, and the addresses that it had and no other.
     fn device(&mut self, key: Key, value: &Arc<str>) -> Key {
-        let canonical = self.aliased(key, value, Evidence::Device);
+        let cluster = self.aliased(key, value, Evidence::Device);
+        let canonical = canonical(key, &cluster);
         let mut own: SmallVec<[Key; 4]> = SmallVec::from_slice(&[key]);
-        own.extend(self.facts.aliases.cluster(key, self.t, &self.file.alias).iter().map(|alias| alias.key));
+        own.extend(cluster.iter().map(|alias| alias.key));
         let facts = self.facts;
         for (address, text) in facts.leases.claimed_by(&own, self.t) {
             self.stale.consult(address);
@@ -370,21 +378,22 @@ impl Work<'_> {
     }
 
     /// A user, and by its addresses the mailboxes of the same principal.
-    fn user(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> Key {
-        let canonical = self.aliased(key, value, kind);
+    fn user(&mut self, Name { key, twin }: Name, value: &Arc<str>, kind: Evidence) -> Key {
+        let cluster = self.aliased(key, value, kind);
+        let canonical = canonical(key, &cluster);
         if let Some(address) = session_address(value) {
             let address: Arc<str> = address.into();
             let owner = Key::of(&self.alert.tenant, EntityType::User, &address);
             self.stale.consult(owner);
             self.aliased(owner, &address, kind);
         }
-        let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
         let named = (value.contains('@') && cluster.is_empty()).then(|| Arc::clone(value));
         for address in
             cluster.iter().map(|a| Arc::clone(&a.text)).chain(named).filter(|text| text.contains('@'))
         {
-            let mailbox = Key::of(&self.alert.tenant, EntityType::Mailbox, &address);
             let is_named = address == *value;
+            let of_alias = || Key::of(&self.alert.tenant, EntityType::Mailbox, &address);
+            let mailbox = if is_named { twin } else { of_alias() };
             self.add(
                 Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true },
                 value,
@@ -395,9 +404,8 @@ impl Work<'_> {
     }
 
     /// A mailbox, and the user whose address it is.
-    fn mailbox(&mut self, key: Key, value: &Arc<str>) -> Key {
+    fn mailbox(&mut self, Name { key, twin: owner }: Name, value: &Arc<str>) -> Key {
         self.add(Post { key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, true);
-        let owner = Key::of(&self.alert.tenant, EntityType::User, value);
         self.stale.consult(owner);
         for alias in self.facts.aliases.cluster(owner, self.t, &self.file.alias) {
             self.stale.consult(alias.key);
@@ -438,12 +446,10 @@ impl Work<'_> {
         key
     }
 
-    fn rule(&mut self) -> [Key; 2] {
+    fn rule(&mut self) {
         self.entity += 1;
-        let key = Key::of_text("rule", &self.alert.rule.id);
-        let title = Arc::clone(&self.alert.rule.title);
-        self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &title, true);
-        [key, Key::of_text("title", &title)]
+        let (alert, key) = (self.alert, self.alert.rule_key);
+        self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &alert.rule.title, true);
     }
 
     /// The records that it was made of: where joins of plain events find it.

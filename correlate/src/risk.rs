@@ -5,7 +5,7 @@
 //! combined as independent witnesses: two of 40 points give 64.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use event::{
@@ -21,6 +21,7 @@ use crate::delta::Ledger;
 use crate::evidence::{Evidence, Key};
 use crate::facts::Facts;
 use crate::fixed::{ONE, decay, either, log2, rarity, times};
+use crate::keyed::Keyed;
 use crate::names::app_name;
 use crate::parameters::{File, Risk};
 use crate::snapshot::sorted;
@@ -111,8 +112,7 @@ impl Risks {
     pub(crate) fn raise(&mut self, node: &Node, facts: &Facts, file: &File) {
         let alert = &node.alert;
         self.latest = self.latest.max(alert.time);
-        for (entity_type, value, share) in named(alert, facts, file) {
-            let key = Key::of(&alert.tenant, entity_type, value);
+        for Named { entity_type, value, key, share } in named(alert, facts, file) {
             let mut weight = times(times(file.risk.of(alert.severity), node.sigma), share);
             if entity_type == EntityType::App {
                 // An app that everybody uses is no more suspicious for it.
@@ -122,7 +122,7 @@ impl Risks {
             }
             if weight >= FORGOTTEN {
                 let part = Part {
-                    rule: Key::of_text("rule", &alert.rule.id),
+                    rule: alert.rule_key,
                     weight,
                     time: alert.time,
                     alert: alert.id.clone(),
@@ -351,15 +351,17 @@ fn unite(parts: &mut Vec<Part>, part: Part, half_life_us: i64) -> bool {
             return false;
         }
         *known = part;
+        parts.sort_unstable_by(|a, b| b.strength(half_life_us).cmp(&a.strength(half_life_us)));
     } else {
         let weakest = parts.last().filter(|_| parts.len() >= RULES_MAX);
         if weakest.is_some_and(|weakest| weakest.strength(half_life_us) >= part.strength(half_life_us)) {
             return false;
         }
-        parts.push(part);
+        let strength = part.strength(half_life_us);
+        let place = parts.partition_point(|other| other.strength(half_life_us) > strength);
+        parts.insert(place, part);
+        parts.truncate(RULES_MAX);
     }
-    parts.sort_unstable_by(|a, b| b.strength(half_life_us).cmp(&a.strength(half_life_us)));
-    parts.truncate(RULES_MAX);
     true
 }
 
@@ -378,30 +380,43 @@ fn nothing(tenant: &TenantId, told: Told, now: Time) -> EntityRisk {
     }
 }
 
-/// The users, devices and apps of an alert, each once, with the share of the alert that counts for it.
-fn named<'a>(alert: &'a Alert, facts: &Facts, file: &File) -> Vec<(EntityType, &'a str, u32)> {
-    let mut named: BTreeMap<(EntityType, &str), u32> = BTreeMap::new();
-    for entity in alert.entities.iter().take(file.limits.entities_per_alert) {
-        let entity_type = match entity.entity_type {
-            EntityType::User | EntityType::Device | EntityType::App => entity.entity_type,
-            EntityType::Mailbox if is_users(alert, entity.role, &entity.value, facts) => EntityType::User,
+/// A user, device or app of an alert.
+struct Named<'a> {
+    entity_type: EntityType,
+    value: &'a str,
+    key: Key,
+    /// The share of the alert that counts for it.
+    share: u32,
+}
+
+/// The users, devices and apps of an alert, each once.
+fn named<'a>(alert: &'a Keyed, facts: &Facts, file: &File) -> SmallVec<[Named<'a>; 4]> {
+    let mut all: SmallVec<[Named<'_>; 4]> = SmallVec::new();
+    for (entity, name) in alert.named().take(file.limits.entities_per_alert) {
+        let (entity_type, key) = match entity.entity_type {
+            EntityType::User | EntityType::Device | EntityType::App => (entity.entity_type, name.key),
+            EntityType::Mailbox if is_users(alert, entity.role, name.twin, facts) => {
+                (EntityType::User, name.twin)
+            }
             _ => continue,
         };
         let share = share(entity_type, entity.role, file);
-        let known = named.entry((entity_type, &*entity.value)).or_default();
-        *known = share.max(*known);
+        match all.iter_mut().find(|known| known.key == key) {
+            Some(known) => known.share = known.share.max(share),
+            None => all.push(Named { entity_type, value: &entity.value, key, share }),
+        }
     }
-    named.into_iter().map(|((entity_type, value), share)| (entity_type, value, share)).collect()
+    all
 }
 
 /// Whether a mailbox is that of a user: telemetry has shown an account of that address.
-fn is_users(alert: &Alert, role: Role, address: &str, facts: &Facts) -> bool {
+fn is_users(alert: &Alert, role: Role, owner: Key, facts: &Facts) -> bool {
     let is_own = match role {
         Role::Sender => false,
         Role::Recipient => alert.domain == Domain::Email,
         _ => true,
     };
-    is_own && facts.aliases.is_known(Key::of(&alert.tenant, EntityType::User, address), alert.time)
+    is_own && facts.aliases.is_known(owner, alert.time)
 }
 
 /// How much of an alert counts: all of it for who acted, was acted upon, or where it happened.

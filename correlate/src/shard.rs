@@ -23,10 +23,12 @@ use crate::delta::Ledger;
 use crate::evidence::Key;
 use crate::facts::{Facts, Stale};
 use crate::input::AnalystInput;
+use crate::keyed::Keyed;
 use crate::meaning::{Story, blank};
 use crate::merge::{Ground, Group, HeldBack, groups};
 use crate::names::drop_untold;
 use crate::parameters::File;
+use crate::places::Places;
 use crate::risk::{Risks, Sight};
 use crate::snapshot::sorted;
 use crate::stats::Stats;
@@ -40,7 +42,7 @@ pub(crate) struct Shard {
     stale: Stale,
     pub(crate) board: Board,
     /// Alerts not on the board, by event time.
-    waiting: BTreeMap<(Time, AlertId), Arc<Alert>>,
+    waiting: BTreeMap<(Time, AlertId), Arc<Keyed>>,
     /// Undo records of the last nodes of the board: the provisional ones.
     provisional: VecDeque<Undo>,
     /// Provisional ones that were taken back since alerts were last placed.
@@ -49,8 +51,8 @@ pub(crate) struct Shard {
     /// Event time of every alert held.
     #[serde(with = "sorted")]
     known: HashMap<AlertId, Time>,
-    /// Place of every placed alert.
-    #[serde(with = "sorted")]
+    /// Place of every sealed alert.
+    #[serde(skip)]
     nodes: HashMap<AlertId, u32>,
     pub(crate) claims: Claims,
     pub(crate) ledger: Ledger,
@@ -129,10 +131,10 @@ impl Shard {
         }
         self.counts.alerts_total += 1;
         self.counts.alerts_late_total += u64::from(alert.time <= self.watermark);
-        self.take_in(alert, file);
+        self.take_in(alert.into(), file);
     }
 
-    fn take_in(&mut self, alert: Alert, file: &File) {
+    fn take_in(&mut self, alert: Keyed, file: &File) {
         self.facts.learn_alert(&alert, file, &mut self.stale);
         self.known.insert(alert.id.clone(), alert.time);
         self.waiting.insert((alert.time, alert.id.clone()), Arc::new(alert));
@@ -144,16 +146,18 @@ impl Shard {
         if time <= self.watermark || alert.time <= self.watermark {
             return;
         }
+        let alert = Keyed::from(alert);
         // Both contents teach, whichever of them wins.
         self.facts.learn_alert(&alert, file, &mut self.stale);
         let key = (time, alert.id.clone());
-        let placed = self.nodes.get(&alert.id).map(|n| &self.board.nodes[*n as usize].alert);
+        let node = self.node(&alert.id);
+        let placed = node.map(|n| &self.board.nodes[n as usize].alert);
         let Some(before) = placed.or_else(|| self.waiting.get(&key)) else { return };
         if content_rank(before) >= content_rank(&alert) {
             return;
         }
         self.counts.alerts_revised_total += 1;
-        if let Some(node) = self.nodes.get(&alert.id).copied() {
+        if let Some(node) = node {
             self.take_back_to(node);
             self.forget_taken();
         }
@@ -163,7 +167,7 @@ impl Shard {
 
     pub(crate) fn withdraw(&mut self, alert: &AlertId, in_place: Option<AlertId>) {
         let Some(time) = self.known.get(alert).copied().filter(|time| *time > self.watermark) else { return };
-        if let Some(node) = self.nodes.get(alert).copied() {
+        if let Some(node) = self.node(alert) {
             self.take_back_to(node);
             self.forget_taken();
         }
@@ -210,14 +214,15 @@ impl Shard {
         }
         let stale_from = self.stale.take();
         let first_waiting = self.waiting.keys().next();
-        let is_fresh = |node: &u32| {
-            let (time, id) = self.board.nodes[*node as usize].order();
+        // Provisional alerts stand in order.
+        let is_fresh = |node: &Node| {
+            let (time, id) = node.order();
             let before_facts = stale_from.is_none_or(|from| time < from);
             before_facts && first_waiting.is_none_or(|(t, i)| (time, id) < (*t, i))
         };
-        let sealed = self.sealed_len() as u32;
-        let fresh = (sealed..self.board.nodes.len() as u32).take_while(is_fresh).count() as u32;
-        self.take_back_to(sealed + fresh);
+        let sealed = self.sealed_len();
+        let fresh = self.board.nodes[sealed..].partition_point(is_fresh);
+        self.take_back_to((sealed + fresh) as u32);
         if let Some(from) = stale_from {
             self.again.learnt(from);
         }
@@ -228,19 +233,18 @@ impl Shard {
             let Some(undo) = self.provisional.pop_back() else { break };
             if let Some(taken) = self.board.take_back(undo) {
                 self.counts.placings_redone_total += 1;
-                let alert = taken.alert();
-                self.nodes.remove(&alert.id);
-                self.waiting.insert((alert.time, alert.id.clone()), Arc::clone(alert));
                 self.again.take(taken);
             }
         }
         self.again.owe(self.touched.split_off(&len));
     }
 
-    /// What was taken back is found anew, or does not come again.
+    /// What was taken back waits with the others, to be found anew.
     fn forget_taken(&mut self) {
         let len = self.board.nodes.len() as u32;
-        self.touched.extend(self.again.forget().into_iter().filter(|node| *node < len));
+        let (alerts, touched) = self.again.forget();
+        self.waiting.extend(alerts.map(|alert| ((alert.time, alert.id.clone()), alert)));
+        self.touched.extend(touched.into_iter().filter(|node| *node < len));
     }
 
     fn place_waiting(&mut self, file: &File) {
@@ -251,9 +255,12 @@ impl Shard {
 
     fn place_all_waiting(&mut self, file: &File) {
         loop {
-            let is_crowded = self.waiting.len() > file.limits.waiting_alerts;
-            let Some(entry) = self.waiting.first_entry() else { return };
-            let time = entry.key().0;
+            let is_crowded = self.waiting.len() + self.again.len() > file.limits.waiting_alerts;
+            let new = self.waiting.first_key_value().map(|((time, id), _)| (*time, id));
+            let taken = self.again.first().filter(|taken| new.is_none_or(|new| taken.order() < new)).cloned();
+            let Some(time) = taken.as_ref().map(|taken| taken.time).or(new.map(|(time, _)| time)) else {
+                return;
+            };
             if is_crowded && time > self.watermark {
                 self.watermark = time;
                 // With it go the provisional ones, all of which are earlier.
@@ -263,11 +270,8 @@ impl Shard {
             if !is_due && self.provisional.len() >= file.limits.provisional_alerts {
                 return;
             }
-            let alert = entry.remove();
-            let id = alert.id.clone();
-            let node = self.board.nodes.len() as u32;
+            let Some(alert) = taken.or_else(|| Some(self.waiting.pop_first()?.1)) else { return };
             let placed = self.board.place_next(alert, &mut self.again, &self.facts, file, &mut self.stale);
-            self.nodes.insert(id, node);
             self.touched.extend(placed.touched);
             self.provisional.push_back(placed.undo);
             if is_due {
@@ -281,8 +285,10 @@ impl Shard {
             self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
         {
             self.risks.raise(node, &self.facts, file);
-            self.sealed.extend(self.nodes.get(node.id()));
-            self.campaigns.sight(&self.tenant, node, file);
+            let place = (self.board.nodes.len() - self.provisional.len()) as u32;
+            self.nodes.insert(node.id().clone(), place);
+            self.sealed.push(place);
+            self.campaigns.sight(node, file);
             self.provisional.pop_front();
         }
         if self.provisional.is_empty() {
@@ -322,14 +328,13 @@ impl Shard {
         let horizon = self.watermark.0.saturating_sub(file.horizon.0.saturating_add(file.span_max.0));
         let dropped = self.board.retire(horizon, excess, &self.ties());
         if is_full {
-            let is_early = |alert: &&Arc<Alert>| alert.end_time.0 >= horizon;
+            let is_early = |alert: &&Arc<Keyed>| alert.end_time.0 >= horizon;
             self.counts.alerts_retired_early_total += dropped.iter().filter(is_early).count() as u64;
         }
         self.forget(&dropped, file);
         self.facts.lineage.forget_before(Time(horizon));
         self.facts.links.forget_before(Time(horizon));
-        self.nodes =
-            self.board.nodes.iter().enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
+        self.find_sealed();
         self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
         // Both go by places that are others now.
         self.deferred.clear();
@@ -339,13 +344,12 @@ impl Shard {
 
     /// The alerts of each input that is in force: they stay in memory, and leave it, together.
     fn ties(&self) -> Vec<Vec<u32>> {
-        let tie =
-            |input: &AnalystInput| input.alerts.iter().filter_map(|a| self.nodes.get(a)).copied().collect();
+        let tie = |input: &AnalystInput| input.alerts.iter().filter_map(|a| self.node(a)).collect();
         self.claims.all().map(tie).collect()
     }
 
     /// Alerts have left the board.
-    fn forget(&mut self, dropped: &[Arc<Alert>], file: &File) {
+    fn forget(&mut self, dropped: &[Arc<Keyed>], file: &File) {
         let ids: HashSet<&AlertId> = dropped.iter().map(|alert| &alert.id).collect();
         let ledger = &self.ledger;
         self.campaigns.freeze(&ids, |alert| ledger.home(alert).cloned());
@@ -402,12 +406,11 @@ impl Shard {
 
     /// An incident changes when the last of its alerts is sealed, not with each of them.
     fn touch_sealed(&mut self) {
-        let sealed_len = self.sealed_len() as u32;
         for node in std::mem::take(&mut self.sealed) {
             let alert = self.board.nodes[node as usize].id();
             let told = self.ledger.home(alert).and_then(|id| self.ledger.incident(id));
             let last = told.and_then(|incident| incident.alerts.last());
-            if last.and_then(|last| self.nodes.get(last)).is_some_and(|last| *last < sealed_len) {
+            if last.is_some_and(|last| self.nodes.contains_key(last)) {
                 self.touched.insert(node);
             }
         }
@@ -446,17 +449,16 @@ impl Shard {
             board: &self.board,
             facts: &self.facts,
             claims: &self.claims,
-            nodes: &self.nodes,
+            places: self.places(),
             file,
         }
     }
 
     /// The incident of a group.
     pub(crate) fn incident(&self, group: &Group, file: &File) -> Incident {
-        let alerts: Vec<&Alert> = group.nodes.iter().map(|n| &*self.board.nodes[*n as usize].alert).collect();
+        let alerts: Vec<&Keyed> = group.nodes.iter().map(|n| &*self.board.nodes[*n as usize].alert).collect();
         let sealed = self.sealed_len() as u32;
-        let mut incident = blank(&self.tenant, &alerts);
-        incident.id.clone_from(&group.id);
+        let mut incident = blank(group.id.clone(), &self.tenant, &alerts);
         incident.links.clone_from(&group.links);
         incident.joins.clone_from(&group.joins);
         incident.sealed = group.nodes.iter().all(|n| *n < sealed);
@@ -515,13 +517,30 @@ impl Shard {
     }
 
     pub(crate) fn node(&self, alert: &AlertId) -> Option<u32> {
-        self.nodes.get(alert).copied()
+        self.places().get(alert)
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places { board: &self.board, sealed: &self.nodes, sealed_len: self.sealed_len(), known: &self.known }
+    }
+
+    /// Makes what a snapshot does not have.
+    pub(crate) fn complete(&mut self) {
+        self.find_sealed();
+        self.board.mark();
+    }
+
+    /// Notes where sealed alerts are: places change when alerts leave memory.
+    fn find_sealed(&mut self) {
+        let sealed = self.board.nodes[..self.sealed_len()].iter();
+        self.nodes = sealed.enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
     }
 
     /// Records an analyst's input and says what it changed.
     pub(crate) fn hear(&mut self, input: AnalystInput, file: &File) -> Vec<IncidentDelta> {
         let alerts = self.claims.add(input, file.limits.inputs);
-        self.touched.extend(alerts.iter().filter_map(|alert| self.nodes.get(alert)));
+        let nodes: Vec<u32> = alerts.iter().filter_map(|alert| self.node(alert)).collect();
+        self.touched.extend(nodes);
         self.emit(file, Telling::Now)
     }
 

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::cast::{Cast, Toward};
+use crate::keyed::Keyed;
 use crate::names::Names;
 use crate::words::headline;
 
@@ -21,10 +22,13 @@ const FOLD_US: i64 = 3_600_000_000;
 type Parties = SmallVec<[(EntityType, Role, Arc<str>); 4]>;
 
 /// The timeline of alerts in order of event time.
-pub(crate) fn timeline(alerts: &[&Alert], names: &Names<'_>) -> Vec<Moment> {
+pub(crate) fn timeline(alerts: &[&Keyed], names: &Names<'_>) -> Vec<Moment> {
+    if let [only] = alerts {
+        return vec![Line::new(only).moment(names)];
+    }
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut latest: HashMap<(&str, Parties), usize> = HashMap::new();
-    for alert in alerts {
+    for &alert in alerts {
         let key = (headline(alert), parties(alert, names));
         match latest.get(&key).copied().filter(|i| lines[*i].takes(alert)) {
             Some(i) => lines[i].add(alert),

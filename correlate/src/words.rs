@@ -94,10 +94,11 @@ pub(crate) fn clock_after(before: Time, time: Time) -> String {
 
 /// `at 2024-06-20 09:10:44 UTC`, `between 2024-06-20 09:10:44 and 09:12:00 UTC`.
 pub(crate) fn span(first: Time, last: Time) -> String {
-    if clock(first) == clock(last) {
-        return format!("at {} UTC", clock(first));
+    let begin = clock(first);
+    if first == last || begin == clock(last) {
+        return format!("at {begin} UTC");
     }
-    format!("between {} and {} UTC", clock(first), clock_after(first, last))
+    format!("between {begin} and {} UTC", clock_after(first, last))
 }
 
 /// The title of an alert, to go on a sentence with.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use event::{Alert, AlertId, Time};
+use event::{AlertId, Time};
 use hashbrown::HashMap;
 
 use super::{Board, Edge, News, Node, Scored, Undo, restore};
@@ -13,6 +13,8 @@ use crate::evidence::Key;
 use crate::facts::{Facts, Stale};
 use crate::fixed::mix;
 use crate::forest::{Log, NONE};
+use crate::keyed::Keyed;
+use crate::mark::Mark;
 use crate::parameters::File;
 use crate::resolve::Post;
 use crate::score::Weighed;
@@ -38,18 +40,12 @@ pub(crate) struct Taken {
     node: Node,
     place: u32,
     /// Nothing where a snapshot did not keep it.
-    found: Option<Found>,
+    found: Option<Box<Found>>,
     edges: Vec<Edge>,
     adopted: Vec<u32>,
     forest: Log,
     /// Something was learnt that it may have used.
     is_stale: bool,
-}
-
-impl Taken {
-    pub(crate) fn alert(&self) -> &Arc<Alert> {
-        &self.node.alert
-    }
 }
 
 /// Alerts that were taken back and wait to be placed again.
@@ -93,12 +89,22 @@ impl Again {
         self.moved = vec![NONE; self.taken.len()];
     }
 
-    /// Places, before those taken back, whose joins taking back changed; all is forgotten.
-    pub(crate) fn forget(&mut self) -> Vec<u32> {
+    /// Those that are left, and places before them whose joins taking back changed; all is forgotten.
+    pub(crate) fn forget(&mut self) -> (impl Iterator<Item = Arc<Keyed>> + use<>, Vec<u32>) {
         let places = self.taken.iter().flat_map(|taken| taken.forest.touched()).map(|place| self.now(place));
         let places = places.filter(|place| *place != NONE).collect();
-        *self = Self::default();
-        places
+        let left = std::mem::take(self).taken;
+        (left.into_iter().map(|taken| taken.node.alert), places)
+    }
+
+    /// Those that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// The earliest of them.
+    pub(crate) fn first(&self) -> Option<&Arc<Keyed>> {
+        self.taken.last().map(|taken| &taken.node.alert)
     }
 
     /// The next alert as it was, if it is the one named.
@@ -121,7 +127,7 @@ impl Again {
     }
 
     fn holds(&self, taken: &Taken) -> bool {
-        let is_clean = |found: &Found| {
+        let is_clean = |found: &Box<Found>| {
             self.dirty.is_empty() || !found.reads.iter().any(|key| self.dirty.contains_key(key))
         };
         !taken.is_stale && taken.found.as_ref().is_some_and(is_clean)
@@ -172,6 +178,7 @@ impl Board {
     /// Takes back the latest placing.
     pub(crate) fn take_back(&mut self, undo: Undo) -> Option<Taken> {
         let node = self.nodes.pop()?;
+        self.marks.pop();
         self.sequence -= 1;
         self.forest.undo(&undo.forest, self.nodes.len());
         let edges = self.edges.split_off(undo.edges);
@@ -188,7 +195,7 @@ impl Board {
     /// Places the next alert; one that was taken back the way it was before, where that still holds.
     pub(crate) fn place_next(
         &mut self,
-        alert: Arc<Alert>,
+        alert: Arc<Keyed>,
         again: &mut Again,
         facts: &Facts,
         file: &File,
@@ -232,6 +239,7 @@ impl Board {
         let index = self.forest.add(mix(node.hash));
         let node = Node { episode: index, sequence: self.sequence, ..node };
         let folded_into = self.fold(&node, index, file);
+        self.marks.push(Mark::of(&node));
         self.nodes.push(node);
         if let Some(earlier) = folded_into {
             self.continue_episode(earlier, index);

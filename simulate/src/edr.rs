@@ -8,6 +8,12 @@
 //! POST /api/machines/{id}/unisolate   {"Comment"}                      the same; also restrictCodeExecution,
 //!                                     unrestrictCodeExecution, collectInvestigationPackage, offboard
 //! POST /api/machines/{id}/runAntiVirusScan {"Comment", "ScanType"}
+//! POST /api/machines/{id}/StopAndQuarantineFile {"Comment", "Sha1"}    of a file that the vendor signed it ends as Failed
+//! GET  /api/files/{SHA-1 or SHA-256}
+//! GET  /api/indicators?$filter=indicatorValue eq 'x'
+//! POST /api/indicators                {"indicatorValue", "indicatorType", "action", "title", "description", ...}
+//!                                     one for a value: what is there is replaced
+//! DELETE /api/indicators/{id}         204, 404
 //! GET  /api/machineactions?$filter=machineId eq 'x'
 //! GET  /api/machineactions/{id}
 //! POST /api/machineactions/{id}/cancel {"Comment"}
@@ -16,6 +22,7 @@
 //! POST /simulator/faults              see Faults
 //! ```
 
+mod indicator;
 mod state;
 
 use std::collections::HashMap;
@@ -29,7 +36,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -38,7 +45,7 @@ use crate::provider::{
 };
 use state::{Durations, MachineAction, State};
 
-pub use state::EdrMachine;
+pub use state::{EdrFile, EdrIndicator, EdrMachine};
 
 /// How to run the simulated EDR.
 #[derive(Debug, Clone)]
@@ -49,7 +56,8 @@ pub struct EdrConfig {
     pub token: String,
     /// DNS names of its machines.
     pub machines: Vec<String>,
-    /// Whether a machine asked for by its exact name is onboarded if it is unknown.
+    /// Whether a machine asked for by its exact name is onboarded if it is unknown, and a file was seen that is asked for
+    /// by its SHA-256.
     pub onboard_unknown: bool,
     /// How long an action stays `Pending`.
     pub pending: Duration,
@@ -115,6 +123,16 @@ impl EdrSimulator {
         machines
     }
 
+    /// The indicators as they are now, by value.
+    pub fn indicators(&self) -> Vec<EdrIndicator> {
+        self.edr.lock().indicators.values().cloned().collect()
+    }
+
+    /// Makes a file known, as one that was seen on some machine is.
+    pub fn add_file(&self, file: EdrFile) {
+        self.edr.lock().files.push(file);
+    }
+
     /// Sets the faults to inject from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.edr.lock().faults = faults;
@@ -176,6 +194,9 @@ fn router(edr: Arc<Edr>) -> Router {
         .route("/api/machines", get(find_machines))
         .route("/api/machines/{id}", get(get_machine))
         .route("/api/machines/{id}/{action}", post(change))
+        .route("/api/files/{id}", get(get_file))
+        .route("/api/indicators", get(indicator::find).post(indicator::submit))
+        .route("/api/indicators/{id}", delete(indicator::remove))
         .route("/api/machineactions", get(find_actions))
         .route("/api/machineactions/{id}", get(get_action))
         .route("/api/machineactions/{id}/cancel", post(cancel))
@@ -223,7 +244,7 @@ async fn get_machine(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id)
 
 /// The actions of a machine by the last part of their path: their type, and the field that says how, with what it may
 /// say, the default first.
-const ACTIONS: [(&str, &str, Option<(&str, &[&str])>); 7] = [
+const ACTIONS: [(&str, &str, Option<(&str, &[&str])>); 8] = [
     ("isolate", "Isolate", Some(("IsolationType", &["Full", "Selective", "UnManagedDevice"]))),
     ("unisolate", "Unisolate", None),
     ("restrictCodeExecution", "RestrictCodeExecution", None),
@@ -231,7 +252,10 @@ const ACTIONS: [(&str, &str, Option<(&str, &[&str])>); 7] = [
     ("runAntiVirusScan", "RunAntiVirusScan", Some(("ScanType", &["Quick", "Full"]))),
     ("collectInvestigationPackage", "CollectInvestigationPackage", None),
     ("offboard", "Offboard", None),
+    (QUARANTINE, QUARANTINE, None),
 ];
+
+const QUARANTINE: &str = "StopAndQuarantineFile";
 
 async fn change(
     Shared(edr): Shared<Arc<Edr>>,
@@ -244,17 +268,18 @@ async fn change(
     let found = ACTIONS.iter().find(|(path, ..)| *path == action);
     let (_, kind, how) = found.ok_or_else(|| unknown("action", &action))?;
     let (comment, scope) = change_body(&body, *how)?;
+    let file = if *kind == QUARANTINE { Some(file_of(&body)?) } else { None };
     let mut state = edr.lock();
     let machine = state.machine(&id).ok_or_else(|| unknown("machine", &id))?.id.clone();
     if !state.within_rate(now()) {
         return Err(too_many(60));
     }
     let fate = state.faults.next::<Microsoft>()?;
-    if state.is_busy(&machine, kind) {
+    if state.is_busy(&machine, kind, file.as_deref()) {
         let text = "an action of this kind is already in progress on this machine";
         return Err(refusal(StatusCode::BAD_REQUEST, "ActiveRequestAlreadyExists", text));
     }
-    let action = state.request(&machine, kind, scope.as_deref(), &comment, now());
+    let action = state.request(&machine, kind, scope.as_deref(), file.as_deref(), &comment, now());
     edr.save(&state)?;
     Ok(fate.answer::<Microsoft>((StatusCode::CREATED, Json(action)).into_response()))
 }
@@ -271,6 +296,28 @@ fn change_body(body: &[u8], how: Option<(&str, &[&str])>) -> Result<(String, Opt
         Some(said) => Ok((comment.to_owned(), Some(said.to_owned()))),
         None => Err(bad("InvalidInput", &format!("{field} is none of {}", values.join(", ")))),
     }
+}
+
+/// The file that a body names.
+fn file_of(body: &[u8]) -> Result<String, Response> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let sha1 =
+        body["Sha1"].as_str().filter(|sha1| sha1.len() == 40 && sha1.bytes().all(|c| c.is_ascii_hexdigit()));
+    let bad = || refusal(StatusCode::BAD_REQUEST, "InvalidInput", "parameter Sha1 is missing or no SHA-1");
+    sha1.map(str::to_lowercase).ok_or_else(bad)
+}
+
+async fn get_file(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    edr.delay().await;
+    edr.authorised(&headers)?;
+    let mut state = edr.lock();
+    if edr.config.onboard_unknown && id.len() == 64 {
+        state.see_file(&id.to_lowercase());
+    }
+    let is_it =
+        |file: &&EdrFile| [&file.sha1, &file.sha256].iter().any(|hash| hash.eq_ignore_ascii_case(&id));
+    let found = state.files.iter().find(is_it).map(|file| Json(file).into_response());
+    found.ok_or_else(|| unknown("file", &id))
 }
 
 async fn find_actions(
@@ -360,15 +407,15 @@ mod tests {
     fn an_action_goes_through_its_states_and_isolates_once() {
         let mut state = State::default();
         let id = state.onboard("WS-01.corp.example").id;
-        let action = state.request(&id, "Isolate", Some("Full"), "asterism:c-1", Time(0)).id;
-        assert!(state.is_busy(&id, "Unisolate"));
+        let action = state.request(&id, "Isolate", Some("Full"), None, "asterism:c-1", Time(0)).id;
+        assert!(state.is_busy(&id, "Unisolate", None));
         let status = |state: &State| state.actions.iter().find(|a| a.id == action).unwrap().status.clone();
         for (at, expected) in [(5, "Pending"), (15, "InProgress"), (25, "Succeeded"), (99, "Succeeded")] {
             state.advance(PENDING, Time(at));
             assert_eq!(status(&state), expected);
         }
         let machine = state.machine("ws-01.CORP.example").unwrap();
-        assert!(machine.isolated && !state.is_busy(&id, "Unisolate"));
+        assert!(machine.isolated && !state.is_busy(&id, "Unisolate", None));
         assert_eq!((machine.isolate_requests, machine.isolations), (1, 1));
     }
 
@@ -377,7 +424,7 @@ mod tests {
         let mut state = State::default();
         let id = state.onboard("ws-01").id;
         state.machines.get_mut(&id).unwrap().online = false;
-        let action = state.request(&id, "Isolate", None, "x", Time(0)).id;
+        let action = state.request(&id, "Isolate", None, None, "x", Time(0)).id;
         assert!(!state.advance(PENDING, Time(1_000_000)));
         assert_eq!(state.cancel(&action, "no", Time(2)).unwrap().status, "Cancelled");
         assert!(state.cancel(&action, "again", Time(3)).is_none());
@@ -389,7 +436,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("asterism-edr-{}.json", std::process::id()));
         let mut state = State::default();
         let id = state.onboard("ws-01").id;
-        state.request(&id, "Isolate", None, "x", Time(0));
+        state.request(&id, "Isolate", None, None, "x", Time(0));
         state.save(Some(&path)).unwrap();
         assert_eq!(State::load(Some(&path)).unwrap().machine(&id).unwrap().isolate_requests, 1);
         std::fs::write(&path, "{").unwrap();

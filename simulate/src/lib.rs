@@ -48,8 +48,8 @@ mod truth;
 
 pub use chat::{ChatNotice, ChatSimulator};
 pub use company::{Company, CompanyOptions, Host, Person};
-pub use edr::{EdrConfig, EdrMachine, EdrSimulator};
-pub use falcon::{FalconConfig, FalconHost, FalconSimulator, FalconTruth};
+pub use edr::{EdrConfig, EdrFile, EdrIndicator, EdrMachine, EdrSimulator};
+pub use falcon::{FalconConfig, FalconHost, FalconScan, FalconSimulator, FalconTruth};
 pub use generator::{GeneratedRecord, Generator};
 pub use graph::{GraphConfig, GraphSimulator, GraphTruth};
 pub use mail::{MailFault, MailMessage, MailSimulator, MailStage};

@@ -1,13 +1,13 @@
 //! A responder with its storage, driven by hand, with a clock that only goes when told.
 
-mod incident;
+pub(crate) mod incident;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Action, Effect, Entity, IncidentStatus, Time};
+use event::{Action, Alert, Effect, Entity, Incident, IncidentStatus, Time};
 use respond::{
     ActionChange, AuditEntry, AuditHead, Automation, Executor, Policy, Reply, Responder, ResponseRules, Step,
     Worker, drive,
@@ -61,7 +61,10 @@ impl Engine {
 
     /// An incident about this comes, or comes again.
     pub(crate) fn see(&mut self, about: &Entity) {
-        let (incident, alerts) = incident(about, TITLE);
+        self.see_incident(incident(about, TITLE));
+    }
+
+    pub(crate) fn see_incident(&mut self, (incident, alerts): (Incident, Vec<Alert>)) {
         let Ok(changes) = self.responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), self.now);
         self.store(changes);
     }

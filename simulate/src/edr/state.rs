@@ -1,6 +1,6 @@
 //! What the simulated EDR knows: machines, machine actions, faults. Time is passed in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 
@@ -25,6 +25,9 @@ pub struct EdrMachine {
     /// Whether only code that the vendor signed may run on it.
     #[serde(default)]
     pub restricted: bool,
+    /// SHA-1 of the files that were quarantined on it.
+    #[serde(default)]
+    pub quarantined: BTreeSet<String>,
     /// Machine actions that succeeded, by type.
     #[serde(default)]
     pub done: BTreeMap<String, u32>,
@@ -36,6 +39,56 @@ pub struct EdrMachine {
     pub unisolate_requests: u32,
     /// Times it was in fact isolated, having been free.
     pub isolations: u32,
+}
+
+/// A file that was seen, as `GET /api/files/{id}` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdrFile {
+    /// Its SHA-1, in hexadecimal digits.
+    pub sha1: String,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Who signed it; what the vendor signed is never quarantined.
+    pub signer: String,
+}
+
+/// An indicator, with the vendor's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdrIndicator {
+    /// A number.
+    pub id: String,
+    /// What is blocked, or reported.
+    pub indicator_value: String,
+    /// `FileSha256`, `IpAddress`, ...
+    pub indicator_type: String,
+    /// `Block`, `Audit`, ...
+    pub action: String,
+    /// Title of the alerts.
+    pub title: String,
+    /// Why.
+    pub description: String,
+    /// When it ends by itself.
+    #[serde(default)]
+    pub expiration_time: Option<Time>,
+    /// Whether it alerts.
+    #[serde(default)]
+    pub generate_alert: bool,
+    /// What the submitter calls it.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// How often it was submitted.
+    #[serde(default)]
+    pub submissions: u32,
+}
+
+/// The file that a machine action is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RelatedFile {
+    pub(super) file_identifier: String,
+    pub(super) file_identifier_type: String,
 }
 
 /// A machine action, with the vendor's names.
@@ -55,6 +108,14 @@ pub(super) struct MachineAction {
     pub(super) last_update_date_time_utc: Time,
     pub(super) cancellation_date_time_utc: Option<Time>,
     pub(super) cancellation_comment: Option<String>,
+    #[serde(default)]
+    pub(super) related_file_info: Option<RelatedFile>,
+}
+
+impl MachineAction {
+    fn file(&self) -> Option<&str> {
+        self.related_file_info.as_ref().map(|file| file.file_identifier.as_str())
+    }
 }
 
 /// Everything that survives a restart.
@@ -62,11 +123,19 @@ pub(super) struct MachineAction {
 pub(super) struct State {
     pub(super) machines: BTreeMap<String, EdrMachine>,
     pub(super) actions: Vec<MachineAction>,
+    #[serde(default)]
+    pub(super) files: Vec<EdrFile>,
+    /// By value.
+    #[serde(default)]
+    pub(super) indicators: BTreeMap<String, EdrIndicator>,
     #[serde(skip)]
     pub(super) faults: Faults,
     #[serde(skip)]
     changes: VecDeque<Time>,
 }
+
+/// Who signs what is never quarantined.
+const VENDOR: &str = "Microsoft";
 
 /// How long an action takes.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +164,7 @@ impl State {
             computer_dns_name: name,
             isolated: false,
             restricted: false,
+            quarantined: BTreeSet::new(),
             done: BTreeMap::new(),
             online: true,
             isolate_requests: 0,
@@ -102,6 +172,14 @@ impl State {
             isolations: 0,
         };
         self.machines.entry(id).or_insert(machine).clone()
+    }
+
+    /// Makes a file of this SHA-256 known; one that is known stays as it is.
+    pub(super) fn see_file(&mut self, sha256: &str) {
+        if !self.files.iter().any(|file| file.sha256 == sha256) {
+            let sha1 = blake3::hash(sha256.as_bytes()).to_hex()[..40].to_owned();
+            self.files.push(EdrFile { sha1, sha256: sha256.to_owned(), signer: String::new() });
+        }
     }
 
     /// By device id or computer name, as the vendor's `machines/{id}` takes both.
@@ -119,9 +197,10 @@ impl State {
         self.changes.len() <= CHANGES_PER_MINUTE
     }
 
-    /// Whether a machine has an action of that type under way, or of its opposite.
-    pub(super) fn is_busy(&self, machine: &str, kind: &str) -> bool {
-        let mut open = self.actions.iter().filter(|a| a.machine_id == machine && is_open(a));
+    /// Whether a machine has an action of that type under way, about the same file if about any, or of its opposite.
+    pub(super) fn is_busy(&self, machine: &str, kind: &str, file: Option<&str>) -> bool {
+        let mut open =
+            self.actions.iter().filter(|a| a.machine_id == machine && is_open(a) && a.file() == file);
         open.any(|a| subject(&a.kind) == subject(kind))
     }
 
@@ -131,6 +210,7 @@ impl State {
         machine: &str,
         kind: &str,
         scope: Option<&str>,
+        file: Option<&str>,
         comment: &str,
         now: Time,
     ) -> MachineAction {
@@ -155,6 +235,10 @@ impl State {
             last_update_date_time_utc: now,
             cancellation_date_time_utc: None,
             cancellation_comment: None,
+            related_file_info: file.map(|sha1| RelatedFile {
+                file_identifier: sha1.to_owned(),
+                file_identifier_type: "Sha1".to_owned(),
+            }),
         };
         self.actions.push(action.clone());
         action
@@ -182,6 +266,13 @@ impl State {
                 age if age < durations.pending_us => "Pending",
                 age if age < durations.pending_us + durations.running_us => "InProgress",
                 _ if self.faults.failing_actions > 0 => "Failed",
+                _ if self
+                    .files
+                    .iter()
+                    .any(|f| action.file() == Some(&f.sha1) && f.signer.contains(VENDOR)) =>
+                {
+                    "Failed"
+                }
                 _ => "Succeeded",
             };
             if status == action.status {
@@ -191,8 +282,8 @@ impl State {
             action.status = status.to_owned();
             action.last_update_date_time_utc = now;
             match status {
-                "Failed" => self.faults.failing_actions -= 1,
-                "Succeeded" => machine.finish(&action.kind),
+                "Failed" => self.faults.failing_actions = self.faults.failing_actions.saturating_sub(1),
+                "Succeeded" => machine.finish(&action.kind, action.file()),
                 _ => {}
             }
         }
@@ -201,8 +292,9 @@ impl State {
 }
 
 impl EdrMachine {
-    fn finish(&mut self, kind: &str) {
+    fn finish(&mut self, kind: &str, file: Option<&str>) {
         *self.done.entry(kind.to_owned()).or_default() += 1;
+        self.quarantined.extend(file.map(str::to_owned));
         match kind {
             "Isolate" | "Unisolate" => {
                 let isolated = kind == "Isolate";

@@ -64,7 +64,7 @@ pub use connector::{Connector, ConnectorError};
 pub use error::RespondError;
 pub use executor::{
     Addresses, ApiConfig, ClientCredentials, ConnectorExecutor, Credential, DefenderExecutor, Executor,
-    Secret, SmtpConfig, SmtpExecutor, SmtpTls,
+    Proof, Secret, SmtpConfig, SmtpExecutor, SmtpTls,
 };
 pub use export::{audit_activity, cacao};
 pub use pattern::{Pattern, Patterns};

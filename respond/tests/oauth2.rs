@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use event::{ActionId, Entity, EntityType, IncidentId, Role, Target, TenantId};
 use respond::{
     ApiConfig, ClientCredentials, Connector, ConnectorExecutor, DefenderExecutor, ExecuteError, Executor,
-    Request, Verb,
+    Proof, Request, Verb,
 };
 use simulate::{EdrConfig, EdrSimulator, GraphConfig, GraphSimulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +45,7 @@ impl Endpoint {
         ClientCredentials {
             token_url: self.url.clone(),
             client_id: "app-1".into(),
-            secret: SECRET.into(),
+            proof: SECRET.into(),
             scope: scope.map(str::to_owned),
         }
     }
@@ -169,10 +169,36 @@ async fn without_a_token_nothing_is_sent_and_no_secret_is_told() {
     let nowhere = ClientCredentials {
         token_url: "http://127.0.0.1:1/token".into(),
         client_id: "app-1".into(),
-        secret: SECRET.into(),
+        proof: SECRET.into(),
         scope: None,
     };
     let error = at_graph(&graph, nowhere).execute(&disable).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Retryable { .. }), "{error:?}");
     assert!(graph.truth().changes.is_empty());
+}
+
+/// A key that the tests made for themselves; it opens nothing.
+const KEY: &str = include_str!("tls/here.key");
+
+#[tokio::test]
+async fn a_client_with_a_key_signs_who_it_is_and_the_key_stays_here() {
+    let endpoint = Endpoint::saying("200 OK", granted(TOKEN)).await;
+    let graph = graph().await;
+    let proof = Proof::Key { pem: KEY.into(), id: Some("k-1".into()) };
+    let credentials = ClientCredentials { proof, ..endpoint.credentials(Some("okta.users.manage")) };
+    let shown = format!("{credentials:?}");
+    let executor = at_graph(&graph, credentials);
+    assert!(executor.probe(&request(Verb::UserDisable, EntityType::User, USER)).await.is_ok());
+    let asked = endpoint.asked.lock().unwrap().clone();
+    let (_, body) = asked[0].split_once("\r\n\r\n").unwrap();
+    let begins = "grant_type=client_credentials&client_id=app-1\
+                  &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=ey";
+    assert!(body.starts_with(begins) && body.ends_with("&scope=okta.users.manage"), "{body}");
+    let secret = KEY.lines().nth(1).unwrap();
+    assert!(!shown.contains(secret) && !body.contains(secret));
+    let wrong = Proof::Key { pem: "hunter2".into(), id: None };
+    let api = ApiConfig::new(graph.url(), ClientCredentials { proof: wrong, ..endpoint.credentials(None) });
+    let (file, text) = Connector::builtin().into_iter().find(|(file, _)| *file == "okta.yml").unwrap();
+    let refused = ConnectorExecutor::new(Connector::parse(file, text).unwrap(), api).unwrap_err().to_string();
+    assert!(refused.contains("private key of the client: ") && !refused.contains("hunter2"), "{refused}");
 }

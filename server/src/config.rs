@@ -264,13 +264,17 @@ pub(crate) struct Edr {
     pub(crate) oauth2: OAuth2,
 }
 
-/// Client credentials, in place of a token; all of it is empty where there are none.
+/// Client credentials, in place of a token; all of it is empty where there are none. The client has a secret, or a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OAuth2 {
     pub(crate) token_url: String,
     pub(crate) client_id: String,
     pub(crate) secret_file: PathBuf,
+    /// Its private key (PEM, PKCS #8), where it signs who it is.
+    pub(crate) key_file: PathBuf,
+    /// Which of its keys that is, where it has several.
+    pub(crate) key_id: String,
     pub(crate) scope: String,
 }
 
@@ -463,6 +467,13 @@ pub(crate) fn read_secrets(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(secrets)
 }
 
+/// The whole text of a secret file, such as a key.
+pub(crate) fn read_key(path: &Path) -> anyhow::Result<Option<String>> {
+    let Some(text) = secret_text(path)? else { return Ok(None) };
+    anyhow::ensure!(!text.trim().is_empty(), "secret file {} is empty", path.display());
+    Ok(Some(text))
+}
+
 /// The first line of a secret file, or `None` where no file is configured.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Option<String>> {
     let Some(text) = secret_text(path)? else { return Ok(None) };
@@ -571,7 +582,7 @@ mod tests {
             token_url: "https://h/t".into(),
             client_id: "c".into(),
             secret_file: "s".into(),
-            scope: String::new(),
+            ..OAuth2::default()
         };
         assert_eq!(config.respond.edr.oauth2, expected);
         assert_eq!(config.respond.connectors[0].oauth2, expected);

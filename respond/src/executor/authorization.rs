@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::answer::{body_of, is_transient, retryable, text_of, wait_s};
+use super::assertion::Signer;
 use crate::error::RespondError;
 use crate::work::ExecuteError;
 
@@ -23,6 +24,9 @@ const LIFE_DEFAULT_S: u64 = 300;
 
 /// No token is kept longer, whatever its endpoint says.
 const LIFE_MAX_S: u64 = 86_400;
+
+/// What says that an assertion is a signed one (RFC 7523, section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The error codes of token endpoints (RFC 6749, section 5.2). Nothing else of a refusal is told: an endpoint may say
 /// the secret back.
@@ -82,10 +86,30 @@ pub struct ClientCredentials {
     pub token_url: String,
     /// Id of the client.
     pub client_id: String,
-    /// Its secret.
-    pub secret: Secret,
+    /// How the client proves that it is it.
+    pub proof: Proof,
     /// What a token is wanted for, where the endpoint must be told.
     pub scope: Option<String>,
+}
+
+/// How a client proves to a token endpoint that it is the client.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// By a secret, which goes out (`client_secret_post`).
+    Secret(Secret),
+    /// By signing who it is, for a short while and this endpoint alone (`private_key_jwt`, RFC 7523): the key stays here.
+    Key {
+        /// The private key, in PEM (PKCS #8): RSA, or of the curve P-256.
+        pem: Secret,
+        /// Which of the client's keys it is, where the endpoint knows several.
+        id: Option<String>,
+    },
+}
+
+impl<T: Into<Secret>> From<T> for Proof {
+    fn from(secret: T) -> Self {
+        Proof::Secret(secret.into())
+    }
 }
 
 impl<T: Into<Secret>> From<T> for Credential {
@@ -141,12 +165,7 @@ impl Authorization {
             }
             Credential::Nothing => Ok(Authorization::Nothing),
             Credential::Client(credentials) => {
-                if credentials.client_id.is_empty() || credentials.secret.reveal().is_empty() {
-                    return Err(bad("client credentials of the API need an id and a secret"));
-                }
-                let endpoint =
-                    super::client::address(&credentials.token_url, "address of the token endpoint")?;
-                let source = TokenSource { credentials, endpoint, token: Mutex::new(None) };
+                let source = TokenSource::new(credentials)?;
                 Ok(Authorization::Fetched(Box::new(source)))
             }
         }
@@ -180,9 +199,17 @@ fn header_of(scheme: &str, token: &str) -> Option<HeaderValue> {
     Some(header)
 }
 
+/// What a client proves itself by, ready for use.
+enum Prover {
+    Secret(Secret),
+    Key(Signer),
+}
+
 /// Fetches tokens and keeps the last one.
 pub(super) struct TokenSource {
-    credentials: ClientCredentials,
+    client_id: String,
+    prover: Prover,
+    scope: Option<String>,
     endpoint: Url,
     /// Locked while one is fetched, so that requests that come meanwhile wait for it and do not fetch their own.
     token: Mutex<Option<Token>>,
@@ -209,6 +236,26 @@ struct Refused {
 }
 
 impl TokenSource {
+    fn new(credentials: ClientCredentials) -> Result<Self, RespondError> {
+        let ClientCredentials { token_url, client_id, proof, scope } = credentials;
+        let bad = |text: &str| Err(RespondError::BadInput(text.to_owned()));
+        let prover = match proof {
+            Proof::Secret(secret) if secret.reveal().is_empty() => {
+                return bad("client credentials of the API need an id and a secret");
+            }
+            Proof::Secret(secret) => Prover::Secret(secret),
+            Proof::Key { pem, id } => match Signer::new(pem.reveal(), id) {
+                Ok(signer) => Prover::Key(signer),
+                Err(problem) => return bad(&format!("private key of the client: {problem}")),
+            },
+        };
+        if client_id.is_empty() {
+            return bad("client credentials of the API need an id and a secret");
+        }
+        let endpoint = super::client::address(&token_url, "address of the token endpoint")?;
+        Ok(TokenSource { client_id, prover, scope, endpoint, token: Mutex::new(None) })
+    }
+
     async fn header(&self, http: &reqwest::Client) -> Result<HeaderValue, ExecuteError> {
         let mut kept = self.token.lock().await;
         if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.renew_at) {
@@ -223,7 +270,8 @@ impl TokenSource {
     async fn fetch(&self, http: &reqwest::Client) -> Result<Token, ExecuteError> {
         let asked_at = Instant::now();
         let broken = |text: String| retryable(format!("token endpoint: {text}"), None);
-        let request = http.post(self.endpoint.clone()).body(self.form());
+        let form = self.form().map_err(ExecuteError::Terminal)?;
+        let request = http.post(self.endpoint.clone()).body(form);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let answer = request.send().await.map_err(|e| broken(text_of(&e)))?;
         let (status, after_s) = (answer.status(), wait_s(answer.status(), answer.headers(), now_s()));
@@ -241,16 +289,25 @@ impl TokenSource {
     }
 
     /// The request for a token, encoded as a form.
-    fn form(&self) -> String {
-        let ClientCredentials { client_id, secret, scope, .. } = &self.credentials;
+    fn form(&self) -> Result<String, String> {
         let mut form = self.endpoint.clone();
-        form.query_pairs_mut()
+        let mut pairs = form.query_pairs_mut();
+        pairs
             .clear()
             .append_pair("grant_type", "client_credentials")
-            .append_pair("client_id", client_id)
-            .append_pair("client_secret", secret.reveal())
-            .extend_pairs(scope.iter().map(|scope| ("scope", scope)));
-        form.query().unwrap_or_default().to_owned()
+            .append_pair("client_id", &self.client_id);
+        match &self.prover {
+            Prover::Secret(secret) => pairs.append_pair("client_secret", secret.reveal()),
+            Prover::Key(signer) => {
+                let assertion = signer.assertion(&self.client_id, self.endpoint.as_str(), now_s())?;
+                pairs
+                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &assertion)
+            }
+        };
+        pairs.extend_pairs(self.scope.iter().map(|scope| ("scope", scope)));
+        drop(pairs);
+        Ok(form.query().unwrap_or_default().to_owned())
     }
 }
 

@@ -4,6 +4,7 @@
 //! probed, fenced, retried and audited like any other.
 
 mod answer;
+mod assertion;
 mod authorization;
 mod client;
 mod connector;
@@ -16,14 +17,14 @@ use crate::capability::Capability;
 use crate::work::{ExecuteError, Probe, Progress, Request};
 
 pub(crate) use authorization::is_scheme;
-pub use authorization::{ClientCredentials, Credential, Secret};
+pub use authorization::{ClientCredentials, Credential, Proof, Secret};
 pub use client::ApiConfig;
 pub use connector::{Addresses, ConnectorExecutor};
 pub use defender::DefenderExecutor;
 pub use smtp::{SmtpConfig, SmtpExecutor, SmtpTls};
 
-/// Does actions at one provider. Every call is bounded in time and in bytes, and sends at most one request
-/// that changes anything.
+/// Does actions at one provider. Every call is bounded in time and in bytes, and sends at most one request that changes
+/// anything, or one for each of the few things that an action is about.
 #[async_trait]
 pub trait Executor: Send + Sync {
     /// What it can do.

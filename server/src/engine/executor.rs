@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use respond::{
     Addresses, ApiConfig, Capability, ClientCredentials, Connector, ConnectorExecutor, Credential,
-    DefenderExecutor, Executor, Report, SmtpConfig, SmtpExecutor, SmtpTls, Work, Worker,
+    DefenderExecutor, Executor, Proof, Report, SmtpConfig, SmtpExecutor, SmtpTls, Work, Worker,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{
-    AddressSettings, ConnectorSettings, MailSettings, MailTls, OAuth2, Respond, read_secret,
+    AddressSettings, ConnectorSettings, MailSettings, MailTls, OAuth2, Respond, read_key, read_secret,
 };
 
 /// Steps on the wire at once: a provider's rate limit is a few a second.
@@ -195,24 +195,44 @@ fn client_credentials(place: &str, oauth2: &OAuth2) -> anyhow::Result<ClientCred
     for (name, text) in [("token_url", &oauth2.token_url), ("client_id", &oauth2.client_id)] {
         if text.is_empty() {
             bail!(
-                "{place}.oauth2.{name} is empty: client credentials need token_url, client_id and secret_file"
+                "{place}.oauth2.{name} is empty: client credentials need token_url, client_id, and secret_file or key_file"
             );
         }
     }
-    let file = format!("{place}.oauth2.secret_file");
-    let secret = read_secret(&oauth2.secret_file).with_context(|| file.clone())?;
-    let secret =
-        secret.with_context(|| format!("{file} is empty: name the file with the client's secret"))?;
+    let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     Ok(ClientCredentials {
         token_url: oauth2.token_url.clone(),
         client_id: oauth2.client_id.clone(),
-        secret: secret.into(),
-        scope: Some(oauth2.scope.clone()).filter(|scope| !scope.is_empty()),
+        proof: proof(place, oauth2)?,
+        scope: said(&oauth2.scope),
     })
+}
+
+/// The client's secret, or its key.
+fn proof(place: &str, oauth2: &OAuth2) -> anyhow::Result<Proof> {
+    let has = |path: &Path| !path.as_os_str().is_empty();
+    if has(&oauth2.key_file) {
+        if has(&oauth2.secret_file) {
+            bail!(
+                "{place}.oauth2 has a secret_file and a key_file: keep the one that the client is known by"
+            );
+        }
+        let file = || format!("{place}.oauth2.key_file");
+        let pem = read_key(&oauth2.key_file).with_context(file)?.with_context(file)?;
+        let id = Some(oauth2.key_id.clone()).filter(|id| !id.is_empty());
+        return Ok(Proof::Key { pem: pem.into(), id });
+    }
+    let file = format!("{place}.oauth2.secret_file");
+    let secret = read_secret(&oauth2.secret_file).with_context(|| file.clone())?;
+    let text =
+        format!("{file} is empty: name the file with the client's secret, or key_file with its private key");
+    Ok(secret.context(text)?.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -224,7 +244,13 @@ mod tests {
             token_url: "https://h/t".into(),
             client_id: "c".into(),
             secret_file: secret.clone(),
-            scope: String::new(),
+            ..OAuth2::default()
+        };
+        let key = OAuth2 {
+            secret_file: PathBuf::new(),
+            key_file: secret.clone(),
+            key_id: "k-1".into(),
+            ..whole.clone()
         };
         let of = |token_file: &Path, oauth2: &OAuth2| credential("respond.edr", token_file, oauth2);
         let none = Path::new("");
@@ -232,6 +258,8 @@ mod tests {
         let client = of(none, &whole).unwrap();
         assert!(matches!(&client, Credential::Client(client) if client.scope.is_none()));
         assert!(!format!("{client:?}").contains("hunter2"));
+        let signing = format!("{:?}", of(none, &key).unwrap());
+        assert!(signing.contains("k-1") && !signing.contains("hunter2"), "{signing}");
         for (token_file, oauth2, says) in [
             (none, OAuth2::default(), "respond.edr.token_file is empty and respond.edr.oauth2 is, too"),
             (&*secret, whole.clone(), "respond.edr.token_file and respond.edr.oauth2 are both set"),
@@ -250,6 +278,7 @@ mod tests {
                 OAuth2 { secret_file: none.into(), ..whole.clone() },
                 "respond.edr.oauth2.secret_file is empty",
             ),
+            (none, OAuth2 { secret_file: secret.clone(), ..key }, "has a secret_file and a key_file"),
         ] {
             let error = format!("{:#}", of(token_file, &oauth2).unwrap_err());
             assert!(error.contains(says) && !error.contains("hunter2"), "{error}");

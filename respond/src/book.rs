@@ -51,9 +51,12 @@ pub(crate) const PAGE: &str = "page";
 /// The rule of commands that close what others have opened.
 pub(crate) const CLOSE: &str = "close";
 
+/// The rule of commands that open again what others have closed.
+pub(crate) const REOPEN: &str = "reopen";
+
 /// Whether an action that was started counts against the caps. What tells people of them does not, nor what cleans up.
 pub(crate) fn counts_as_start(action: &Action) -> bool {
-    let is_ours = [PAGE, CLOSE].contains(&action.decision.rule.as_str());
+    let is_ours = [PAGE, CLOSE, REOPEN].contains(&action.decision.rule.as_str());
     verb_of(action).is_some_and(Verb::applies) && !is_ours
 }
 

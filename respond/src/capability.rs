@@ -14,7 +14,7 @@ use crate::verb::Verb;
 pub struct Capability {
     /// Name of the provider.
     pub provider: String,
-    /// Its verbs. A verb without its inverse here must not run by itself: it could not be undone.
+    /// Its verbs. A verb without its inverse here never runs by itself: only people could take it back.
     pub verbs: BTreeMap<Verb, Ability>,
 }
 
@@ -79,4 +79,13 @@ pub(crate) fn doer<'a>(providers: &'a [Capability], action: &Action) -> Result<&
         }
     }
     Err(if lacking.is_empty() { nobody() } else { lacking.join("; ") })
+}
+
+/// Why the provider that does an action could not take it back, if so.
+pub(crate) fn undo_gap(providers: &[Capability], action: &Action) -> Option<String> {
+    let inverse = verb_of(action).filter(|verb| verb.holds()).and_then(Verb::inverse)?;
+    let provider = doer(providers, action).ok()?;
+    let args = inverse.shared_args(&action.args);
+    let gap = provider.lacks(inverse, action.target.entity.entity_type, &args)?;
+    Some(format!("{} {gap}", provider.provider))
 }

@@ -119,6 +119,9 @@ impl Default for Caps {
 /// Ends the reason why a dry run says that nobody here could have done it.
 pub const BY_HAND: &str = ": a person would have to";
 
+/// Ends the reason why only people can take something back.
+pub(crate) const BACK_BY_HAND: &str = "take it back by hand";
+
 /// More people than this are never asked to approve one action.
 const APPROVERS_MAX: u32 = 5;
 
@@ -227,6 +230,8 @@ pub(crate) struct Proposal<'a> {
     pub(crate) automation_max: Option<Automation>,
     /// Why nobody here can do it, if so.
     pub(crate) lacks: Option<String>,
+    /// Why whoever can do it could not take it back, if so.
+    pub(crate) undo_gap: Option<String>,
     pub(crate) confidence: u32,
     pub(crate) domains: usize,
 }
@@ -471,6 +476,9 @@ impl Policy {
             return Verdict { outcome: Outcome::Approve, automation, reasons, cap };
         }
         reasons.push("within caps".to_owned());
+        if let Some(gap) = &proposal.undo_gap {
+            reasons.push(format!("{gap}: {BACK_BY_HAND}"));
+        }
         let held = self.hold(proposal, usage, automation, &mut reasons);
         Verdict { outcome: held.unwrap_or(Outcome::Execute), automation, reasons, cap: None }
     }
@@ -533,6 +541,9 @@ impl Policy {
     fn needs_person(&self, p: &Proposal<'_>, usage: &Usage, level: Automation) -> Option<String> {
         if let Some(lacks) = &p.lacks {
             return Some(format!("{lacks}: a person must"));
+        }
+        if p.undo_gap.is_some() {
+            return Some("what nobody here can take back needs a person".to_owned());
         }
         let in_maintenance = |m: &&Maintenance| {
             let is_meant = m.names.is_empty() || m.names.find(p.target).is_some();
@@ -605,6 +616,7 @@ mod tests {
             risk,
             automation_max: None,
             lacks: None,
+            undo_gap: None,
             confidence: 90,
             domains: 3,
         };

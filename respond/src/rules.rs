@@ -120,10 +120,11 @@ impl ResponseRules {
 
     /// The rules that ship with the engine, as file names and texts.
     pub fn builtin_pack() -> Vec<(String, String)> {
-        const FILES: [(&str, &str); 3] = [
+        const FILES: [(&str, &str); 4] = [
             ("account_containment.yml", include_str!("../packs/account_containment.yml")),
             ("host_isolation.yml", include_str!("../packs/host_isolation.yml")),
             ("mail_and_apps.yml", include_str!("../packs/mail_and_apps.yml")),
+            ("network_and_files.yml", include_str!("../packs/network_and_files.yml")),
         ];
         FILES.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
     }
@@ -232,7 +233,7 @@ impl RuleDocument {
         if self.id.trim().is_empty() || self.title.trim().is_empty() {
             return Err("id and title must not be empty".to_owned());
         }
-        let can = |v: &Verb| v.applies() && !v.is_closing() && v.takes(self.target.entity_type());
+        let can = |v: &Verb| v.applies() && !v.is_consequence() && v.takes(self.target.entity_type());
         let verb = Verb::from_name(&self.action).filter(can).ok_or_else(|| {
             let names: Vec<_> = Verb::ALL.iter().filter(|v| can(v)).map(|v| v.as_str()).collect();
             let (action, target) = (&self.action, self.target.as_str());

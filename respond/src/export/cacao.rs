@@ -48,7 +48,7 @@ pub fn cacao(incident: &Incident, actions: &[Action]) -> Option<Value> {
         })
         .filter_map(|action| {
             let verb = verb_of(action).filter(|verb| verb.applies())?;
-            (!verb.is_closing()).then_some((action, verb))
+            (!verb.is_consequence()).then_some((action, verb))
         })
         .collect();
     planned.sort_by_key(|(action, _)| (action.created_at, &action.id));
@@ -338,7 +338,7 @@ fn target_definition(entity: &Entity) -> Value {
 /// Of the vocabulary `playbook-type-ov` (3.1.1).
 fn playbook_type(verb: Verb) -> &'static str {
     match (verb, verb.spec().countermeasure) {
-        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose, _) => "notification",
+        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose | Verb::TicketReopen, _) => "notification",
         (_, Countermeasure::Isolate) => "mitigation",
         (_, Countermeasure::Evict | Countermeasure::Restore) => "remediation",
         (_, Countermeasure::Harden) => "prevention",
@@ -349,7 +349,9 @@ fn playbook_type(verb: Verb) -> &'static str {
 /// Of the vocabulary `playbook-activity-type-ov` (3.1.2).
 fn activity(verb: Verb) -> &'static str {
     match (verb, verb.spec().countermeasure) {
-        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose, _) => "deliver-content",
+        (Verb::NotifySend | Verb::TicketCreate | Verb::TicketClose | Verb::TicketReopen, _) => {
+            "deliver-content"
+        }
         (Verb::PlaybookRun, _) => "execute-operation",
         (Verb::HostIsolate, _) => "disconnect-system",
         (Verb::HostScan, _) => "scan-system",

@@ -129,6 +129,9 @@ impl Responder {
         if let Some(lacks) = self.lacks(action) {
             return person(format!("{lacks}: a person must"));
         }
+        if let Some(gap) = self.undo_gap(action) {
+            return person(format!("{gap}: a person must"));
+        }
         let usage = self.usage(action, &effect_of(action), now);
         Policy::within_limits(&usage).map_err(Held::Limit)
     }

@@ -3,10 +3,12 @@
 use event::{Action, ActionId, ActionState, Effect, EffectId, EffectState, Holder, IncidentId, Time};
 
 use super::propose::action_id;
+use super::ticket::CLOSED;
 use super::{ActionChange, ENGINE, Entry, Responder};
 use crate::book::{effect_of, verb_of};
 use crate::callback::CallbackFault;
 use crate::command::in_doubt;
+use crate::policy::BACK_BY_HAND;
 use crate::span::Span;
 use crate::verb::Verb;
 
@@ -51,11 +53,11 @@ impl Responder {
         let actions: Vec<Action> = self.book.of_incident(incident).cloned().collect();
         for action in actions {
             if action.state == ActionState::AwaitingApproval {
-                self.end_unsent(action.clone(), "its incident was closed", now);
+                self.end_unsent(action.clone(), CLOSED, now);
             }
-            self.let_go(&action.id, &effect_of(&action), "holders", ENGINE, "its incident was closed", now);
+            self.let_go(&action.id, &effect_of(&action), "holders", ENGINE, CLOSED, now);
             if action.state != ActionState::AwaitingApproval {
-                self.close_opened(&action, ENGINE, "its incident was closed", now);
+                self.close_opened(&action, ENGINE, CLOSED, now);
             }
         }
     }
@@ -137,11 +139,23 @@ impl Responder {
         let Some(mut action) = self.draft_release(&cause, rule, why, now) else { return };
         effect.holders.clear();
         self.effect_step(&mut effect, EffectState::Reverting, now);
-        self.step(&mut action, ActionState::Queued, why, now);
+        let lacks = self.lacks(&action);
+        match &lacks {
+            Some(lacks) => {
+                let by_hand = format!("{lacks}: {BACK_BY_HAND}");
+                action.decision.reasons.push(by_hand.clone());
+                self.step(&mut action, ActionState::Suppressed, &by_hand, now);
+                self.effect_step(&mut effect, EffectState::RevertFailed, now);
+            }
+            None => drop(self.step(&mut action, ActionState::Queued, why, now)),
+        }
         let kind = if rule == "undo" { "undo" } else { "decision" };
         let entry =
             Entry::engine(kind, why).by(by).with("takes_back", cause.id.to_string()).with("rule", rule);
-        self.commit(action, Some(effect), entry, now);
+        self.commit(action.clone(), Some(effect), entry, now);
+        if let Some(lacks) = lacks {
+            self.page_left(&action, &lacks, now);
+        }
     }
 
     fn draft_release(&self, cause: &Action, rule: &str, why: &str, now: Time) -> Option<Action> {
@@ -183,8 +197,12 @@ impl Responder {
             Some(provider_ref) => entry.with("provider_ref", provider_ref.clone()),
             None => entry,
         };
-        let id = action.id.clone();
+        let (id, ended) = (action.id.clone(), action.clone());
         self.commit(action, effect.clone(), entry, now);
+        if effect.as_ref().is_some_and(|effect| effect.state == EffectState::RevertFailed) {
+            self.page_left(&ended, why, now);
+        }
+        self.after_reopening(&ended, now);
         if let Some(effect) = effect.filter(|_| orphaned) {
             self.release(
                 effect,
@@ -259,10 +277,18 @@ impl Responder {
                 Some(holder) => (Some(holder.action.clone()), "ttl", "its time to live is over"),
                 None => (self.last_release(&effect.id), "retry", "the last attempt to take it back failed"),
             };
-            if let Some(cause) = cause {
+            // What nobody here can take back is left to people; it is asked for again once a connector can.
+            let is_left =
+                |cause: &ActionId| effect.state == EffectState::RevertFailed && self.is_left(cause, now);
+            if let Some(cause) = cause.filter(|cause| !is_left(cause)) {
                 self.release(effect, &cause, rule, ENGINE, why, now);
             }
         }
+    }
+
+    fn is_left(&self, cause: &ActionId, now: Time) -> bool {
+        let release = self.book.action(cause).and_then(|cause| self.draft_release(cause, "retry", "", now));
+        release.is_some_and(|release| self.lacks(&release).is_some())
     }
 
     fn last_release(&self, effect: &EffectId) -> Option<ActionId> {

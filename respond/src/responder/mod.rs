@@ -6,6 +6,8 @@
 
 mod drift;
 mod hold;
+#[cfg(test)]
+mod packs;
 mod page;
 mod person;
 mod propose;
@@ -24,7 +26,7 @@ use event::{Action, ActionId, ActionState, Effect, EffectId, IncidentId, TenantI
 
 use crate::audit::{AuditChain, AuditEntry, AuditHead, AuditRecord};
 use crate::book::{Book, Start, counts_as_start, verb_of};
-use crate::capability::{Capability, doer};
+use crate::capability::{Capability, doer, undo_gap};
 use crate::command;
 use crate::error::RespondError;
 use crate::policy::Policy;
@@ -63,7 +65,7 @@ pub struct Counts {
     pub suppressed: u64,
     /// Recorded as a dry run.
     pub simulated: u64,
-    /// Notices to people that a cap holds actions back.
+    /// Notices to people that a cap holds actions back, or that something could not be taken back.
     pub paged: u64,
     /// Not even proposed, because too many actions are in memory.
     pub refused: u64,
@@ -135,6 +137,11 @@ impl Responder {
     /// Why nobody here can do an action as it is asked for, if so.
     fn lacks(&self, action: &Action) -> Option<String> {
         doer(self.providers.as_deref()?, action).err()
+    }
+
+    /// Why whoever does an action could not take it back, if so.
+    fn undo_gap(&self, action: &Action) -> Option<String> {
+        undo_gap(self.providers.as_deref()?, action)
     }
 
     /// What keeps a command from being sent, if it is one that does something: all of it is stopped, or a part.

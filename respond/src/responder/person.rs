@@ -2,9 +2,9 @@
 
 use event::{Action, ActionId, ActionState, Approval, IncidentId, RiskClass, Time};
 
-use super::ticket::closing;
+use super::ticket::{closing, opens};
 use super::{ActionChange, Entry, Responder};
-use crate::book::{CLOSE, effect_of, verb_of};
+use crate::book::{CLOSE, REOPEN, effect_of, verb_of};
 use crate::callback::CallbackFault;
 use crate::command::{bounded, in_doubt};
 use crate::effect::is_in_place;
@@ -175,7 +175,7 @@ impl Responder {
             ActionState::AwaitingApproval => self.cancel(id, by, comment, now),
             _ if holds => self.undo(id, by, comment, now),
             // What cleans up is no act of the incident, and what was opened is closed once.
-            _ if action.decision.rule == CLOSE => Ok(Vec::new()),
+            _ if [CLOSE, REOPEN].contains(&&*action.decision.rule) && !opens(action) => Ok(Vec::new()),
             _ if action.state.is_final() && self.closed_by(action).is_some() => Ok(Vec::new()),
             _ if action.state.is_final() && closing(action).is_some() => self.undo(id, by, comment, now),
             state if !state.is_final() => self.cancel(id, by, comment, now),

@@ -53,6 +53,7 @@ impl Responder {
         alerts: impl FnOnce() -> Result<Vec<Alert>, E>,
         now: Time,
     ) -> Result<(), E> {
+        self.reopen_closed(&incident.id, now);
         let rules = Arc::clone(&self.rules);
         let facts = match Facts::of(incident) {
             Ok(facts) => facts,
@@ -159,6 +160,7 @@ impl Responder {
             risk: action.risk,
             automation_max: wanted.rule.automation,
             lacks: self.lacks(action),
+            undo_gap: self.undo_gap(action),
             confidence: incident.confidence,
             domains: incident.domains.len(),
         };

@@ -444,13 +444,15 @@ fn desk() -> Capability {
     Capability::whole("desk", [Verb::TicketCreate, Verb::TicketClose])
 }
 
-/// Lets everything that waits for a worker be done as a provider does that always says yes.
-fn drive(responder: &mut Responder, now: Time, opens: bool) {
+/// Lets everything that waits for a worker be done as a provider does that says yes to all but one verb.
+fn drive(responder: &mut Responder, now: Time, refuses: Option<Verb>) {
     while let Some(Leased { work, .. }) = responder.next_work(now) {
         let holds = work.request.attempts > 0 && work.request.verb.applies();
         let probe = Probe { holds, by_us: None, under_way: None, evidence: "seen".into(), pre_image: None };
         let outcome = match work.step {
-            Step::Dispatch if !opens => Err(ExecuteError::Terminal("refused".into())),
+            Step::Dispatch if Some(work.request.verb) == refuses => {
+                Err(ExecuteError::Terminal("refused".into()))
+            }
             Step::Dispatch => Ok(Reply::Accepted { provider_ref: "1".into() }),
             Step::Poll => Ok(Reply::Progress(Progress::Done)),
             Step::Cancel => Ok(Reply::Cancelled { in_time: true }),
@@ -465,7 +467,7 @@ fn drive(responder: &mut Responder, now: Time, opens: bool) {
 /// Lets time pass until nothing waits any more.
 fn settle(responder: &mut Responder, from: Time) -> Time {
     let at = |n: i64| from.plus_micros(n * 10_000_000);
-    (0..20).for_each(|n| drive(responder, at(n), true));
+    (0..20).for_each(|n| drive(responder, at(n), None));
     at(20)
 }
 
@@ -664,4 +666,196 @@ fn a_provider_that_takes_everything_and_does_nothing_is_given_up() {
     });
     assert_eq!((action.state, action.attempts), (ActionState::Failed, 8));
     assert_eq!(action.history.last().unwrap().note, "sent often enough without effect");
+}
+
+// Tickets of incidents that go on.
+
+fn whole_desk() -> Capability {
+    Capability::whole("desk", [Verb::TicketCreate, Verb::TicketClose, Verb::TicketReopen])
+}
+
+fn states(responder: &Responder, verb: &str) -> Vec<ActionState> {
+    let mut found = of_verb(responder, verb);
+    found.sort_by_key(|a| a.created_at);
+    found.iter().map(|a| a.state).collect()
+}
+
+/// A responder whose incident has a ticket, which was closed with it.
+fn closed() -> (Responder, Time) {
+    let mut responder = responder(TICKET, full());
+    responder.set_providers([whole_desk()]);
+    see(&mut responder, "i-1", &["ws-01"], NOW);
+    let now = settle(&mut responder, NOW);
+    close(&mut responder, "i-1", &["ws-01"], now);
+    let now = settle(&mut responder, now);
+    (responder, now)
+}
+
+#[test]
+fn a_ticket_follows_its_incident_however_often_it_is_closed_and_reopened() {
+    use ActionState::Succeeded;
+    let (mut responder, mut now) = closed();
+    for round in 1..4 {
+        let opened = see(&mut responder, "i-1", &["ws-01"], now);
+        assert_eq!(
+            (only(&opened).verb.as_str(), only(&opened).state),
+            ("ticket.reopen", ActionState::Queued)
+        );
+        assert_eq!(only(&opened).args["ticket"], of_verb(&responder, "ticket.create")[0].id.as_str());
+        assert_eq!(see(&mut responder, "i-1", &["ws-01"], now), [], "once");
+        now = settle(&mut responder, now);
+        assert_eq!(see(&mut responder, "i-1", &["ws-01"], now), [], "it is open");
+        close(&mut responder, "i-1", &["ws-01"], now);
+        now = settle(&mut responder, now);
+        assert_eq!(close(&mut responder, "i-1", &["ws-01"], now), [], "it is closed");
+        assert_eq!(states(&responder, "ticket.reopen"), vec![Succeeded; round]);
+        assert_eq!(states(&responder, "ticket.close"), vec![Succeeded; round + 1]);
+    }
+    assert_eq!(states(&responder, "ticket.create"), [Succeeded]);
+}
+
+#[test]
+fn what_was_not_sent_yet_is_taken_back_and_nothing_is_sent() {
+    let mut responder = responder(TICKET, full());
+    responder.set_providers([whole_desk()]);
+    see(&mut responder, "i-1", &["ws-01"], NOW);
+    let now = settle(&mut responder, NOW);
+    close(&mut responder, "i-1", &["ws-01"], now);
+    let reopened = see(&mut responder, "i-1", &["ws-01"], now);
+    assert_eq!(
+        (only(&reopened).verb.as_str(), only(&reopened).state),
+        ("ticket.close", ActionState::Cancelled)
+    );
+    assert_eq!(see(&mut responder, "i-1", &["ws-01"], now), []);
+    close(&mut responder, "i-1", &["ws-01"], now);
+    let now = settle(&mut responder, now);
+    assert_eq!(states(&responder, "ticket.close"), [ActionState::Cancelled, ActionState::Succeeded]);
+
+    see(&mut responder, "i-1", &["ws-01"], now);
+    let closed = close(&mut responder, "i-1", &["ws-01"], now);
+    assert_eq!((only(&closed).verb.as_str(), only(&closed).state), ("ticket.reopen", ActionState::Cancelled));
+    let now = settle(&mut responder, now);
+    assert_eq!(states(&responder, "ticket.close").len(), 2, "it was never opened again");
+    see(&mut responder, "i-1", &["ws-01"], now);
+    settle(&mut responder, now);
+    assert_eq!(states(&responder, "ticket.reopen"), [ActionState::Cancelled, ActionState::Succeeded]);
+}
+
+#[test]
+fn a_ticket_that_was_not_opened_in_time_is_opened_when_its_incident_goes_on() {
+    let mut responder = responder(TICKET, full());
+    responder.set_providers([whole_desk()]);
+    see(&mut responder, "i-1", &["ws-01"], NOW);
+    close(&mut responder, "i-1", &["ws-01"], NOW);
+    see(&mut responder, "i-1", &["ws-01"], after_s(1));
+    see(&mut responder, "i-1", &["ws-01"], after_s(2));
+    let now = settle(&mut responder, after_s(3));
+    assert_eq!(states(&responder, "ticket.create"), [ActionState::Cancelled, ActionState::Succeeded]);
+    close(&mut responder, "i-1", &["ws-01"], now);
+    settle(&mut responder, now);
+    assert_eq!(states(&responder, "ticket.close"), [ActionState::Succeeded]);
+}
+
+#[test]
+fn a_ticket_that_cannot_be_opened_again_is_followed_by_one_that_names_it() {
+    use ActionState::{Failed, Succeeded, Suppressed};
+    for (desk, state) in [(whole_desk(), Failed), (desk(), Suppressed)] {
+        let (mut responder, now) = closed();
+        responder.set_providers([desk]);
+        see(&mut responder, "i-1", &["ws-01"], now);
+        let at = |n: i64| now.plus_micros(n * 10_000_000);
+        (0..20).for_each(|n| drive(&mut responder, at(n), Some(Verb::TicketReopen)));
+        let now = at(20);
+        assert_eq!(
+            (states(&responder, "ticket.reopen"), states(&responder, "ticket.create")),
+            (vec![state], vec![Succeeded; 2])
+        );
+        let follow_up =
+            responder.actions().find(|a| a.decision.rule == "reopen" && a.verb == "ticket.create");
+        let follow_up = follow_up.unwrap().clone();
+        assert!(follow_up.title.starts_with("Follow-up of 1: "), "{}", follow_up.title);
+        assert_eq!(see(&mut responder, "i-1", &["ws-01"], now), [], "one is enough");
+
+        responder.set_providers([whole_desk()]);
+        close(&mut responder, "i-1", &["ws-01"], now);
+        let now = settle(&mut responder, now);
+        see(&mut responder, "i-1", &["ws-01"], now);
+        settle(&mut responder, now);
+        let reopened = of_verb(&responder, "ticket.reopen");
+        let of_follow_up = reopened.iter().filter(|a| a.args["ticket"] == follow_up.id.as_str()).count();
+        assert_eq!((reopened.len(), of_follow_up), (2, 1), "the old one stays closed");
+        assert_eq!(states(&responder, "ticket.create"), [Succeeded; 2]);
+    }
+}
+
+#[test]
+fn a_ticket_that_people_closed_by_undo_stays_closed() {
+    let mut responder = responder(TICKET, full());
+    responder.set_providers([whole_desk()]);
+    see(&mut responder, "i-1", &["ws-01"], NOW);
+    let now = settle(&mut responder, NOW);
+    let opened = of_verb(&responder, "ticket.create")[0].id.clone();
+    responder.undo(&opened, "ann", "a mistake", now).unwrap();
+    let now = settle(&mut responder, now);
+    assert_eq!(see(&mut responder, "i-1", &["ws-01"], now), []);
+}
+
+// What only people can take back.
+
+/// Quarantines, and has no way to put anything back.
+fn one_way() -> Capability {
+    Capability::whole("defender", [Verb::HostIsolate])
+}
+
+#[test]
+fn what_nobody_here_can_take_back_needs_a_person_who_is_told_so() {
+    let mut responder = responder(ISOLATE, full());
+    responder.set_providers([one_way()]);
+    let actions = see(&mut responder, "i-1", &["ws-01"], NOW);
+    let action = only(&actions);
+    assert_eq!(action.state, ActionState::AwaitingApproval);
+    assert_eq!(why(action), "what nobody here can take back needs a person");
+    let gap = "defender cannot host.release: take it back by hand";
+    assert!(action.decision.reasons.iter().any(|reason| reason == gap), "{:?}", action.decision.reasons);
+}
+
+#[test]
+fn what_nobody_here_can_take_back_is_left_to_people_once_and_tried_again_when_somebody_can() {
+    let mut responder = responder(ISOLATE, Policy { page: "soc".into(), ..full() });
+    responder.set_providers([one_way(), chat("soc")]);
+    let id = only(&see(&mut responder, "i-1", &["ws-01"], NOW)).id.clone();
+    responder.approve(&id, "ann", "", NOW).unwrap();
+    let now = settle(&mut responder, NOW);
+    let left = close(&mut responder, "i-1", &["ws-01"], now);
+    let release = left.iter().find(|a| a.verb == "host.release").unwrap();
+    assert_eq!(release.state, ActionState::Suppressed);
+    assert_eq!(why(release), "no configured provider can host.release: take it back by hand");
+    let effect = |responder: &Responder| responder.effects().next().unwrap().state;
+    assert_eq!(effect(&responder), event::EffectState::RevertFailed);
+    let page = left.iter().find(|a| a.decision.rule == "page").unwrap();
+    assert_eq!(page.title, "Not taken back: host.release on ws-01");
+    for n in 1..20 {
+        responder.tick(now.plus_micros(n * 1_000_000_000));
+    }
+    assert_eq!(of_verb(&responder, "host.release").len(), 1, "it is not tried in vain");
+    responder.set_providers([defender(), chat("soc")]);
+    let now = now.plus_micros(20_000_000_000);
+    responder.tick(now);
+    assert_eq!(of_verb(&responder, "host.release").len(), 2);
+}
+
+#[test]
+fn a_page_follows_another_one_after_an_hour_and_not_before() {
+    let pages = |responder: &Responder| responder.actions().filter(|a| a.decision.rule == "page").count();
+    // A minute before the clock strikes the hour, and after.
+    let before = Time::from_secs(1_700_000_000 - 1_700_000_000 % 3_600 + 3_540);
+    let mut responder = responder(ISOLATE, capped("soc"));
+    for (n, s, expected) in
+        [(1, 0, 1), (2, 120, 1), (3, 3_599, 1), (4, 3_600, 2), (5, 7_199, 2), (6, 7_200, 3)]
+    {
+        let hosts: Vec<String> = (0..4).map(|host| format!("ws-{n}-{host}")).collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        see(&mut responder, &format!("i-{n}"), &hosts, before.plus_micros(s * 1_000_000));
+        assert_eq!(pages(&responder), expected, "after {s} s");
+    }
 }

@@ -139,6 +139,7 @@ pub(super) const fn spec(verb: Verb) -> VerbSpec {
         Verb::UserEnable => line(verb, &[User], Ends("user.disabled"), R2, NONE, ("set", "er:account"), Restore),
         Verb::UserRevokeSessions => line(verb, &[User], Once, R1, NONE, ("stop", "x-asterism:user_sessions"), Evict),
         Verb::UserRequireReauth => line(verb, &[User], Once, R1, NONE, ("set", "x-asterism:user_sessions"), Evict),
+        Verb::UserRevokeGrants => line(verb, &[User], Once, R2, NONE, ("delete", "x-asterism:user_grants"), Evict),
         Verb::UserForcePasswordReset => line(verb, &[User], Once, R2, NONE, ("set", "x-asterism:user_password"), Harden),
         Verb::UserMarkCompromised => line(verb, &[User], Begins("user.compromised"), R1, NONE, ("set", "x-asterism:user_risk"), Detect),
         Verb::UserDismissRisk => line(verb, &[User], Ends("user.compromised"), R1, NONE, ("set", "x-asterism:user_risk"), Restore),
@@ -161,6 +162,7 @@ pub(super) const fn spec(verb: Verb) -> VerbSpec {
         Verb::NotifySend => line(verb, ANY, Once, R0, CHANNEL, ("create", "x-asterism:notice"), Detect),
         Verb::TicketCreate => line(verb, ANY, Once, R0, QUEUE, ("create", "x-asterism:ticket"), Detect),
         Verb::TicketClose => line(verb, ANY, Once, R0, TICKET, ("set", "x-asterism:ticket"), Restore),
+        Verb::TicketReopen => line(verb, ANY, Once, R0, TICKET, ("set", "x-asterism:ticket"), Detect),
         Verb::PlaybookRun => line(verb, ANY, Once, R2, PLAYBOOK, ("start", "x-asterism:playbook"), Detect),
     }
 }

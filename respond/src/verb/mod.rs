@@ -86,6 +86,8 @@ verbs!(
     UserRevokeSessions = "user.revoke_sessions",
     /// Makes an account sign in again where it is used next.
     UserRequireReauth = "user.require_reauth",
+    /// Takes back all rights that an account gave to applications; only its owner can give them again.
+    UserRevokeGrants = "user.revoke_grants",
     /// Makes an account choose a new password.
     UserForcePasswordReset = "user.force_password_reset",
     /// Tells the identity provider that an account is compromised: its risk becomes high.
@@ -130,6 +132,8 @@ verbs!(
     TicketCreate = "ticket.create",
     /// Closes a ticket that an action has opened.
     TicketClose = "ticket.close",
+    /// Opens a ticket again that an action has closed.
+    TicketReopen = "ticket.reopen",
     /// Starts a playbook.
     PlaybookRun = "playbook.run",
 );
@@ -154,9 +158,17 @@ impl Verb {
         }
     }
 
-    /// Whether it closes what another one opens: nobody asks for it, it follows.
-    pub fn is_closing(self) -> bool {
-        Verb::ALL.iter().any(|verb| verb.closed_by() == Some(self))
+    /// The verb that opens again what this one closes: it follows when the incident goes on.
+    pub const fn reopened_by(self) -> Option<Verb> {
+        match self {
+            Verb::TicketClose => Some(Verb::TicketReopen),
+            _ => None,
+        }
+    }
+
+    /// Whether it follows from what another one has done: nobody asks for it.
+    pub fn is_consequence(self) -> bool {
+        Verb::ALL.iter().any(|verb| [verb.closed_by(), verb.reopened_by()].contains(&Some(self)))
     }
 
     /// The verb by which people take back what it has done, if anything does.

@@ -35,15 +35,17 @@ fn config() -> FalconConfig {
 fn executor(falcon: &FalconSimulator, secret: &str) -> ConnectorExecutor {
     let (file, text) =
         Connector::builtin().into_iter().find(|(file, _)| *file == "crowdstrike_falcon.yml").unwrap();
+    // What is simulated is seen at once.
+    let text = text.replace("lag_s: 5", "lag_s: 0");
     let credentials = ClientCredentials {
         token_url: format!("{}/oauth2/token", falcon.url()),
         client_id: "asterism".into(),
-        secret: secret.into(),
+        proof: secret.into(),
         scope: None,
     };
     let mut api = ApiConfig::new(falcon.url(), credentials);
     api.request_timeout = Duration::from_secs(5);
-    ConnectorExecutor::new(Connector::parse(file, text).unwrap(), api).unwrap()
+    ConnectorExecutor::new(Connector::parse(file, &text).unwrap(), api).unwrap()
 }
 
 /// The connector without an engine.
@@ -302,6 +304,82 @@ async fn a_tag_is_put_on_and_taken_off() {
     assert!(bench.refusal(&tag(Verb::HostTag, "two words")).await.contains("does host.tag only where"));
 }
 
+fn of_scan(depth: &str) -> Request {
+    request(Verb::HostScan, &[(EntityType::Device, HOST)], &[("depth", depth)])
+}
+
+#[tokio::test]
+async fn a_host_is_scanned_once_though_an_answer_was_lost() {
+    for (depth, paths) in [("quick", 3), ("full", 1)] {
+        let bench = Bench::new(config()).await;
+        let scan = of_scan(depth);
+        assert!(!bench.executor.probe(&scan).await.unwrap().holds);
+        assert!(bench.run(&scan).await);
+        let scans = bench.falcon.truth().scans;
+        let done = scans.values().next().unwrap();
+        assert_eq!(
+            (scans.len(), done.description.as_str(), done.file_paths.len()),
+            (1, "asterism-c-1", paths)
+        );
+        assert_eq!(done.hosts, [host(&bench.falcon, HOST).device_id]);
+        let other = Request { action: ActionId::new("c-12"), ..scan };
+        assert!(!bench.executor.probe(&other).await.unwrap().holds, "that was for another action");
+    }
+    for faults in [
+        Faults { lost_replies: 1, ..Faults::default() },
+        Faults { server_errors: 2, ..Faults::default() },
+        Faults { too_many_requests: 2, retry_after_s: 7, ..Faults::default() },
+    ] {
+        let (falcon, mut engine) = scanning().await;
+        falcon.set_faults(faults.clone());
+        engine.see(&device());
+        engine.run().await;
+        assert_eq!(engine.action("host.scan").state, ActionState::Succeeded, "{faults:?}");
+        assert_eq!(falcon.truth().changes["scan"], 1, "{faults:?}");
+    }
+}
+
+async fn scanning() -> (FalconSimulator, Engine) {
+    let falcon = FalconSimulator::start(config()).await.unwrap();
+    let rule = "id: scan\ntitle: Scan\nwhen: 'true'\ntarget: attacked_devices\naction: host.scan\n";
+    let engine = Engine::new(vec![("rule.yml".into(), rule.into())], executor(&falcon, SECRET));
+    (falcon, engine)
+}
+
+#[tokio::test]
+async fn a_scan_that_waits_for_its_host_is_cancelled_at_the_vendor() {
+    let (falcon, mut engine) = scanning().await;
+    assert!(executor(&falcon, SECRET).capability().verbs[&Verb::HostScan].cancellable);
+    let id = host(&falcon, HOST).device_id;
+    falcon.change_host(&id, |host| host.online = false);
+    engine.see(&device());
+    engine.run().await;
+    let action = engine.action("host.scan").clone();
+    assert_eq!(action.state, ActionState::Running);
+    let changes = engine.responder.cancel(&action.id, "ann", "wrong host", engine.now).unwrap();
+    engine.store(changes);
+    engine.run().await;
+    assert_eq!(engine.action("host.scan").state, ActionState::Cancelled);
+    assert_eq!(falcon.truth().changes["cancel_scan"], 1);
+    falcon.change_host(&id, |host| host.online = true);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(falcon.truth().scans.values().all(|scan| scan.status == "canceled"));
+}
+
+#[tokio::test]
+async fn a_scan_that_is_over_cannot_be_cancelled_and_one_that_others_cancelled_is_not_ours_to_wait_for() {
+    let bench = Bench::new(config()).await;
+    let scan = of_scan("quick");
+    let reference = bench.executor.execute(&scan).await.unwrap();
+    bench.done(&scan, &reference).await;
+    assert!(!bench.executor.cancel(&scan, &reference).await.unwrap());
+    let id = host(&bench.falcon, HOST).device_id;
+    bench.falcon.change_host(&id, |host| host.online = false);
+    let reference = bench.executor.execute(&scan).await.unwrap();
+    assert!(bench.executor.cancel(&scan, &reference).await.unwrap(), "as somebody in the console does");
+    assert_eq!(bench.executor.poll(&scan, &reference).await.unwrap(), Progress::Cancelled);
+}
+
 fn of_file(verb: Verb, args: &[(&str, &str)]) -> Request {
     let names = [SHA256, "c:\\temp\\x.exe", "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3"];
     request(verb, &names.map(|name| (EntityType::File, name)), args)
@@ -420,7 +498,7 @@ fn credentials_without_id_or_secret_or_with_a_wrong_address_are_refused() {
         let credentials = ClientCredentials {
             token_url: token_url.into(),
             client_id: client_id.into(),
-            secret: secret.into(),
+            proof: secret.into(),
             scope: None,
         };
         let api = ApiConfig::new("http://host", credentials);

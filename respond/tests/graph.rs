@@ -137,6 +137,41 @@ async fn every_grant_of_an_application_goes_is_kept_and_comes_back() {
 }
 
 #[tokio::test]
+async fn grants_of_an_account_go_and_those_of_others_stay() {
+    let bench = Bench::new().await;
+    let revoke = of_user(Verb::UserRevokeGrants);
+    assert!(!bench.executor.probe(&revoke).await.unwrap().holds);
+    assert!(bench.run(&revoke).await.1);
+    let left: Vec<Value> = bench.graph.truth().grants.into_values().collect();
+    assert_eq!(left.len(), 1);
+    assert_ne!(left[0]["principalId"], bench.user()["id"]);
+}
+
+#[tokio::test]
+async fn rules_that_send_mail_on_are_switched_off_and_on_again_and_no_others() {
+    let bench = Bench::new().await;
+    let to = serde_json::json!([{"emailAddress": {"address": "eve@bad.example"}}]);
+    let none = serde_json::json!([]);
+    let on = [
+        bench.graph.add_inbox_rule(USER, serde_json::json!({"forwardTo": to})),
+        bench.graph.add_inbox_rule(USER, serde_json::json!({"redirectTo": to, "forwardTo": none})),
+    ];
+    bench.graph.add_inbox_rule(USER, serde_json::json!({"moveToFolder": "archive", "forwardTo": null}));
+    bench.graph.add_inbox_rule("carl.diaz@halden.example", serde_json::json!({"forwardTo": to}));
+    let off = |bench: &Bench| -> Vec<String> {
+        let rules = bench.graph.truth().inbox_rules;
+        rules.into_iter().filter(|(_, rule)| rule["isEnabled"] == false).map(|(id, _)| id).collect()
+    };
+    let of_mailbox = |verb| request(verb, &[(EntityType::Mailbox, USER)]);
+    let (kept, holds) = bench.run(&of_mailbox(Verb::EmailDisableForwarding)).await;
+    assert!(holds);
+    assert_eq!(off(&bench), on);
+    let restore = Request { kept, ..of_mailbox(Verb::EmailRestoreForwarding) };
+    assert!(!bench.run(&restore).await.1);
+    assert_eq!(off(&bench), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_message_is_deleted_in_every_mailbox_that_has_it_and_restored() {
     let bench = Bench::new().await;
     bench.graph.deliver(MESSAGE, "carl.diaz@halden.example");

@@ -197,6 +197,28 @@ async fn the_address_of_a_chat_is_shown_nowhere() {
 }
 
 #[tokio::test]
+async fn a_playbook_is_begun_once_with_what_it_is_about() {
+    for (faults, begun, state) in [
+        (Faults::default(), 1, ActionState::Succeeded),
+        (Faults { server_errors: 1, ..Faults::default() }, 0, ActionState::Failed),
+        (Faults { lost_replies: 1, ..Faults::default() }, 1, ActionState::Failed),
+        (Faults { too_many_requests: 2, retry_after_s: 7, ..Faults::default() }, 1, ActionState::Succeeded),
+    ] {
+        let tools = ChatSimulator::start(&[("s1", "contain")]).await.unwrap();
+        tools.set_faults(faults.clone());
+        let executor = chat("playbook_webhook", &[("contain", tools.playbook_url("s1"))]);
+        let told = tell(Verb::PlaybookRun, ("playbook", "contain"), EVIL, vec![executor]).await;
+        assert_eq!(told.action.state, state, "{faults:?}: {}", note(&told));
+        assert_eq!(tools.notices().len(), begun, "{faults:?}: never twice");
+        for start in tools.notices() {
+            assert_eq!(start.body["target"], json!({"type": "device", "name": "ws-01"}));
+            assert_eq!(start.body["incident"]["link"], format!("{LINK}i-1"));
+            assert_eq!(start.body["action"], told.action.id.as_str());
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_channel_says_who_tells() {
     let slack = ChatSimulator::start(&[("s1", "soc")]).await.unwrap();
     let mail = MailSimulator::start(None).await.unwrap();
@@ -555,34 +577,150 @@ async fn a_ticket_is_closed_with_its_incident_whatever_is_lost() {
     }
 }
 
+/// The ticket that `open` opened, to be opened again.
+fn reopening(open: &Request) -> Request {
+    Request { action: ActionId::new("c-3"), verb: Verb::TicketReopen, ..closing(open) }
+}
+
+#[tokio::test]
+async fn a_ticket_is_opened_again_where_it_was_closed_and_no_other_is() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let ours = request(Verb::TicketCreate, &[("queue", "SOC")], "Theft");
+        let another = Request { action: ActionId::new("c-12"), ..ours.clone() };
+        let reopen = reopening(&ours);
+        assert!(
+            executor.probe(&reopen).await.unwrap().holds,
+            "{name}: where there is none, nothing is to be done"
+        );
+        for open in [&another, &ours] {
+            executor.execute(open).await.unwrap();
+            assert!(executor.probe(&reopening(open)).await.unwrap().holds, "{name}: it is open");
+            executor.execute(&closing(open)).await.unwrap();
+        }
+        assert!(!executor.probe(&reopen).await.unwrap().holds, "{name}");
+        executor.execute(&reopen).await.unwrap();
+        assert!(executor.verify(&reopen).await.unwrap().holds, "{name}");
+        let now: Vec<(bool, u32)> = simulated.tickets().iter().map(|t| (t.is_closed, t.reopenings)).collect();
+        assert_eq!(now, [(true, 0), (false, 1)], "{name}");
+        executor.execute(&closing(&ours)).await.unwrap();
+        assert!(executor.verify(&closing(&ours)).await.unwrap().holds, "{name}: and closed again");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_closed_for_good_is_not_opened_again() {
+    for (name, says) in [
+        ("servicenow", "servicenow does not allow it as it is now: state of ticket INC0010001 is 7"),
+        ("jira_cloud", "jira_cloud does not allow it as it is now: status of SOC-1 is Done"),
+    ] {
+        let simulated = new_desk().await;
+        let executor = desk(name, &simulated, PASSWORD);
+        let ours = request(Verb::TicketCreate, &[("queue", "SOC")], "Theft");
+        executor.execute(&ours).await.unwrap();
+        simulated.archive(&only(simulated.tickets()).number);
+        assert!(!executor.probe(&reopening(&ours)).await.unwrap().holds, "{name}");
+        let refused = executor.execute(&reopening(&ours)).await.unwrap_err();
+        assert_eq!(refused, ExecuteError::Terminal(says.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_goes_on_with_its_incident_whatever_is_lost() {
+    for name in DESKS {
+        for faults in [
+            Faults::default(),
+            Faults { lost_replies: 2, ..Faults::default() },
+            Faults { server_errors: 2, ..Faults::default() },
+            Faults { too_many_requests: 2, retry_after_s: 7, ..Faults::default() },
+        ] {
+            let simulated = new_desk().await;
+            let executor: Arc<dyn Executor> = desk(name, &simulated, PASSWORD);
+            let turns =
+                [(IncidentStatus::Closed, Faults::default()), (IncidentStatus::InProgress, faults.clone())];
+            let responder = turn(&simulated, executor, &turns).await;
+            let reopened = responder.actions().find(|a| a.verb == "ticket.reopen").unwrap();
+            assert_eq!(
+                reopened.state,
+                ActionState::Succeeded,
+                "{name} {faults:?}: {:?}",
+                reopened.history.last()
+            );
+            let ticket = only(simulated.tickets());
+            assert_eq!(
+                (ticket.is_closed, ticket.closings, ticket.reopenings),
+                (false, 1, 1),
+                "{name} {faults:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_cannot_go_on_is_followed_by_another_one_that_names_it() {
+    for name in DESKS {
+        let simulated = new_desk().await;
+        let executor: Arc<dyn Executor> = desk(name, &simulated, PASSWORD);
+        let closed = [(IncidentStatus::Closed, Faults::default())];
+        let mut responder = turn(&simulated, Arc::clone(&executor), &closed).await;
+        let first = only(simulated.tickets());
+        simulated.archive(&first.number);
+        let again = [(IncidentStatus::InProgress, Faults::default())];
+        go_on(&mut responder, &simulated, executor, &again, START.plus_micros(86_400_000_000)).await;
+        let tickets = simulated.tickets();
+        assert_eq!((tickets.len(), tickets[1].is_closed), (2, false), "{name}");
+        assert_eq!(tickets[1].title, format!("Follow-up of {}: Theft", first.number), "{name}");
+    }
+}
+
 /// Opens the ticket of an incident, and closes both, with faults from then on; the action that closed it.
 async fn open_and_close(simulated: &TicketSimulator, executor: Arc<dyn Executor>, faults: Faults) -> Action {
+    let responder = turn(simulated, executor, &[(IncidentStatus::Closed, faults)]).await;
+    responder.actions().find(|a| a.verb == "ticket.close").unwrap().clone()
+}
+
+/// Opens the ticket of an incident, which then takes these turns, each with its faults.
+async fn turn(
+    simulated: &TicketSimulator,
+    executor: Arc<dyn Executor>,
+    turns: &[(IncidentStatus, Faults)],
+) -> Responder {
     let rule = "id: tell\ntitle: Tell\nwhen: 'true'\ntarget: attacked_devices\naction: ticket.create\nargs: {queue: SOC}\n";
     let (rules, _) = ResponseRules::load([("tell.yml".to_owned(), rule.to_owned())]);
     let policy = Policy { automation: Automation::Full, ..Policy::default() };
     let mut responder = Responder::new(rules, policy).unwrap();
+    let opened = [(IncidentStatus::New, Faults::default())];
+    let turns: Vec<(IncidentStatus, Faults)> = opened.iter().chain(turns).cloned().collect();
+    go_on(&mut responder, simulated, executor, &turns, START).await;
+    responder
+}
+
+async fn go_on(
+    responder: &mut Responder,
+    simulated: &TicketSimulator,
+    executor: Arc<dyn Executor>,
+    turns: &[(IncidentStatus, Faults)],
+    from: Time,
+) {
     responder.set_providers([executor.capability()]);
     let worker = Worker::new([executor]);
     let (mut incident, alerts) = about("Theft");
-    let mut now = START;
-    let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts), now);
-    for is_closed in [false, true] {
-        if is_closed {
-            simulated.set_faults(faults.clone());
-            incident.status = IncidentStatus::Closed;
-            let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(Vec::new()), now);
-        }
+    let mut now = from;
+    for (status, faults) in turns {
+        simulated.set_faults(faults.clone());
+        incident.status = *status;
+        let Ok(_) = responder.on_incident(&incident, || Ok::<_, Infallible>(alerts.clone()), now);
         for _ in 0..2_000 {
             now = now.plus_micros(1_000_000);
             responder.tick(now);
             let mut stored = async |_: Vec<ActionChange>| Ok(());
-            while drive(&mut responder, &worker, || now, &mut stored).await.unwrap() {}
+            while drive(responder, &worker, || now, &mut stored).await.unwrap() {}
             if responder.actions().all(|a| a.state.is_final()) {
                 break;
             }
         }
     }
-    responder.actions().find(|a| a.verb == "ticket.close").unwrap().clone()
 }
 
 #[tokio::test]

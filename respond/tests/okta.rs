@@ -198,6 +198,26 @@ async fn sessions_end_with_or_without_tokens() {
 }
 
 #[tokio::test]
+async fn what_a_user_consented_to_is_taken_back_once() {
+    for faults in [
+        Faults::default(),
+        Faults { lost_replies: 1, ..Faults::default() },
+        Faults { server_errors: 2, ..Faults::default() },
+    ] {
+        let okta = okta().await;
+        let rule = RULE.replace("user.disable\nttl: 24h\n", "user.revoke_grants\n");
+        let mut engine = Engine::new(vec![("rule.yml".into(), rule)], executor(&okta, TOKEN, None));
+        okta.set_faults(faults.clone());
+        engine.see(&account());
+        engine.run().await;
+        assert_eq!(engine.action("user.revoke_grants").state, ActionState::Succeeded, "{faults:?}");
+        assert_eq!(okta.truth().changes["revoke_grants"], 1, "{faults:?}");
+        assert_eq!(user(&okta, USER).grants.len(), 0);
+        assert_eq!(user(&okta, "carl.diaz@halden.example").grants.len(), 2, "not theirs");
+    }
+}
+
+#[tokio::test]
 async fn a_password_is_expired_once_and_only_of_an_active_account() {
     let bench = Bench::new().await;
     let reset = request(Verb::UserForcePasswordReset, &[USER]);

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! POST /services/{secret}                        {"text"}                       200 ok (Slack, Mattermost)
+//! POST /hooks/{secret}                           anything                       202 (playbooks)
 //! POST /workflows/invoke?api-version=1&sig={secret}   {"type": "message", "attachments"}   202 (Teams workflows)
 //! ```
 
@@ -54,6 +55,7 @@ impl ChatSimulator {
         let chat = Arc::new(Mutex::new(Chat { channels: channels.collect(), ..Chat::default() }));
         let app = Router::new()
             .route("/services/{secret}", post(tell_slack))
+            .route("/hooks/{secret}", post(begin))
             .route("/workflows/invoke", post(tell_teams))
             .with_state(Arc::clone(&chat));
         Ok(ChatSimulator { running: Server::start((Ipv4Addr::LOCALHOST, 0).into(), app).await?, chat })
@@ -62,6 +64,11 @@ impl ChatSimulator {
     /// The address of a channel as Slack and Mattermost give it.
     pub fn slack_url(&self, secret: &str) -> String {
         format!("http://{}/services/{secret}", self.running.address)
+    }
+
+    /// The address of a playbook.
+    pub fn playbook_url(&self, secret: &str) -> String {
+        format!("http://{}/hooks/{secret}", self.running.address)
     }
 
     /// The address of a channel as a workflow of Teams has it.
@@ -98,6 +105,13 @@ async fn tell_slack(Shared(chat): Shape, Path(secret): Path<String>, Json(body):
     }
     match lock(&chat).show(&secret, body) {
         Ok(fate) => fate.answer::<Microsoft>("ok".into_response()),
+        Err(refused) => refused,
+    }
+}
+
+async fn begin(Shared(chat): Shape, Path(secret): Path<String>, Json(body): Json<Value>) -> Response {
+    match lock(&chat).show(&secret, body) {
+        Ok(fate) => fate.answer::<Microsoft>(StatusCode::ACCEPTED.into_response()),
         Err(refused) => refused,
     }
 }

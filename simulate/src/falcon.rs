@@ -10,6 +10,10 @@
 //! GET    /iocs/combined/indicator/v1?filter=type:'sha256'+value:'x'
 //! POST   /iocs/entities/indicators/v1                  {"comment", "indicators"}               201, 400
 //! DELETE /iocs/entities/indicators/v1?ids=x&comment=x                                          200, 404
+//! GET    /ods/queries/scans/v1?filter=description.keyword:'x'      ids
+//! GET    /ods/entities/scans/v2?ids=x
+//! POST   /ods/entities/scans/v1                        {"hosts", "file_paths", "description"}  201, 400
+//! POST   /ods/entities/scan-control-actions/cancel/v1  {"ids"}                                 200, 404
 //! GET    /simulator/falcon                             the truth, and how often each change was carried out
 //! POST   /simulator/faults                             see Faults
 //! ```
@@ -35,7 +39,7 @@ use crate::provider::{Dialect, Faults, Server, micros, now};
 use fql::Filter;
 use state::State;
 
-pub use state::{FalconHost, FalconTruth};
+pub use state::{FalconHost, FalconScan, FalconTruth};
 
 /// Rows of a page where the request does not say.
 const PAGE_ROWS: usize = 100;
@@ -221,6 +225,10 @@ fn router(falcon: Arc<Falcon>) -> Router {
         .route("/devices/entities/devices/tags/v1", patch(tag))
         .route("/iocs/combined/indicator/v1", get(find_indicators))
         .route("/iocs/entities/indicators/v1", post(add_indicators).delete(remove_indicators))
+        .route("/ods/queries/scans/v1", get(find_scans))
+        .route("/ods/entities/scans/v2", get(get_scan))
+        .route("/ods/entities/scans/v1", post(add_scan))
+        .route("/ods/entities/scan-control-actions/cancel/v1", post(cancel_scans))
         .route("/simulator/falcon", get(show))
         .route("/simulator/faults", post(set_faults))
         .with_state(falcon)
@@ -407,6 +415,53 @@ async fn remove_indicators(Shared(falcon): Shape, headers: HeaderMap, Query(quer
         let missing = || refusal(StatusCode::NOT_FOUND, "indicator not found");
         state.truth.indicators.remove(id).ok_or_else(missing)?;
         Ok(envelope(StatusCode::OK, vec![json!(id)], Vec::new()))
+    })
+}
+
+async fn find_scans(Shared(falcon): Shape, headers: HeaderMap, Query(query): Asked) -> Answer {
+    falcon.enter(&headers).await?;
+    let filter = filter(&query)?;
+    let state = falcon.lock();
+    let found = state.truth.scans.values().filter(|scan| filter.matches(&scan.resource()));
+    Ok(page(found.map(|scan| json!(scan.id)).collect(), &query))
+}
+
+async fn get_scan(Shared(falcon): Shape, headers: HeaderMap, Query(query): Asked) -> Answer {
+    falcon.enter(&headers).await?;
+    let id = query.get("ids").ok_or_else(|| bad("ids are missing"))?;
+    let state = falcon.lock();
+    let scan = state.truth.scans.get(id).ok_or_else(|| refusal(StatusCode::NOT_FOUND, "scan not found"))?;
+    Ok(envelope(StatusCode::OK, vec![scan.resource()], Vec::new()))
+}
+
+async fn add_scan(Shared(falcon): Shape, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
+    falcon.enter(&headers).await?;
+    let (hosts, paths) = (ids(&body, "hosts")?, ids(&body, "file_paths")?);
+    let description = body["description"].as_str().unwrap_or_default();
+    falcon.change("scan", |state| {
+        if hosts.iter().any(|id| !state.truth.hosts.contains_key(id)) {
+            return Err(bad("hosts are unknown"));
+        }
+        let scan = state.add_scan(description, hosts, paths, now());
+        Ok(envelope(StatusCode::CREATED, vec![scan], Vec::new()))
+    })
+}
+
+async fn cancel_scans(Shared(falcon): Shape, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
+    falcon.enter(&headers).await?;
+    let ids = ids(&body, "ids")?;
+    falcon.change("cancel_scan", |state| {
+        let scans = &mut state.truth.scans;
+        if ids.iter().any(|id| !scans.contains_key(id)) {
+            return Err(refusal(StatusCode::NOT_FOUND, "scan not found"));
+        }
+        let mut stopped = Vec::new();
+        for id in &ids {
+            if scans.get_mut(id).is_some_and(FalconScan::cancel) {
+                stopped.push(json!(id));
+            }
+        }
+        Ok(envelope(StatusCode::OK, stopped, Vec::new()))
     })
 }
 

@@ -9,6 +9,8 @@
 //! POST   /v1.0/identityProtection/riskyUsers/confirmCompromised, dismiss     {"userIds"}           204
 //! GET    /v1.0/servicePrincipals?$filter=appId eq 'x'
 //! GET    /v1.0/servicePrincipals/{id}              PATCH {"accountEnabled"}                        204
+//! GET    /v1.0/users/{id}/oauth2PermissionGrants
+//! GET    /v1.0/users/{id}/mailFolders/inbox/messageRules      PATCH /{rule} {"isEnabled"}          200
 //! GET    /v1.0/oauth2PermissionGrants?$filter=clientId eq 'x'       POST, DELETE /{id}             201, 204
 //! GET    /beta/security/collaboration/analyzedEmails?$filter=networkMessageId eq 'x'
 //! POST   /beta/security/collaboration/analyzedEmails/remediate                                     202
@@ -28,7 +30,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -100,6 +102,11 @@ impl GraphSimulator {
     /// Everything as it is now.
     pub fn truth(&self) -> GraphTruth {
         self.graph.lock().truth.clone()
+    }
+
+    /// Adds a rule to a user's inbox that does this with what comes; its id.
+    pub fn add_inbox_rule(&self, user: &str, actions: Value) -> String {
+        self.graph.lock().add_inbox_rule(user, actions)
     }
 
     /// Sets the faults to inject from now on.
@@ -183,6 +190,9 @@ fn router(graph: Arc<Graph>) -> Router {
         .route("/v1.0/identityProtection/riskyUsers/{verdict}", post(judge_users))
         .route("/v1.0/servicePrincipals", get(find_principals))
         .route("/v1.0/servicePrincipals/{id}", get(get_principal).patch(patch_principal))
+        .route("/v1.0/users/{id}/oauth2PermissionGrants", get(find_user_grants))
+        .route("/v1.0/users/{id}/mailFolders/inbox/messageRules", get(find_rules))
+        .route("/v1.0/users/{id}/mailFolders/inbox/messageRules/{rule}", patch(change_rule))
         .route("/v1.0/oauth2PermissionGrants", get(find_grants).post(add_grant))
         .route("/v1.0/oauth2PermissionGrants/{id}", delete(remove_grant))
         .route(mail, get(find_messages))
@@ -327,6 +337,40 @@ async fn find_grants(
     let state = graph.lock();
     let found = state.truth.grants.values().filter(|grant| grant["clientId"] == client.as_str());
     Ok(list("oauth2PermissionGrants", found.cloned().collect()))
+}
+
+/// What the user consented to, without what an administrator has granted for all.
+async fn find_user_grants(Shared(graph): Shape, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    graph.enter(&headers).await?;
+    let state = graph.lock();
+    let user = state.user(&id).ok_or_else(|| unknown("user", &id))?;
+    let found = state.truth.grants.values().filter(|grant| grant["principalId"] == user["id"]);
+    Ok(list("oauth2PermissionGrants", found.cloned().collect()))
+}
+
+async fn find_rules(Shared(graph): Shape, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    graph.enter(&headers).await?;
+    let state = graph.lock();
+    let user = state.user(&id).ok_or_else(|| unknown("user", &id))?;
+    let found = state.truth.inbox_rules.values().filter(|rule| rule["mailbox"] == user["userPrincipalName"]);
+    Ok(list("messageRules", found.cloned().collect()))
+}
+
+async fn change_rule(
+    Shared(graph): Shape,
+    headers: HeaderMap,
+    Path((_, rule)): Path<(String, String)>,
+    Json(body): Json<Value>,
+) -> Answer {
+    graph.enter(&headers).await?;
+    let Some(is_enabled) = body["isEnabled"].as_bool() else {
+        return Err(refusal(StatusCode::BAD_REQUEST, "ErrorInvalidRequest", "isEnabled is missing"));
+    };
+    graph.change("messageRule", |state| {
+        let rule = state.truth.inbox_rules.get_mut(&rule).ok_or_else(|| unknown("rule", "of that id"))?;
+        rule["isEnabled"] = json!(is_enabled);
+        Ok(Json(rule.clone()).into_response())
+    })
 }
 
 async fn add_grant(Shared(graph): Shape, headers: HeaderMap, Json(body): Json<Value>) -> Answer {

@@ -6,6 +6,7 @@
 //! GET    /api/v1/users?search=profile.email eq "x"&limit=&after=      the next page in Link
 //! POST   /api/v1/users/{id}/lifecycle/suspend, unsuspend, expire_password                  200, 400
 //! DELETE /api/v1/users/{id}/sessions?oauthTokens=&forgetDevices=                           204
+//! GET    /api/v1/users/{id}/grants?limit=                                                  DELETE 204
 //! GET    /simulator/okta                          the truth, and how often each change was carried out
 //! POST   /simulator/faults                        see Faults
 //! ```
@@ -192,6 +193,7 @@ fn router(okta: Arc<Okta>) -> Router {
         .route("/api/v1/users/{id}", get(get_user))
         .route("/api/v1/users/{id}/lifecycle/{step}", post(lifecycle))
         .route("/api/v1/users/{id}/sessions", delete(end_sessions))
+        .route("/api/v1/users/{id}/grants", get(find_grants).delete(revoke_grants))
         .route("/simulator/okta", get(show))
         .route("/simulator/faults", post(set_faults))
         .with_state(okta)
@@ -288,6 +290,22 @@ async fn end_sessions(
         if says("forgetDevices") != Some("false") {
             user.remembered_devices = 0;
         }
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+}
+
+async fn find_grants(Shared(okta): Shape, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    okta.enter(&headers).await?;
+    let state = okta.lock();
+    let user = state.user(&id).ok_or_else(|| unknown(&id))?;
+    let grants: Vec<Value> = user.grants.iter().map(|client| state::grant(user, client)).collect();
+    Ok(Json(grants).into_response())
+}
+
+async fn revoke_grants(Shared(okta): Shape, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    okta.enter(&headers).await?;
+    okta.change("revoke_grants", &id, |user| {
+        user.grants.clear();
         Ok(StatusCode::NO_CONTENT.into_response())
     })
 }

@@ -4,8 +4,8 @@
 //! ```text
 //! GET  /api/now/table/incident?sysparm_query=correlation_id={id}                    ServiceNow
 //! POST /api/now/table/incident               {"short_description", ...}       201
-//! PATCH /api/now/table/incident/{sys_id}     {"state", "close_code", "close_notes"}
-//! GET  /rest/api/3/search/jql?jql=labels = "{label}"                                Jira Cloud
+//! PATCH /api/now/table/incident/{sys_id}     {"state", "close_code", "close_notes"}; 403 of one that is closed for good
+//! GET  /rest/api/3/search/jql?jql=labels = "{label}"&expand=names,transitions       Jira Cloud
 //! POST /rest/api/3/issue                     {"fields"}                       201
 //! POST /rest/api/3/issue/{key}/transitions   {"transition": {"id"}}           204
 //! ```
@@ -38,8 +38,12 @@ pub struct Ticket {
     pub mark: String,
     /// Whether it is resolved, or done.
     pub is_closed: bool,
+    /// Whether nothing leads back from there: closed for good, or done in a workflow without a way back.
+    pub is_final: bool,
     /// Requests that closed it.
     pub closings: u32,
+    /// Requests that opened it again.
+    pub reopenings: u32,
     /// All that was given.
     pub body: Value,
 }
@@ -110,6 +114,13 @@ impl TicketSimulator {
         lock(&self.desk).tickets.iter_mut().filter(|t| t.number == number).for_each(|t| t.is_closed = true);
     }
 
+    /// Closes the ticket of this number for good.
+    pub fn archive(&self, number: &str) {
+        let mut desk = lock(&self.desk);
+        let ticket = desk.tickets.iter_mut().filter(|t| t.number == number);
+        ticket.for_each(|t| (t.is_closed, t.is_final) = (true, true));
+    }
+
     /// Sets the faults to inject from now on.
     pub fn set_faults(&self, faults: Faults) {
         lock(&self.desk).faults = faults;
@@ -137,8 +148,17 @@ impl Desk {
         Ok(fate)
     }
 
-    fn has(&self, number: &str) -> bool {
-        self.tickets.iter().any(|ticket| ticket.number == number)
+    fn reopen(&mut self, number: &str) -> Result<Fate, Response> {
+        let fate = self.faults.next::<Microsoft>()?;
+        if let Some(ticket) = self.tickets.iter_mut().find(|ticket| ticket.number == number) {
+            ticket.is_closed = false;
+            ticket.reopenings += 1;
+        }
+        Ok(fate)
+    }
+
+    fn called(&self, number: &str) -> Option<&Ticket> {
+        self.tickets.iter().find(|ticket| ticket.number == number)
     }
 
     fn marked(&self, mark: &str) -> impl Iterator<Item = &Ticket> {
@@ -167,7 +187,7 @@ async fn find_incidents(Shared(desk): Shape, headers: HeaderMap, Query(query): A
     let row = |ticket: &Ticket| {
         json!({
             "sys_id": sys_id(&ticket.number), "number": ticket.number, "correlation_id": ticket.mark,
-            "state": if ticket.is_closed { "6" } else { "1" },
+            "state": if ticket.is_final { "7" } else if ticket.is_closed { "6" } else { "2" },
         })
     };
     // As an instance does by default: what it cannot read in a query it leaves aside.
@@ -195,7 +215,9 @@ async fn open_incident(Shared(desk): Shape, headers: HeaderMap, Json(body): Json
         title: text(&body["short_description"]),
         mark: text(&body["correlation_id"]),
         is_closed: false,
+        is_final: false,
         closings: 0,
+        reopenings: 0,
         body,
     };
     let fate = desk.open(ticket)?;
@@ -222,6 +244,17 @@ async fn resolve_incident(
         (status, Json(body)).into_response()
     };
     let number = number.ok_or_else(|| refused(StatusCode::NOT_FOUND, "No Record found"))?;
+    if desk.called(&number).is_some_and(|ticket| ticket.is_final) {
+        return Err(refused(
+            StatusCode::FORBIDDEN,
+            "Operation against file 'incident' was aborted by Business Rule",
+        ));
+    }
+    if body["state"] == "2" {
+        let fate = desk.reopen(&number)?;
+        return Ok(fate
+            .answer::<Microsoft>(Json(json!({"result": {"number": number, "state": "2"}})).into_response()));
+    }
     let is_told = ["close_code", "close_notes"].iter().all(|field| !text(&body[*field]).is_empty());
     if body["state"] != "6" || !is_told {
         let text = "Data Policy Exception: Resolution code and Resolution notes are mandatory";
@@ -237,16 +270,15 @@ async fn find_issues(Shared(desk): Shape, headers: HeaderMap, Query(query): Aske
     let jql = query.get("jql").map_or("", String::as_str);
     let label = jql.strip_prefix("labels = \"").and_then(|rest| rest.strip_suffix('"'));
     let label = label.ok_or_else(|| bad_request(&format!("Error in the JQL Query: {jql}"), json!({})))?;
-    let with_transitions = query.get("expand").is_some_and(|expand| expand == "transitions");
+    // A list with commas, as the vendor documents it for this search.
+    let expand = query.get("expand").map_or("", String::as_str);
+    let with_transitions = expand.split(',').any(|what| what.trim() == "transitions");
     let issue = |ticket: &Ticket| {
         let (name, category) = if ticket.is_closed { ("Done", "done") } else { ("To Do", "new") };
         let status = json!({"name": name, "statusCategory": {"key": category}});
         let mut issue = json!({"key": ticket.number, "fields": {"labels": [ticket.mark], "status": status}});
         if with_transitions {
-            issue["transitions"] = json!([
-                {"id": "21", "name": "Start", "to": {"name": "Doing", "statusCategory": {"key": "indeterminate"}}},
-                {"id": DONE, "name": "Finish", "to": {"name": "Done", "statusCategory": {"key": "done"}}},
-            ]);
+            issue["transitions"] = json!(ways(ticket));
         }
         issue
     };
@@ -273,15 +305,30 @@ async fn open_issue(Shared(desk): Shape, headers: HeaderMap, Json(body): Json<Va
         title,
         mark,
         is_closed: false,
+        is_final: false,
         closings: 0,
+        reopenings: 0,
         body,
     })?;
     Ok(fate
         .answer::<Microsoft>((StatusCode::CREATED, Json(json!({"id": "10000", "key": key}))).into_response()))
 }
 
-/// The way to the end, in the workflow that issues have here.
+/// The ways of the workflow that issues have here: to work, to the end, and from there back to work.
+const START: &str = "21";
 const DONE: &str = "31";
+const BACK: &str = "41";
+
+fn ways(ticket: &Ticket) -> Vec<Value> {
+    let way = |id: &str, name: &str, to: &str, category: &str| json!({"id": id, "name": name, "isAvailable": true, "to": {"name": to, "statusCategory": {"key": category}}});
+    match (ticket.is_closed, ticket.is_final) {
+        (false, _) => {
+            vec![way(START, "Start", "Doing", "indeterminate"), way(DONE, "Finish", "Done", "done")]
+        }
+        (true, false) => vec![way(BACK, "Reopen", "Doing", "indeterminate")],
+        (true, true) => Vec::new(),
+    }
+}
 
 async fn transition_issue(
     Shared(desk): Shape,
@@ -291,15 +338,16 @@ async fn transition_issue(
 ) -> Answer {
     let mut desk = lock(&desk);
     desk.enter(&headers)?;
-    if !desk.has(&key) {
+    let Some(ticket) = desk.called(&key) else {
         let body =
             json!({"errorMessages": ["Issue does not exist or you do not have permission to see it."]});
         return Err((StatusCode::NOT_FOUND, Json(body)).into_response());
-    }
-    if body["transition"]["id"] != DONE {
+    };
+    let asked = &body["transition"]["id"];
+    if !ways(ticket).iter().any(|way| way["id"] == *asked) {
         return Err(bad_request("", json!({"transition": "Transition id is not valid for this issue."})));
     }
-    let fate = desk.close(&key)?;
+    let fate = if asked == DONE { desk.close(&key)? } else { desk.reopen(&key)? };
     Ok(fate.answer::<Microsoft>(StatusCode::NO_CONTENT.into_response()))
 }
 

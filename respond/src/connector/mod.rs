@@ -89,6 +89,8 @@ pub(crate) struct Doing {
     pub(crate) pending: Option<Expression>,
     /// What was seen, in words.
     pub(crate) tells: Option<Expression>,
+    /// Whether what was seen lets it be done at all.
+    pub(crate) possible: Option<Expression>,
     /// What must be kept so that it can be put back.
     pub(crate) keep: Option<Expression>,
     /// The requests are sent for each member of this list, as `item`.
@@ -191,6 +193,8 @@ struct DoingDocument {
     pending: Option<String>,
     #[serde(default)]
     tells: Option<String>,
+    #[serde(default)]
+    possible: Option<String>,
     #[serde(default)]
     keep: Option<String>,
     #[serde(default)]
@@ -295,13 +299,14 @@ impl Connector {
     }
 
     /// The shipped connectors, as file names and texts.
-    pub fn builtin() -> [(&'static str, &'static str); 7] {
+    pub fn builtin() -> [(&'static str, &'static str); 8] {
         [
             ("chat_webhook.yml", include_str!("../../connectors/chat_webhook.yml")),
             ("crowdstrike_falcon.yml", include_str!("../../connectors/crowdstrike_falcon.yml")),
             ("jira_cloud.yml", include_str!("../../connectors/jira_cloud.yml")),
             ("microsoft_graph.yml", include_str!("../../connectors/microsoft_graph.yml")),
             ("okta.yml", include_str!("../../connectors/okta.yml")),
+            ("playbook_webhook.yml", include_str!("../../connectors/playbook_webhook.yml")),
             ("servicenow.yml", include_str!("../../connectors/servicenow.yml")),
             ("teams_webhook.yml", include_str!("../../connectors/teams_webhook.yml")),
         ]
@@ -359,6 +364,9 @@ impl DoingDocument {
             let problem = "without look and holds nobody knows whether the effect holds";
             return Err(("look".to_owned(), problem.to_owned()));
         }
+        if self.possible.is_some() && self.look.is_none() {
+            return Err(("possible".to_owned(), "it is judged by what look shows: it needs look".to_owned()));
+        }
         if self.lag_s > 0 && self.look.is_none() || self.lag_s > LAG_S_MAX {
             let problem = format!("{} s: it needs look, and may be {LAG_S_MAX} s at most", self.lag_s);
             return Err(("lag_s".to_owned(), problem));
@@ -408,6 +416,7 @@ impl DoingDocument {
             holds: seen("holds", &self.holds)?,
             pending: seen("pending", &self.pending)?,
             tells: seen("tells", &self.tells)?,
+            possible: seen("possible", &self.possible)?,
             keep: seen("keep", &self.keep)?,
             each: seen("each", &self.each)?,
             method,
@@ -535,6 +544,7 @@ mod tests {
             good.replace("verbs:", "config: {link: [a]}\nverbs:"),
             good.replace("POST,", "POST, answer: text,"),
             format!("{}    reference: answer.id\n", good.replace("POST,", "POST, answer: ignored,")),
+            format!("{good}    possible: id != 'x'\n"),
             format!("{good}    lag_s: 5\n"),
             format!("{good}    look: '/u/{{id}}'\n    holds: answer.off\n    lag_s: 16\n"),
             format!("{good}    repeatable: true\n    repeats: 1\n"),

@@ -238,6 +238,18 @@ impl ConnectorExecutor {
         Ok(Probe { holds, by_us: None, under_way, evidence: bounded(&evidence), pre_image })
     }
 
+    /// Refuses what the state of the target does not allow, so that the provider need not.
+    fn may_be_done(&self, doing: &Doing, scope: &Scope) -> Result<(), ExecuteError> {
+        let Some(possible) = &doing.possible else { return Ok(()) };
+        if possible.holds(scope).map_err(unfit("possible"))? {
+            return Ok(());
+        }
+        let seen = doing.tells.as_ref().map(|tells| tells.text(scope)).transpose().map_err(unfit("tells"))?;
+        let seen = seen.map_or_else(String::new, |seen| format!(": {seen}"));
+        let text = format!("{} does not allow it as it is now{seen}", self.connector.provider);
+        Err(ExecuteError::Terminal(bounded(&text)))
+    }
+
     /// Sends the request for one scope, where its answer then stands.
     async fn send(&self, doing: &Doing, scope: &mut Scope) -> Result<(), ExecuteError> {
         let client = self.client(scope)?;
@@ -342,6 +354,7 @@ impl Executor for ConnectorExecutor {
         let doing = self.doing(request)?;
         // Looked at again: between probe and dispatch a name may have come to mean two things.
         let Found { mut scope, looked } = self.look(doing, request).await?;
+        self.may_be_done(doing, &scope)?;
         let Some(each) = &doing.each else {
             self.send(doing, &mut scope).await?;
             let reference = doing.reference.as_ref().map(|reference| reference.text(&scope)).transpose();

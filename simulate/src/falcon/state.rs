@@ -97,6 +97,50 @@ impl FalconHost {
     }
 }
 
+/// An on-demand scan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FalconScan {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// What whoever asked for it calls it.
+    pub description: String,
+    /// Agent ids.
+    pub hosts: Vec<String>,
+    /// What is scanned.
+    pub file_paths: Vec<String>,
+    /// `pending`, `running`, `completed` or `canceled`.
+    pub status: String,
+    asked_at: Time,
+}
+
+impl FalconScan {
+    /// The scan as the API shows it, and as its filters read it.
+    pub(super) fn resource(&self) -> Value {
+        json!({
+            "id": self.id, "description": self.description, "description.keyword": self.description,
+            "hosts": self.hosts, "file_paths": self.file_paths, "status": self.status,
+        })
+    }
+
+    /// Asks it to stop; false where it is over.
+    pub(super) fn cancel(&mut self) -> bool {
+        let is_open = matches!(self.status.as_str(), "pending" | "running");
+        if is_open {
+            self.status = "canceled".to_owned();
+        }
+        is_open
+    }
+
+    fn advance(&mut self, pending_us: i64, is_online: bool, now: Time) {
+        let age_us = now.micros() - self.asked_at.micros();
+        match self.status.as_str() {
+            "pending" if is_online && age_us >= pending_us => self.status = "running".to_owned(),
+            "running" if age_us >= 2 * pending_us => self.status = "completed".to_owned(),
+            _ => {}
+        }
+    }
+}
+
 /// Everything that the simulated Falcon holds, by the resources' ids.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FalconTruth {
@@ -104,6 +148,9 @@ pub struct FalconTruth {
     pub hosts: BTreeMap<String, FalconHost>,
     /// Indicators, as the API shows them.
     pub indicators: BTreeMap<String, Value>,
+    /// Scans.
+    #[serde(default)]
+    pub scans: BTreeMap<String, FalconScan>,
     /// Changes that were carried out, by what they were; `token` counts tokens that were given.
     pub changes: BTreeMap<String, u32>,
 }
@@ -145,6 +192,28 @@ impl State {
     /// Lets the hosts work until `now`.
     pub(super) fn advance(&mut self, pending_us: i64, now: Time) {
         self.truth.hosts.values_mut().for_each(|host| host.advance(pending_us, now));
+        let FalconTruth { hosts, scans, .. } = &mut self.truth;
+        for scan in scans.values_mut() {
+            let is_online = scan.hosts.iter().all(|id| hosts.get(id).is_some_and(|host| host.online));
+            scan.advance(pending_us, is_online, now);
+        }
+    }
+
+    /// Begins a scan.
+    pub(super) fn add_scan(
+        &mut self,
+        description: &str,
+        hosts: Vec<String>,
+        file_paths: Vec<String>,
+        now: Time,
+    ) -> Value {
+        let serial = format!("scan {}", self.truth.scans.len());
+        let id = blake3::hash(serial.as_bytes()).to_hex()[..32].to_owned();
+        let (description, status) = (description.to_owned(), "pending".to_owned());
+        let scan = FalconScan { id: id.clone(), description, hosts, file_paths, status, asked_at: now };
+        let shown = scan.resource();
+        self.truth.scans.insert(id, scan);
+        shown
     }
 
     pub(super) fn give_token(&mut self, life_us: i64, now: Time) -> String {

@@ -18,6 +18,9 @@ pub struct GraphTruth {
     pub risky: BTreeMap<String, Value>,
     /// Service principals.
     pub principals: BTreeMap<String, Value>,
+    /// Rules of inboxes.
+    #[serde(default)]
+    pub inbox_rules: BTreeMap<String, Value>,
     /// Delegated permission grants.
     pub grants: BTreeMap<String, Value>,
     /// Messages, each in one mailbox.
@@ -92,6 +95,16 @@ impl State {
         grant["id"] = json!(id);
         self.truth.grants.insert(id, grant.clone());
         grant
+    }
+
+    /// Adds a rule to an inbox, switched on.
+    pub(super) fn add_inbox_rule(&mut self, user: &str, actions: Value) -> String {
+        let id = format!("rule-{}", self.truth.inbox_rules.len());
+        let rule = json!({
+            "id": id, "displayName": id, "isEnabled": true, "mailbox": user.to_lowercase(), "actions": actions,
+        });
+        self.truth.inbox_rules.insert(id.clone(), rule);
+        id
     }
 
     /// The id of a message in one mailbox.

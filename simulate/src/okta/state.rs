@@ -26,6 +26,9 @@ pub struct OktaUser {
     pub oauth_tokens: u32,
     /// Devices that need no second factor.
     pub remembered_devices: u32,
+    /// Applications that the user consented to, by client.
+    #[serde(default)]
+    pub grants: Vec<String>,
 }
 
 impl OktaUser {
@@ -41,6 +44,7 @@ impl OktaUser {
             sessions: 2,
             oauth_tokens: 3,
             remembered_devices: 1,
+            grants: vec!["0oaMailHelper".to_owned(), "0oaCalendar".to_owned()],
         }
     }
 
@@ -51,6 +55,14 @@ impl OktaUser {
             "profile": {"login": self.login, "email": self.email, "secondEmail": null},
         })
     }
+}
+
+/// A grant as the API shows it.
+pub(super) fn grant(user: &OktaUser, client: &str) -> Value {
+    json!({
+        "id": format!("oag-{client}"), "status": "ACTIVE", "clientId": client, "userId": user.id,
+        "scopeId": "offline_access", "source": "END_USER",
+    })
 }
 
 /// Everything that the simulated Okta holds.

@@ -8,7 +8,7 @@ use crate::process::say;
 use crate::workspace;
 
 /// Runs every part, or the one named: `decode`, `detect`, `correlate` (criterion), `quality`, `alert_graph`,
-/// `correlation_rules`, `end_to_end`, `response_latency`, `peers`.
+/// `correlation_rules`, `end_to_end`, `response_latency`, `dead_connector`, `peers`.
 pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     say(&format!("commit {}", String::from_utf8_lossy(&head.stdout).trim()));
@@ -23,7 +23,7 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
             cargo(&["run", "--release", "--bin", bench])?;
         }
     }
-    if ["quality", "end_to_end", "response_latency"].into_iter().any(&wanted) {
+    if ["quality", "end_to_end", "response_latency", "dead_connector"].into_iter().any(&wanted) {
         cargo(&["build", "--release", "--bin", "asterism"])?;
     }
     let asterism = workspace::target_dir().join("release/asterism");
@@ -40,6 +40,9 @@ pub(crate) fn run(only: Option<&str>, events: &str) -> anyhow::Result<()> {
     }
     if wanted("response_latency") {
         program("response_latency", &[])?;
+    }
+    if wanted("dead_connector") {
+        program("dead_connector", &[])?;
     }
     if wanted("peers") {
         peers("diff")?;

@@ -62,7 +62,7 @@ enum Task {
         duration: String,
     },
     /// Runs the benchmarks, or one: decode, detect, correlate, quality, alert_graph, correlation_rules, end_to_end,
-    /// response_latency, peers.
+    /// response_latency, dead_connector, peers.
     ///
     /// Example: cargo xtask bench end_to_end --events 100000,1000000
     Bench {

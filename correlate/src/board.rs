@@ -225,8 +225,7 @@ impl Board {
         } else {
             self.join(index, resolved, facts, file)
         };
-        let news = self.count_news(index, file);
-        self.post(index, file);
+        let news = self.post(index, file);
         let pairs = self.counts.pairs - pairs_before;
         let found = Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped };
         self.undo.found = Some(Box::new(found));
@@ -268,8 +267,9 @@ impl Board {
         for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
-                for key in [alert.rule_key, alert.title_key] {
-                    let members = SmallVec::from_slice(&[Member::Seen(resolved.principal)]);
+                let own = [alert.rule_key, alert.title_key];
+                for key in own.into_iter().filter(|_| post.key == alert.rule_key) {
+                    let members = SmallVec::from_slice(&[Member::Seen(resolved.fired_on)]);
                     news.push(News { key, post: post.key, group, members });
                 }
                 continue;
@@ -278,7 +278,9 @@ impl Board {
             let Some(of) = asked.and_then(|ask| resolved.party_of(ask.entity)) else { continue };
             // From how many addresses a user comes says nothing about how many people the account is.
             let is_told = |p: &&Party| of.entity_type != EntityType::User || p.entity_type != EntityType::Ip;
-            let told: SmallVec<[Party; 8]> = resolved.members.iter().filter(is_told).copied().collect();
+            let told =
+                resolved.members.iter().filter(is_told).filter(|p| !resolved.only_writes_to(p.key, of.key));
+            let told: SmallVec<[Party; 8]> = told.copied().collect();
             // One alert is one occurrence, whatever it lists.
             let mut members: SmallVec<[Member; 4]> =
                 counterparties(of, &told).map(|key| resolved.member(key)).collect();
@@ -294,20 +296,28 @@ impl Board {
         news
     }
 
-    /// What the joins of an alert leave of its news counts for later alerts.
-    fn count_news(&mut self, index: u32, file: &File) -> Vec<News> {
-        let generation = generation(self.nodes[index as usize].alert.time);
+    /// Leaves the alert at every key it names: in place of an earlier one of its episode, else of the oldest. What its
+    /// joins left of its news counts for later alerts.
+    fn post(&mut self, index: u32, file: &File) -> Vec<News> {
+        let node = &self.nodes[index as usize];
+        let generation = generation(node.alert.time);
         let all = std::mem::take(&mut self.news);
-        for news in &all {
-            let entry = self.undo.entry(&mut self.entries, news.key);
+        let count = |entry: &mut Entry, news: &News| {
             entry.turn(generation);
             for member in &news.members {
                 entry.crowds[0].add(*member, file);
             }
-            // Nobody asks for a title: it only has to stay as long as an alert of it.
-            if news.key != news.post {
-                entry.ring = SmallVec::from_slice(&[index]);
-            }
+        };
+        for post in &node.posts {
+            let entry = self.undo.entry(&mut self.entries, post.key);
+            enter(&self.nodes, &self.marks, &mut entry.ring, index, file.neighbours);
+            all.iter().filter(|news| news.key == post.key).for_each(|news| count(entry, news));
+        }
+        // Nobody asks for a title: it only has to stay as long as an alert of it.
+        for news in all.iter().filter(|news| news.key != news.post) {
+            let entry = self.undo.entry(&mut self.entries, news.key);
+            count(entry, news);
+            entry.ring = SmallVec::from_slice(&[index]);
         }
         all
     }
@@ -478,15 +488,13 @@ impl Board {
         let news = &mut self.news;
         let nodes = &self.nodes;
         let (marks, bound) = (&self.marks, Bound::of(node, asks, file));
-        let enough = file.theta.0.min(file.corroborated.0);
         let score = |candidate: u32| {
-            let most = bound.with(&marks[candidate as usize]);
-            if most < enough && !cfg!(debug_assertions) {
+            if !bound.may_matter(&marks[candidate as usize]) && !cfg!(debug_assertions) {
                 return None;
             }
             let earlier = &nodes[candidate as usize];
             let found = weigh(earlier, node, asks, file);
-            debug_assert!(found.weight <= most, "{} of at most {most}", found.weight);
+            debug_assert!(found.weight <= bound.with(&marks[candidate as usize]), "bounded from above");
             if !news.is_empty() {
                 let to_spare = found.groups_to_spare(earlier, node, file);
                 let is_of = |key: Key| earlier.posts.binary_search_by_key(&key, |post| post.key).is_ok();
@@ -548,14 +556,6 @@ impl Board {
         if self.forest.would_enter(edge.a, edge.b, strength) {
             self.forest.insert(edge.a, edge.b, strength, self.edges.len() as u32);
             self.edges.push(edge);
-        }
-    }
-
-    /// Leaves the alert at every key it names: in place of an earlier one of its episode, else of the oldest.
-    fn post(&mut self, index: u32, file: &File) {
-        for post in &self.nodes[index as usize].posts {
-            let entry = self.undo.entry(&mut self.entries, post.key);
-            enter(&self.nodes, &self.marks, &mut entry.ring, index, file.neighbours);
         }
     }
 

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use crate::board::{Board, Edge};
 use crate::evidence::Key;
 use crate::facts::Stale;
-use crate::keyed::Keyed;
+use crate::keyed::{BRUTE_FORCE, Keyed};
 use crate::merge::{Group, HeldBack, join};
 use crate::names::Names;
 use crate::parameters::File;
@@ -311,6 +311,7 @@ impl Teller<'_> {
         let what = match kind {
             "analyst" => return format!("said by {name}"),
             "alias" => format!("{name} under two names"),
+            "rule" if *known == *BRUTE_FORCE => format!("guessed passwords ({name})"),
             "rule" => format!("the rule \"{name}\""),
             "event_join" => name.to_string(),
             "process_tree" => format!("the process tree of {name}"),

@@ -109,6 +109,7 @@ impl Facts {
         let Some(rows) = Rows::of(batch) else { return };
         let images = Images::of(batch);
         let signs_in = batch.class == Class::AUTHENTICATION;
+        let is_mail = Class::from_name("email_activity") == Some(batch.class);
         let counts = batch.class.category_uid() != Class::DETECTION_FINDING.category_uid();
         let mut keys = HashMap::new();
         for row in 0..batch.len() {
@@ -120,7 +121,7 @@ impl Facts {
             // Whoever guesses the passwords of many accounts has none of them, and is not an address that many share.
             let failed = signs_in && batch.int("status_id", row) == Some(FAILURE);
             if counts && !failed {
-                self.count(&names, Attempt { signs_in }, time, file, stale);
+                self.count(&names, Attempt { signs_in, is_mail }, time, file, stale);
             }
         }
         self.lineage.bound(file.limits.processes);
@@ -249,19 +250,24 @@ impl Facts {
     fn count(&mut self, names: &[Name<'_>], attempt: Attempt, time: Time, file: &File, stale: &mut Stale) {
         // Several values of one role are aliases of one party: its first value stands for it.
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
-        let mut seen: SmallVec<[Key; 8]> = SmallVec::new();
+        let (mut seen, mut writing): (SmallVec<[Key; 8]>, SmallVec<[Key; 4]>) = Default::default();
         for (i, name) in names.iter().enumerate() {
             let is_alias = name.role.is_single()
                 && names[..i].iter().any(|n| n.entity_type == name.entity_type && n.role == name.role);
             if !is_alias {
                 parties.push(Party { entity_type: name.entity_type, key: name.key });
                 seen.extend(attempt.shows(name.role).then_some(name.key));
+                writing.extend(attempt.writes(name.role).then_some(name.key));
             }
         }
         for name in names {
             let stands_for = names.iter().find(|n| n.entity_type == name.entity_type && n.role == name.role);
             let of = Party { entity_type: name.entity_type, key: stands_for.map_or(name.key, |n| n.key) };
-            for key in counterparties(of, &parties) {
+            // Whoever writes to a mailbox does not use it.
+            let is_told = attempt.is_mail && matches!(name.role, Role::Recipient | Role::Target);
+            let others: SmallVec<[Party; 8]> =
+                parties.iter().filter(|p| !is_told || !writing.contains(&p.key)).copied().collect();
+            for key in counterparties(of, &others) {
                 let member = if seen.contains(&key) { Member::Seen(key) } else { Member::Named(key) };
                 if let Some(epoch) = self.rarity.observe(name.key, member, time, file) {
                     stale.all_from(Time(epoch.saturating_add(1).saturating_mul(file.rarity_epoch.0)));
@@ -278,6 +284,7 @@ const FAILURE: i64 = 2;
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
     signs_in: bool,
+    is_mail: bool,
 }
 
 impl Attempt {
@@ -288,6 +295,11 @@ impl Attempt {
             Role::Target => self.signs_in,
             _ => false,
         }
+    }
+
+    /// Whether who has this role wrote the mail that the row is about.
+    fn writes(self, role: Role) -> bool {
+        self.is_mail && matches!(role, Role::Sender | Role::Actor)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Keyed {
     pub(crate) title_key: Key,
     /// Itself.
     pub(crate) own_key: Key,
+    /// Where it tells of guessed passwords, whatever rule tells of them.
+    pub(crate) guess_key: Option<Key>,
 }
 
 /// The keys of one entity.
@@ -62,9 +64,17 @@ impl From<Alert> for Keyed {
             rule_key: Key::of_text("rule", &alert.rule.id),
             title_key: Key::of_text("title", &alert.rule.title),
             own_key: Key::of_text("alert", alert.id.as_str()),
+            guess_key: is_guess(&alert).then(|| Key::of_text("technique", BRUTE_FORCE)),
             alert,
         }
     }
+}
+
+/// ATT&CK: passwords are guessed, whichever way.
+pub(crate) const BRUTE_FORCE: &str = "T1110";
+
+fn is_guess(alert: &Alert) -> bool {
+    alert.techniques().any(|technique| technique.starts_with(BRUTE_FORCE))
 }
 
 impl Deref for Keyed {

@@ -37,12 +37,21 @@ impl Mark {
         let is_whole = node.posts.len() <= PRINTS;
         Self { prints, is_whole, sigma: node.sigma, begin: node.begin, end: node.end }
     }
+
+    fn has(&self, print: u16) -> bool {
+        // Without branches, so that all are compared at once.
+        self.prints.iter().fold(false, |found, own| found | (*own == print))
+    }
 }
 
 /// The most that an alert can weigh with others.
 pub(crate) struct Bound<'a> {
     file: &'a File,
     sigma: u32,
+    /// The most that the order of two alerts makes of what they share.
+    kappa: u32,
+    /// What weighs less than this does not matter.
+    enough: u32,
     begin: i64,
     end: i64,
     asks: SmallVec<[Cap; 16]>,
@@ -72,7 +81,21 @@ impl<'a> Bound<'a> {
             Cap { print: print(weighed.ask.post.key), rarity: weighed.rarity, beta, half_life_us }
         };
         let asks = asks.iter().map(cap).collect();
-        Self { file, sigma: node.sigma, begin: node.begin, end: node.end, asks }
+        let order = &file.kappa;
+        Self {
+            file,
+            sigma: node.sigma,
+            kappa: order.forward.0.max(order.same.0).max(order.backward.0).max(ONE),
+            enough: file.theta.0.min(file.corroborated.0),
+            begin: node.begin,
+            end: node.end,
+            asks,
+        }
+    }
+
+    /// Whether the alert and another may weigh so much that it matters.
+    pub(crate) fn may_matter(&self, other: &Mark) -> bool {
+        self.with(other) >= self.enough
     }
 
     /// No less than what the alert weighs with another.
@@ -81,12 +104,14 @@ impl<'a> Bound<'a> {
             return u32::MAX;
         }
         let file = self.file;
-        let kappa = file.kappa.forward.0.max(file.kappa.same.0).max(file.kappa.backward.0).max(ONE);
-        let telling = times(self.sigma.min(other.sigma), kappa);
+        let telling = times(self.sigma.min(other.sigma), self.kappa);
+        if telling < self.enough {
+            return telling;
+        }
         let gap_us = self.begin.max(other.begin).saturating_sub(self.end.min(other.end)).max(0);
         let apart_us = self.begin.saturating_sub(other.begin).saturating_abs();
         let at_once = times(file.at_once.share.0, decay(apart_us, file.at_once.half_life.0));
-        let shared = self.asks.iter().filter(|ask| other.prints.contains(&ask.print));
+        let shared = self.asks.iter().filter(|ask| other.has(ask.print));
         let worth = |ask: &Cap| {
             let faded = times(ask.beta, decay(gap_us, ask.half_life_us));
             times(either(faded, at_once), ask.rarity)

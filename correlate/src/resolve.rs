@@ -11,7 +11,7 @@ use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale};
 use crate::fixed::{ONE, mix, times};
 use crate::join::{End, Lead, Start, Walk};
-use crate::keyed::{Keyed, Name};
+use crate::keyed::{BRUTE_FORCE, Keyed, Name};
 use crate::parameters::File;
 use crate::rarity::Member;
 
@@ -68,8 +68,12 @@ pub(crate) struct Resolved {
     pub(crate) members: SmallVec<[Party; 8]>,
     /// Those of the members that whoever acted only named.
     named: SmallVec<[Key; 4]>,
+    /// Those that only wrote to the named ones.
+    writing: SmallVec<[Key; 4]>,
     /// The device, else the user, else whatever the alert is about.
     pub(crate) principal: Key,
+    /// Whom its rule fires on: the principal, but where passwords are guessed whoever guesses, if it is known.
+    pub(crate) fired_on: Key,
     /// Device and user, within which a repeated rule is one episode.
     pub(crate) scene: Key,
     /// Whether process lineage knows where its processes come from.
@@ -126,6 +130,7 @@ impl Resolved {
         let mut parties: SmallVec<[Party; 8]> = SmallVec::new();
         let mut members: SmallVec<[Party; 8]> = SmallVec::new();
         let mut standing = Standing::of(alert);
+        let mut guesser = None;
         let mut devices: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         let mut users: SmallVec<[(Role, Key); 4]> = SmallVec::new();
         for (entity, name) in alert.named().take(file.limits.entities_per_alert) {
@@ -143,6 +148,9 @@ impl Resolved {
             match entity.entity_type {
                 EntityType::Device => devices.push((entity.role, canonical)),
                 EntityType::User => users.push((entity.role, canonical)),
+                EntityType::Ip if standing.is_guess && entity.role == Role::Source => {
+                    guesser = guesser.or(Some(canonical));
+                }
                 _ => {}
             }
         }
@@ -164,9 +172,11 @@ impl Resolved {
             posts: unique(posts, |post| *post),
             breadth,
             named: standing.named(),
+            writing: standing.writing(),
             parties,
             members,
             principal,
+            fired_on: guesser.unwrap_or(principal),
             scene,
             tree_known,
         }
@@ -174,6 +184,11 @@ impl Resolved {
 }
 
 impl Resolved {
+    /// Whether one party wrote a mail to another: that makes it no user of the other's mailbox.
+    pub(crate) fn only_writes_to(&self, party: Key, other: Key) -> bool {
+        self.writing.contains(&party) && self.named.contains(&other)
+    }
+
     /// A counterparty, and on whose word it is one.
     pub(crate) fn member(&self, key: Key) -> Member {
         if self.named.contains(&key) { Member::Named(key) } else { Member::Seen(key) }
@@ -189,8 +204,8 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(alert: &Alert) -> Self {
-        let is_guess = alert.techniques().any(|technique| technique.starts_with(BRUTE_FORCE));
+    fn of(alert: &Keyed) -> Self {
+        let is_guess = alert.guess_key.is_some();
         let is_mail = alert.domain == Domain::Email;
         Self { is_guess, is_mail, told: SmallVec::new(), acting: SmallVec::new() }
     }
@@ -213,14 +228,15 @@ impl Standing {
     }
 
     /// Whom a mail is sent to says little about who writes from its mailbox.
-    fn named(self) -> SmallVec<[Key; 4]> {
-        let Self { is_mail, told, acting, .. } = self;
-        told.into_iter().filter(|key| is_mail && !acting.contains(key)).collect()
+    fn named(&self) -> SmallVec<[Key; 4]> {
+        self.told.iter().copied().filter(|key| self.is_mail && !self.acting.contains(key)).collect()
+    }
+
+    /// Those that write, and are not written to.
+    fn writing(&self) -> SmallVec<[Key; 4]> {
+        self.acting.iter().copied().filter(|key| self.is_mail && !self.told.contains(key)).collect()
     }
 }
-
-/// ATT&CK: passwords are guessed, whichever way.
-const BRUTE_FORCE: &str = "T1110";
 
 /// The address of whoever holds the session of a role that was assumed in AWS: what signs people in there calls the
 /// session by it (`arn:aws:sts::1234:assumed-role/developer/kate@contoso.com`). It says nothing of other sessions of the
@@ -450,6 +466,12 @@ impl Work<'_> {
         self.entity += 1;
         let (alert, key) = (self.alert, self.alert.rule_key);
         self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &alert.rule.title, true);
+        // One attacker who guesses sets off several rules: these are one rule, elsewhere.
+        if let Some(key) = alert.guess_key {
+            self.entity += 1;
+            let value = Arc::from(BRUTE_FORCE);
+            self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &value, true);
+        }
     }
 
     /// The records that it was made of: where joins of plain events find it.

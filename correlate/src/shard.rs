@@ -63,8 +63,8 @@ pub(crate) struct Shard {
     /// Nodes that were sealed since the last telling.
     #[serde(skip)]
     sealed: Vec<u32>,
-    /// Large incidents with untold growth: root and event time since when.
-    deferred: BTreeMap<u32, Time>,
+    /// Large incidents with untold growth, by root.
+    deferred: BTreeMap<u32, Deferred>,
     /// Alerts of large components when they were last told, by root.
     told: BTreeMap<u32, usize>,
     watermark: Time,
@@ -80,6 +80,21 @@ const DAY_US: i64 = 86_400_000_000;
 
 /// Event time for each alert of a large incident until it is told again.
 const TOLD_US: i64 = 4_000;
+
+/// Alerts of large incidents that are told for each that came.
+const TOLD_FOR_ONE: u64 = 8;
+
+/// Where few come a large incident is told after so many times [`TOLD_US`].
+const TOLD_LATE: i64 = 16;
+
+/// A large incident with untold growth.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Deferred {
+    /// Event time.
+    since: Time,
+    /// Alerts that had come by then.
+    alerts: u64,
+}
 
 /// When large incidents are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -428,17 +443,20 @@ impl Shard {
     }
 
     /// Telling an incident costs its size. A large one is told when it has grown by an eighth, or when event time has
-    /// moved on by its size in [`TOLD_US`], so that an alert costs as much in a storm as without one. Says since when
+    /// moved on by its size in [`TOLD_US`] and enough alerts have come to pay for it, whatever they are about, so that an
+    /// alert costs as much in a storm as without one. Says since when
     /// it is put off.
-    fn deferred_since(&self, node: u32, root: u32, file: &File) -> Option<Time> {
+    fn deferred_since(&self, node: u32, root: u32, file: &File) -> Option<Deferred> {
         let size = self.board.forest.size(node) as usize;
         if size <= file.limits.incident_alerts_eager || self.watermark == Watermark::END.0 {
             return None;
         }
         let told = self.told.get(&root).copied().unwrap_or(0);
-        let since = self.deferred.get(&root).copied().unwrap_or(self.watermark);
-        let waited = self.watermark.0.saturating_sub(since.0);
-        let is_due = waited >= TOLD_US.saturating_mul(size as i64);
+        let now = Deferred { since: self.watermark, alerts: self.counts.alerts_total };
+        let since = self.deferred.get(&root).copied().unwrap_or(now);
+        let waited = self.watermark.0.saturating_sub(since.since.0) / TOLD_US;
+        let paid = (self.counts.alerts_total - since.alerts).saturating_mul(TOLD_FOR_ONE);
+        let is_due = waited >= size as i64 && (paid >= size as u64 || waited / TOLD_LATE >= size as i64);
         (!is_due && size > told && size - told < told / 8).then_some(since)
     }
 

@@ -249,8 +249,7 @@ impl Board {
         found.scored.iter_mut().for_each(|(_, candidate)| *candidate = again.now(*candidate));
         self.join_scored(index, &found.scored, &found.asks, edges, file);
         self.news = std::mem::take(&mut found.news);
-        found.news = self.count_news(index, file);
-        self.post(index, file);
+        found.news = self.post(index, file);
         self.undo.found = Some(found);
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)

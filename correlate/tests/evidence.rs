@@ -3,7 +3,7 @@
 
 mod support;
 
-use event::{Alert, Severity, TenantId};
+use event::{Alert, AttackTag, Severity, TenantId};
 use support::{With as _, alert, batch, correlator, groups, incidents_of};
 
 /// How many incidents some alerts make.
@@ -150,4 +150,51 @@ fn failed_sign_ins_make_no_address_common() {
         correlator.incidents(&TenantId::default()).len()
     };
     assert_eq!((incidents("1"), incidents("2")), (2, 1));
+}
+
+/// Scenario: sixty colleagues write to one mailbox; half an hour later it is in two alerts.
+/// Guarantees: whoever writes to a mailbox does not use it, and does not make it common.
+#[test]
+fn letters_make_no_mailbox_common() {
+    let users: Vec<String> = (0..60).map(|n| format!("u{n}@contoso.com")).collect();
+    let columns: Vec<[(&str, &str); 3]> = users
+        .iter()
+        .map(|user| {
+            [
+                ("actor_user_email", user.as_str()),
+                ("email_from", user.as_str()),
+                ("email_delivered_to", "alice@contoso.com"),
+            ]
+        })
+        .collect();
+    let rows: Vec<(i64, &[(&str, &str)])> =
+        columns.iter().enumerate().map(|(i, columns)| (i as i64, columns.as_slice())).collect();
+    let mut correlator = correlator();
+    correlator.observe(&batch("email_activity", &rows));
+    correlator.push([
+        alert("a", "Inbox rule hides mail", 1_800, &["mailbox/owner:alice@contoso.com", "session:s1"]),
+        alert("b", "Mail is read through an API", 1_830, &["mailbox/owner:alice@contoso.com", "session:s2"]),
+    ]);
+    correlator.flush();
+    assert_eq!(correlator.incidents(&TenantId::default()).len(), 1);
+}
+
+/// Scenario: one address tries the passwords of many accounts, and ten minutes later locks one that nothing else names.
+/// Guarantees: both rules tell of guessed passwords, which counts as one rule does; two others would not join.
+#[test]
+fn rules_of_guessed_passwords_are_one_rule() {
+    let alerts = |technique: &str| {
+        let tagged = |mut alert: Alert| {
+            alert.attack.push(AttackTag::Technique(technique.into()));
+            alert
+        };
+        let many = ["user/target:a@contoso.com", "ip:203.0.113.9"];
+        let one = ["user/target:b@contoso.com", "ip:203.0.113.9"];
+        vec![
+            tagged(alert("a", "Passwords of many accounts are tried", 0, &many)),
+            tagged(alert("b", "Account locked", 600, &one).grave(Severity::Low)),
+        ]
+    };
+    assert_eq!(count(alerts("T1110.003")), 1);
+    assert_eq!(count(alerts("T1059.001")), 2);
 }

@@ -170,6 +170,20 @@ struct News {
     post: Key,
     group: usize,
     members: SmallVec<[Member; 4]>,
+    /// The alert belongs to what was there whatever it brings here.
+    is_spared: bool,
+}
+
+impl News {
+    /// Where its members are counted.
+    fn counted_at(&self) -> Key {
+        if self.is_spared { spared(self.key) } else { self.key }
+    }
+}
+
+/// Where the counterparties are counted that make an entity no more common, up to a number.
+fn spared(key: Key) -> Key {
+    Key(mix(key.0 ^ 0x5a5a_5a5a_5a5a_5a5a))
 }
 
 /// Counterparties of one entity that one alert can add.
@@ -207,7 +221,9 @@ impl Board {
         let entities_dropped = alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         self.counts.entities_dropped += entities_dropped;
         let pairs_before = self.counts.pairs;
+        stale.begin();
         let mut resolved = Resolved::of(&alert, facts, file, stale);
+        let asked = stale.asked();
         self.news = self.news_of(&alert, &resolved, file);
         let reads = reads(&alert, &resolved);
         let mut node = self.node(alert, &mut resolved, file);
@@ -227,7 +243,7 @@ impl Board {
         };
         let news = self.post(index, file);
         let pairs = self.counts.pairs - pairs_before;
-        let found = Found { reads, asks, scored, news, episode_edges, pairs, entities_dropped };
+        let found = Found { asked, reads, asks, scored, news, episode_edges, pairs, entities_dropped };
         self.undo.found = Some(Box::new(found));
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)
@@ -270,7 +286,7 @@ impl Board {
                 let own = [alert.rule_key, alert.title_key];
                 for key in own.into_iter().filter(|_| post.key == alert.rule_key) {
                     let members = SmallVec::from_slice(&[Member::Seen(resolved.fired_on)]);
-                    news.push(News { key, post: post.key, group, members });
+                    news.push(News { key, post: post.key, group, members, is_spared: false });
                 }
                 continue;
             }
@@ -286,7 +302,7 @@ impl Board {
                 counterparties(of, &told).map(|key| resolved.member(key)).collect();
             members.sort_unstable();
             members.truncate(NEWS_MAX);
-            news.push(News { key: post.key, post: post.key, group, members });
+            news.push(News { key: post.key, post: post.key, group, members, is_spared: false });
         }
         news.retain(|news| {
             let known = self.entries.get(&news.key).filter(|entry| entry.generation >= generation);
@@ -311,11 +327,11 @@ impl Board {
         for post in &node.posts {
             let entry = self.undo.entry(&mut self.entries, post.key);
             enter(&self.nodes, &self.marks, &mut entry.ring, index, file.neighbours);
-            all.iter().filter(|news| news.key == post.key).for_each(|news| count(entry, news));
+            all.iter().filter(|news| news.counted_at() == post.key).for_each(|news| count(entry, news));
         }
-        // Nobody asks for a title: it only has to stay as long as an alert of it.
-        for news in all.iter().filter(|news| news.key != news.post) {
-            let entry = self.undo.entry(&mut self.entries, news.key);
+        // Nobody asks for a title, or for what was spared: it only has to stay as long as an alert of it.
+        for news in all.iter().filter(|news| news.counted_at() != news.post) {
+            let entry = self.undo.entry(&mut self.entries, news.counted_at());
             count(entry, news);
             entry.ring = SmallVec::from_slice(&[index]);
         }
@@ -487,6 +503,11 @@ impl Board {
         let node = &self.nodes[index as usize];
         let news = &mut self.news;
         let nodes = &self.nodes;
+        let (entries, generation) = (&self.entries, generation(node.alert.time));
+        let may_spare = |key: Key| {
+            let met = entries.get(&spared(key)).map_or(0, |entry| entry.crowd(generation).count());
+            met < file.corroborated_max
+        };
         let (marks, bound) = (&self.marks, Bound::of(node, asks, file));
         let score = |candidate: u32| {
             if !bound.may_matter(&marks[candidate as usize]) && !cfg!(debug_assertions) {
@@ -498,7 +519,9 @@ impl Board {
             if !news.is_empty() {
                 let to_spare = found.groups_to_spare(earlier, node, file);
                 let is_of = |key: Key| earlier.posts.binary_search_by_key(&key, |post| post.key).is_ok();
-                news.retain(|news| to_spare & (1 << news.group) == 0 || !is_of(news.post));
+                for news in news.iter_mut().filter(|news| to_spare & (1 << news.group) != 0) {
+                    news.is_spared |= is_of(news.post) && may_spare(news.key);
+                }
             }
             let weight = found.weight;
             (weight >= file.theta.0).then(|| (Strength { weight, tie: tie(earlier, node) }, candidate))
@@ -713,7 +736,13 @@ fn reads(alert: &Keyed, resolved: &Resolved) -> Vec<Key> {
         common.chain([ask.post.key])
     });
     let posts = resolved.posts.iter().map(|post| post.key);
-    asked.chain(posts).chain([alert.rule_key, alert.title_key, resolved.scene]).collect()
+    let rules = [alert.rule_key, alert.title_key];
+    let mut reads: Vec<Key> = asked.chain(posts).chain(rules).collect();
+    reads.extend_from_within(..);
+    let own = reads.len() / 2;
+    reads[own..].iter_mut().for_each(|key| *key = spared(*key));
+    reads.push(resolved.scene);
+    reads
 }
 
 fn enter(nodes: &[Node], marks: &[Mark], ring: &mut SmallVec<[u32; 2]>, index: u32, neighbours: usize) {

@@ -27,33 +27,80 @@ pub(crate) struct Facts {
     pub(crate) links: Links,
 }
 
-/// What provisional work new facts make stale: everything from a time on.
+/// What provisional work new facts make stale: from a time on, whatever asked for the keys that they are about.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Stale {
     /// Keys that provisional work has asked for; facts about other keys cannot matter to it.
     #[serde(with = "sorted_set")]
     consulted: HashSet<Key>,
     from: Option<Time>,
+    /// What came of late, which a snapshot does not keep: after a restart all is found anew.
+    #[serde(skip)]
+    news: Learnt,
+    /// Keys consulted since [`Stale::begin`].
+    #[serde(skip)]
+    asked: Vec<Key>,
+}
+
+/// New facts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Learnt {
+    /// Keys that they are about, each with the earliest time from which they matter.
+    keys: HashMap<Key, Time>,
+    /// The time from which all work is stale, whatever it asked for.
+    all: Option<Time>,
+}
+
+impl Learnt {
+    /// Whether work at a time is stale that asked for these keys.
+    pub(crate) fn matters(&self, time: Time, asked: &[Key]) -> bool {
+        let is_learnt = |key: &Key| self.keys.get(key).is_some_and(|from| *from <= time);
+        self.all.is_some_and(|from| from <= time) || asked.iter().any(is_learnt)
+    }
 }
 
 impl Stale {
+    /// A piece of work begins.
+    pub(crate) fn begin(&mut self) {
+        self.asked.clear();
+    }
+
     pub(crate) fn consult(&mut self, key: Key) {
         self.consulted.insert(key);
+        self.asked.push(key);
+    }
+
+    /// What was consulted since the piece of work began.
+    pub(crate) fn asked(&self) -> Vec<Key> {
+        self.asked.clone()
     }
 
     pub(crate) fn learnt(&mut self, key: Key, time: Time) {
         if self.consulted.contains(&key) {
-            self.all_from(time);
+            let from = self.news.keys.entry(key).or_insert(time);
+            *from = time.min(*from);
+            self.stale_from(time);
         }
     }
 
     fn all_from(&mut self, time: Time) {
+        self.news.all = Some(self.news.all.map_or(time, |from| from.min(time)));
+        self.stale_from(time);
+    }
+
+    fn stale_from(&mut self, time: Time) {
         self.from = Some(self.from.map_or(time, |from| from.min(time)));
     }
 
-    /// The time from which provisional work must be done again, once.
-    pub(crate) fn take(&mut self) -> Option<Time> {
-        self.from.take()
+    /// The time from which provisional work may have to be done again, and what was learnt, once.
+    pub(crate) fn take(&mut self) -> Option<(Time, Learnt)> {
+        let from = self.from.take()?;
+        Some((from, std::mem::take(&mut self.news)))
+    }
+
+    /// What was learnt before a restart is not known any more.
+    pub(crate) fn complete(&mut self) {
+        self.news.all = self.from;
     }
 
     /// Keys consulted.
@@ -65,6 +112,7 @@ impl Stale {
     pub(crate) fn reset(&mut self) {
         self.consulted.clear();
         self.from = None;
+        self.news = Learnt::default();
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct File {
     pub(crate) at_once: AtOnce,
     pub(crate) elsewhere: Elsewhere,
     pub(crate) corroborated: Share,
+    /// Counterparties that an entity may meet in corroborated pairs; without a bound a storm would never fade.
+    pub(crate) corroborated_max: u32,
     pub(crate) joins: JoinTable,
     /// The joins that `joins` weighs.
     #[serde(skip)]

@@ -227,7 +227,8 @@ impl Shard {
             self.forget_taken();
             self.stale.reset();
         }
-        let stale_from = self.stale.take();
+        let learnt = self.stale.take();
+        let stale_from = learnt.as_ref().map(|(from, _)| *from);
         let first_waiting = self.waiting.keys().next();
         // Provisional alerts stand in order.
         let is_fresh = |node: &Node| {
@@ -238,8 +239,8 @@ impl Shard {
         let sealed = self.sealed_len();
         let fresh = self.board.nodes[sealed..].partition_point(is_fresh);
         self.take_back_to((sealed + fresh) as u32);
-        if let Some(from) = stale_from {
-            self.again.learnt(from);
+        if let Some((_, learnt)) = learnt {
+            self.again.learnt(&learnt);
         }
     }
 
@@ -546,6 +547,7 @@ impl Shard {
     pub(crate) fn complete(&mut self) {
         self.find_sealed();
         self.board.mark();
+        self.stale.complete();
     }
 
     /// Notes where sealed alerts are: places change when alerts leave memory.

@@ -39,6 +39,24 @@ fn a_hub_fades() {
     assert!(incidents.len() > 25, "{:?}", groups(&incidents));
 }
 
+/// Scenario: a scanner's account and address, at all hosts in turn, set off one rule twice a second.
+/// Guarantees: account, address and rule corroborate each other only so long; then all of them fade, and what is left of the
+/// storm joins nothing, two hours of it as little as one.
+#[test]
+fn a_storm_that_corroborates_itself_fades() {
+    let scan = |n: i64| {
+        let device = format!("device:ws-{}.contoso.com", n % 300);
+        let entities = [&*device, "user:scan@contoso.com", "ip:203.0.113.77"];
+        let mut alert = alert(&format!("a{n:05}"), "Port scan", n / 2, &entities);
+        alert.records.clear();
+        alert
+    };
+    let largest = |alerts: i64| incidents_of((0..alerts).map(scan).collect())[0].alerts.len();
+    let most = largest(3_000);
+    assert!(most < 200, "{most} alerts in one incident");
+    assert_eq!(largest(6_000), most);
+}
+
 /// An alert of a correlation rule: one record for each user it names.
 fn broad(id: &str, s: i64, users: &[String]) -> Alert {
     let names: Vec<&str> = users.iter().map(String::as_str).collect();

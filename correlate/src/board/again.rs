@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use event::{AlertId, Time};
+use event::AlertId;
 use hashbrown::HashMap;
 
 use super::{Board, Edge, News, Node, Scored, Undo, restore};
 use crate::evidence::Key;
-use crate::facts::{Facts, Stale};
+use crate::facts::{Facts, Learnt, Stale};
 use crate::fixed::mix;
 use crate::forest::{Log, NONE};
 use crate::keyed::Keyed;
@@ -22,6 +22,8 @@ use crate::score::Weighed;
 /// What placing an alert found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
+    /// The keys of which it asked what telemetry has taught.
+    pub(super) asked: Vec<Key>,
     /// What it read on the board.
     pub(super) reads: Vec<Key>,
     pub(super) asks: Vec<Weighed>,
@@ -79,9 +81,13 @@ impl Again {
         self.untold.extend(places);
     }
 
-    /// Something was learnt that matters from a time on.
-    pub(crate) fn learnt(&mut self, from: Time) {
-        self.taken.iter_mut().filter(|t| t.node.alert.time >= from).for_each(|taken| taken.is_stale = true);
+    /// Something was learnt: it matters to what asked for it.
+    pub(crate) fn learnt(&mut self, learnt: &Learnt) {
+        for taken in &mut self.taken {
+            // Nobody knows what those asked for of which a snapshot did not keep what they found.
+            let asked = taken.found.as_ref().map_or(&[][..], |found| &found.asked);
+            taken.is_stale |= taken.found.is_none() || learnt.matters(taken.node.alert.time, asked);
+        }
     }
 
     /// Placing begins.
@@ -127,10 +133,10 @@ impl Again {
     }
 
     fn holds(&self, taken: &Taken) -> bool {
-        let is_clean = |found: &Box<Found>| {
+        let is_clean = |found: &Found| {
             self.dirty.is_empty() || !found.reads.iter().any(|key| self.dirty.contains_key(key))
         };
-        !taken.is_stale && taken.found.as_ref().is_some_and(is_clean)
+        !taken.is_stale && taken.found.as_deref().is_some_and(is_clean)
     }
 
     /// Others find an alert, or what it gave a tree, otherwise than before.
@@ -147,7 +153,7 @@ impl Again {
             let left = self.dirty.entry(post.key).or_default();
             *left = neighbours.max(*left);
         }
-        let lasting = news.iter().map(|news| news.key).chain([node.scene]);
+        let lasting = news.iter().map(News::counted_at).chain([node.scene]);
         self.dirty.extend(lasting.map(|key| (key, FOR_GOOD)));
     }
 

@@ -116,6 +116,8 @@ impl<'a> Bound<'a> {
             let faded = times(ask.beta, decay(gap_us, ask.half_life_us));
             times(either(faded, at_once), ask.rarity)
         };
-        times(shared.fold(0, |sum, ask| either(sum, worth(ask))), telling)
+        // Each step rounds, and these may come in another order than when the pair is weighed.
+        let rounded = self.asks.len() as u32 + 2;
+        times(shared.fold(0, |sum, ask| either(sum, worth(ask))), telling).saturating_add(rounded)
     }
 }

@@ -350,8 +350,11 @@ async fn find_user_grants(Shared(graph): Shape, headers: HeaderMap, Path(id): Pa
 
 async fn find_rules(Shared(graph): Shape, headers: HeaderMap, Path(id): Path<String>) -> Answer {
     graph.enter(&headers).await?;
-    let state = graph.lock();
-    let user = state.user(&id).ok_or_else(|| unknown("user", &id))?;
+    let mut state = graph.lock();
+    let user = state.user(&id).cloned().ok_or_else(|| unknown("user", &id))?;
+    if graph.config.onboard_unknown {
+        state.forward_somewhere(user["userPrincipalName"].as_str().unwrap_or_default());
+    }
     let found = state.truth.inbox_rules.values().filter(|rule| rule["mailbox"] == user["userPrincipalName"]);
     Ok(list("messageRules", found.cloned().collect()))
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use event::{Action, Alert, Class, Domain, Entity, EntityType, Incident, RiskClass, Role, Severity};
+use event::{Action, Alert, AttackTag, Class, Domain, Entity, EntityType, Incident, RiskClass, Role, Severity};
 
 use crate::testing::{alert, incident};
 use crate::*;
@@ -144,12 +144,15 @@ fn forwarding_of_a_mailbox_ends_after_approval() {
         ],
     );
     rule.domain = Domain::Email;
+    let reading = rule.clone();
+    rule.attack.extend(AttackTag::parse("attack.t1114.003"));
     let of_mailbox = |alert: &Alert| -> Vec<String> {
         asked(std::slice::from_ref(alert)).into_iter().filter(|line| line.starts_with("email.")).collect()
     };
     assert_eq!(of_mailbox(&rule), ["email.disable_forwarding ann@x.example R2 awaiting_approval"]);
     let mild = Alert { severity: Severity::Low, ..rule };
     assert_eq!(of_mailbox(&mild), [""; 0]);
+    assert_eq!(of_mailbox(&reading), [""; 0], "who reads mail has made no rule");
 }
 
 #[test]

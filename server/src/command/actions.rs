@@ -182,12 +182,19 @@ async fn decide(args: DecideArgs, verdict: Verdict) -> anyhow::Result<()> {
     let client = deciding(&args.target)?;
     let SaidArgs { comment, by, dry_run } = args.said;
     let by = args.target.speaker(by.as_deref());
+    let is_undo = matches!(verdict, Verdict::Undo);
     let request = BulkRequest { ids: args.ids, verdict, by, comment };
     let path = path_of("/api/v1/actions/bulk", dry_run);
     let answer: Paged<BulkOutcome> = client.send_json(Method::POST, &path, &request).await?;
     let mut refused = 0;
     for BulkOutcome { id, action, would, problem } in answer.items {
         match (action, would) {
+            (Some(action), _) if is_undo => note(&format!(
+                "{} {} on {} is let go, and taken back unless others hold it",
+                action.id,
+                action.verb,
+                action.target.name()
+            )),
             (Some(action), _) => note(&state_of(&action, "is")),
             (None, Some(would)) => would.would_change.iter().for_each(|a| note(&state_of(a, "would be"))),
             (None, None) => {

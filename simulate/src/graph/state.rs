@@ -107,6 +107,13 @@ impl State {
         id
     }
 
+    /// Has a mailbox send its mail on, if it has no rules yet.
+    pub(super) fn forward_somewhere(&mut self, user: &str) {
+        if !self.truth.inbox_rules.values().any(|rule| rule["mailbox"] == user) {
+            self.add_inbox_rule(user, json!({"forwardTo": [{"emailAddress": {"address": "elsewhere@bad.example"}}]}));
+        }
+    }
+
     /// The id of a message in one mailbox.
     pub(super) fn message_id(network_message_id: &str, recipient: &str) -> String {
         blake3::hash(format!("{network_message_id} {recipient}").as_bytes()).to_hex()[..32].to_owned()

@@ -38,6 +38,10 @@ const RULE: &str =
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let scratch = std::env::temp_dir().join("asterism-dead-connector");
+    if scratch.exists() {
+        // What an earlier run has left would be counted as well.
+        std::fs::remove_dir_all(&scratch)?;
+    }
     std::fs::create_dir_all(&scratch)?;
     println!("{}", benches::machine());
     let config = configure(&scratch)?;
@@ -179,13 +183,14 @@ impl Site {
 
 /// What Sysmon writes when a program reads the memory of LSASS, on a device of its own.
 fn access(n: usize) -> Value {
-    let at = format!("2026-03-02T09:{:02}:{:02}.{:03}Z", n / 1_000 % 60, n / 20 % 50, n % 1_000);
+    // Two seconds apart, by programs of their own: as many incidents as devices.
+    let at = format!("2026-03-02T{:02}:{:02}:{:02}.000Z", 6 + n / 1_800, n / 30 % 60, n % 30 * 2);
     json!({
         "SourceName": "Microsoft-Windows-Sysmon", "Channel": "Microsoft-Windows-Sysmon/Operational", "EventID": 10,
         "Hostname": format!("WS-{n:05}.contoso.example"), "TimeCreated": at, "@timestamp": at,
         "EventOriginId": format!("{n:08}-d21d-57e0-8f24-0017d675e41f"),
         "SourceProcessGUID": format!("{{{n:08}-9bf5-69a5-d3df-000000001100}}"), "SourceProcessId": "3948",
-        "SourceImage": "C:\\Users\\Public\\collector.exe",
+        "SourceImage": format!("C:\\Users\\Public\\collector-{n}.exe"),
         "TargetProcessGUID": format!("{{{n:08}-c050-69a5-e07b-000000001100}}"), "TargetProcessId": "684",
         "TargetImage": "C:\\Windows\\System32\\lsass.exe", "GrantedAccess": "0x1410",
         "CallTrace": "C:\\Windows\\SYSTEM32\\ntdll.dll+9d4c4|UNKNOWN(00000183D2F2A9E1)",

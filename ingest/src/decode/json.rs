@@ -39,7 +39,7 @@ impl<'a> Json<'a> {
     pub(crate) fn kind(self) -> Kind<'a> {
         match self {
             Json::Tape(tape, at) => match tape.node(at) {
-                Some(Node::Text(span)) => Kind::Text(tape.written(span)),
+                Some(Node::Text(span) | Node::Name(span, _)) => Kind::Text(tape.written(span)),
                 Some(Node::Resolved(span)) => Kind::Text(tape.resolved(span)),
                 Some(Node::Escaped(span)) => Kind::Escaped(tape.written(span)),
                 Some(Node::Integer(span) | Node::Number(span)) => written_number(tape.written(span)),

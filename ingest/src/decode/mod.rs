@@ -43,7 +43,6 @@ pub use wanted::NativeWanted;
 
 use crate::mapping::{MappingSet, SourceKind};
 use crate::record::Record;
-use names::Names;
 use parse::Parser;
 use recognise::Recogniser;
 use run::Run;
@@ -140,7 +139,6 @@ pub struct Decoder {
 /// What is filled anew with every record.
 #[derive(Debug, Default)]
 struct Buffers {
-    names: Names,
     slots: Slots,
     envelope: Slots,
 }
@@ -178,13 +176,13 @@ impl Decoder {
         let choice = self.choice(hint);
         let mut run = Run::new(&self.kinds, &self.wanted, self.limits, tenant, ingest_time, hint);
         for record in records {
-            let shape = |tape: &Tape<'_>, names: &Names| match &choice {
+            let shape = |tape: &Tape<'_>| match &choice {
                 Choice::Shape(shape) => Ok(*shape),
                 Choice::Any(kind) => {
                     let unknown = || DeadReason::UnknownShape {
                         kind: kind.map(|k| self.kinds[k].kind.name.to_string()),
                     };
-                    self.recogniser.shape(tape, names, *kind).ok_or_else(unknown)
+                    self.recogniser.shape(tape, *kind).ok_or_else(unknown)
                 }
                 Choice::None(name) => Err(DeadReason::UnknownKind(name.to_string())),
             };

@@ -1,5 +1,5 @@
-//! The members of a record by number. Sources repeat the order of their members, so one comparison mostly finds a
-//! name: with the one that followed its predecessor last time.
+//! The names of members by number. Sources repeat the order of their members, so one comparison mostly finds a name:
+//! with the one that followed its predecessor last time.
 
 use hashbrown::HashMap;
 
@@ -9,15 +9,6 @@ pub(crate) type NameId = u16;
 /// Hostile input could bring new names with every record; the later ones get no number and are looked up as text.
 const NAMES_MAX: usize = 4_096;
 
-/// A member of the record at hand.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Member {
-    /// Its name, where it has a number.
-    pub(crate) name: Option<NameId>,
-    /// Index of its value on the tape; the name stands before it.
-    pub(crate) at: usize,
-}
-
 #[derive(Debug)]
 struct Known {
     /// As records write it, between quotes and with the colon; `None` where they must write it with escapes.
@@ -26,71 +17,57 @@ struct Known {
     next: Option<NameId>,
 }
 
-/// Every member name seen at the top of a record, and the members of the record at hand.
+/// Every name of a member seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     ids: HashMap<Box<str>, NameId, foldhash::fast::FixedState>,
     known: Vec<Known>,
     /// What the last record began with.
     first: Option<NameId>,
-    /// The name of the last member.
+    /// The name before, in the order of the document.
     last: Option<NameId>,
-    members: Vec<Member>,
 }
 
 impl Names {
     /// A record begins.
     pub(crate) fn begin(&mut self) {
-        self.members.clear();
         self.last = None;
     }
 
-    /// The members of the record that was read last, in the order of the document.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// Whether `rest` begins with the name that is expected next, and the colon: then the length of both. The value will
-    /// be at `at` of the tape.
+    /// Whether `rest` begins with the name that is expected next, and the colon: then its number and the length of both.
     #[inline]
-    pub(crate) fn expected(&mut self, rest: &[u8], at: usize) -> Option<usize> {
+    pub(crate) fn expected(&mut self, rest: &[u8]) -> Option<(NameId, usize)> {
         let guess = match self.last {
-            Some(last) => self.known[usize::from(last)].next,
-            None => self.first,
+            Some(last) => self.known[usize::from(last)].next?,
+            None => self.first?,
         };
-        let written = self.known[usize::from(guess?)].written.as_deref()?.as_bytes();
-        let bytes = written.len();
-        if !is_same(rest.get(..bytes)?, written) {
+        let written = self.known[usize::from(guess)].written.as_deref()?.as_bytes();
+        if !is_same(rest.get(..written.len())?, written) {
             return None;
         }
-        self.members.push(Member { name: guess, at });
-        self.last = guess;
-        Some(bytes)
+        self.last = Some(guess);
+        Some((guess, written.len()))
     }
 
-    /// Another name stands there.
-    pub(crate) fn found(&mut self, name: &str, at: usize) {
-        let id = self.find(self.last, name);
-        self.members.push(Member { name: id, at });
-        self.last = id;
-    }
-
-    fn find(&mut self, last: Option<NameId>, name: &str) -> Option<NameId> {
+    /// The number of another name that stands there.
+    pub(crate) fn find(&mut self, name: &str) -> Option<NameId> {
         let id = match self.ids.get(name) {
-            Some(id) => *id,
+            Some(id) => Some(*id),
             None if self.known.len() < NAMES_MAX => {
                 let id = self.known.len() as NameId;
                 self.ids.insert(name.into(), id);
                 self.known.push(Known { written: written(name), next: None });
-                id
+                Some(id)
             }
-            None => return None,
+            None => None,
         };
-        match last {
-            Some(last) => self.known[usize::from(last)].next = Some(id),
-            None => self.first = Some(id),
+        match self.last {
+            _ if id.is_none() => {}
+            Some(last) => self.known[usize::from(last)].next = id,
+            None => self.first = id,
         }
-        Some(id)
+        self.last = id;
+        id
     }
 }
 
@@ -98,8 +75,10 @@ impl Names {
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     match a.len() {
+        4..=7 => a.first_chunk::<4>() == b.first_chunk() && a.last_chunk::<4>() == b.last_chunk(),
         8..=16 => a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk(),
         17..=32 => a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk(),
+        33..=64 => a.first_chunk::<32>() == b.first_chunk() && a.last_chunk::<32>() == b.last_chunk(),
         _ => a == b,
     }
 }
@@ -112,28 +91,36 @@ fn written(name: &str) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::super::scan::scan;
-    use super::super::tape::Tape;
+    use super::super::tape::{Node, Tape};
     use super::*;
 
+    /// Of the names of a record in the order of the document; `None` where one has no number.
     fn numbers(names: &mut Names, text: &str) -> Vec<Option<NameId>> {
         let mut tape = Tape { record: text, ..Tape::default() };
         scan(&mut tape, names, 64).unwrap();
-        names.members().iter().map(|member| member.name).collect()
+        let number = |node: &Node| match node {
+            Node::Name(_, id) => Some(Some(*id)),
+            Node::Text(_) | Node::Resolved(_) => Some(None),
+            _ => None,
+        };
+        tape.nodes.iter().filter_map(number).collect()
     }
 
     #[test]
     fn a_name_has_one_number_wherever_it_stands() {
         let mut names = Names::default();
         let known = |ids: &[NameId]| ids.iter().map(|id| Some(*id)).collect::<Vec<_>>();
-        assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2]));
-        assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2]));
-        assert_eq!(numbers(&mut names, r#"{"c":1,"b":1,"":1,"a":1,"a":1}"#), known(&[2, 1, 3, 0, 0]));
+        for _ in 0..2 {
+            assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2, 3]));
+        }
+        assert_eq!(numbers(&mut names, r#"{"c":1,"b":{"x":1,"a":1},"":1,"a":1}"#), known(&[3, 1, 2, 0, 4, 0]));
+        assert_eq!(numbers(&mut names, r#"{"c" : 1, "b":[{"x":1},{"x":1}]}"#), known(&[3, 1, 2, 2]));
         assert_eq!(numbers(&mut names, "{}"), known(&[]));
     }
 
     #[test]
     fn names_of_any_length_are_told_apart() {
-        for length in 0..40 {
+        for length in 0..70 {
             let name = "n".repeat(length);
             assert!(is_same(name.as_bytes(), name.as_bytes()));
             for place in 0..length {
@@ -147,8 +134,9 @@ mod tests {
     #[test]
     fn a_name_with_escapes_is_never_taken_for_what_is_no_name() {
         let mut names = Names::default();
-        assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [Some(0), Some(1)]);
-        assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [Some(0), Some(1)]);
+        for _ in 0..2 {
+            assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [None, Some(1)]);
+        }
         let mut tape = Tape { record: r#"{"a"b":1}"#, ..Tape::default() };
         assert!(scan(&mut tape, &mut names, 64).is_err());
     }

@@ -5,14 +5,16 @@ use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
 use super::names::Names;
 use super::scan::{Broken, Problem, scan};
-use super::tape::{Node, Tape};
+use super::tape::{Node, Span, Tape};
 use crate::record::Record;
 
 /// Buffers that outlive a record.
 #[derive(Debug)]
 pub(crate) struct Parser {
+    names: Names,
     nodes: Vec<Node>,
     texts: String,
+    listed: Vec<(u32, Span)>,
     limits: DecodeLimits,
 }
 
@@ -26,26 +28,35 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Parser {
     pub(crate) fn new(limits: DecodeLimits) -> Self {
-        Self { nodes: Vec::new(), texts: String::new(), limits }
+        Self {
+            names: Names::default(),
+            nodes: Vec::new(),
+            texts: String::new(),
+            listed: Vec::new(),
+            limits,
+        }
     }
 
-    /// Parses a record and calls `f` with its tape, whose root is an object, and the names of its members.
+    /// Parses a record and calls `f` with its tape, whose root is an object.
     pub(crate) fn with_tape<R>(
         &mut self,
         record: &Record,
-        names: &mut Names,
-        f: impl FnOnce(&mut Tape<'_>, &Names) -> Result<R, DeadReason>,
+        f: impl FnOnce(&mut Tape<'_>) -> Result<R, DeadReason>,
     ) -> Result<R, DeadReason> {
         let payload = self.checked(record)?;
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| invalid_utf8(payload))?;
-        let (nodes, texts) = (std::mem::take(&mut self.nodes), std::mem::take(&mut self.texts));
-        let mut tape = Tape { record: text, nodes, texts };
-        let outcome = match scan(&mut tape, names, self.limits.depth_max) {
-            Ok(()) => object(&tape).and_then(|()| f(&mut tape, names)),
+        let mut tape = Tape {
+            record: text,
+            nodes: std::mem::take(&mut self.nodes),
+            texts: std::mem::take(&mut self.texts),
+            listed: std::mem::take(&mut self.listed),
+        };
+        let outcome = match scan(&mut tape, &mut self.names, self.limits.depth_max) {
+            Ok(()) => object(&tape).and_then(|()| f(&mut tape)),
             Err(broken) => Err(self.reason(broken)),
         };
         if payload.len() <= KEPT_BYTES_MAX {
-            (self.nodes, self.texts) = (tape.nodes, tape.texts);
+            (self.nodes, self.texts, self.listed) = (tape.nodes, tape.texts, tape.listed);
         }
         outcome
     }

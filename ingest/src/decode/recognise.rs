@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::names::Names;
 use super::slots::{Slots, Values};
 use super::tape::Tape;
 use super::trie::Trie;
@@ -78,10 +77,10 @@ impl Recogniser {
         Self { trie: paths.trie, conditions, checks, slots: Slots::default(), bits, seen: HashMap::default() }
     }
 
-    /// The shape of the record whose tape and members these are; `kind` limits the choice to one source kind.
-    pub(crate) fn shape(&mut self, tape: &Tape<'_>, names: &Names, kind: Option<usize>) -> Option<ShapeRef> {
+    /// The shape of the record whose tape this is; `kind` limits the choice to one source kind.
+    pub(crate) fn shape(&mut self, tape: &Tape<'_>, kind: Option<usize>) -> Option<ShapeRef> {
         self.slots.reset(self.conditions);
-        self.trie.walk_record(tape, names, &mut self.slots);
+        self.trie.walk(tape, 0, &mut self.slots);
         self.bits.fill(0);
         for id in self.slots.present() {
             self.bits[usize::from(*id) / 64] |= 1 << (id % 64);

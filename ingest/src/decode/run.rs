@@ -10,7 +10,6 @@ use super::dead::{DeadLetter, DeadReason};
 use super::eval::Event;
 use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
-use super::names::Names;
 use super::native::NativeBuilder;
 use super::parse::Parser;
 use super::plan::{KindPlan, ShapePlan};
@@ -21,7 +20,7 @@ use super::tape::Tape;
 use super::time::event_time;
 use super::wanted::Wanted;
 use super::{Buffers, DecodeCounts, Decoded, Misfit, SourceKindHint};
-use crate::mapping::{Form, Variant, domain_of};
+use crate::mapping::{self, Variant, domain_of};
 use crate::product_alert;
 use crate::record::Record;
 
@@ -73,29 +72,23 @@ impl<'a> Run<'a> {
         &mut self,
         record: &Record,
         parser: &mut Parser,
-        shape: impl FnOnce(&Tape<'_>, &Names) -> Result<ShapeRef, DeadReason>,
+        shape: impl FnOnce(&Tape<'_>) -> Result<ShapeRef, DeadReason>,
         buffers: &mut Buffers,
     ) {
         self.counts.records += 1;
         self.counts.bytes += record.payload.len() as u64;
-        let Buffers { names, slots, envelope } = buffers;
-        let outcome = parser.with_tape(record, names, |tape, names| {
-            let found = shape(tape, names)?;
+        let Buffers { slots, envelope } = buffers;
+        let outcome = parser.with_tape(record, |tape| {
+            let found = shape(tape)?;
             let plan = &self.kinds[found.kind];
-            let shape = plan.shape(found.shape);
-            if shape.explode.is_some() {
-                tape.resolve(0);
-                return self.explode(
-                    &Parsed { record, tape, plan, kind: found.kind, shape },
-                    slots,
-                    envelope,
-                );
+            let form = Form { record, plan, kind: found.kind, shape: plan.shape(found.shape) };
+            if form.shape.explode.is_some() {
+                return self.explode(&form, tape, slots, envelope);
             }
             slots.reset(plan.fields.len());
-            shape.event.walk_record(tape, names, slots);
+            form.shape.event.walk(tape, 0, slots);
             slots.resolve(tape, plan.kind.fields.len());
-            let origin = Origin { record, raw: tape.record, index: None };
-            self.event(&Parsed { record, tape, plan, kind: found.kind, shape }, slots, &origin)
+            self.event(&form, tape, slots, &Origin { record, raw: tape.record, index: None })
         });
         if let Err(reason) = outcome {
             self.bury(record, reason, record.payload.clone());
@@ -104,72 +97,73 @@ impl<'a> Run<'a> {
 
     fn explode(
         &mut self,
-        parsed: &Parsed<'_, 'a>,
+        form: &Form<'_, 'a>,
+        tape: &mut Tape<'_>,
         slots: &mut Slots,
         envelope: &mut Slots,
     ) -> Result<(), DeadReason> {
-        let Some(path) = &parsed.shape.explode else { return Ok(()) };
-        let list =
-            Json::Tape(parsed.tape, 0).at(&path.steps).filter(|list| matches!(list.kind(), Kind::List));
+        let Some(path) = &form.shape.explode else { return Ok(()) };
+        let list = match Json::Tape(tape, 0).at(&path.steps) {
+            Some(list @ Json::Tape(_, at)) if matches!(list.kind(), Kind::List) => Some(at),
+            _ => None,
+        };
         let list = list.ok_or_else(|| DeadReason::BadEnvelope {
-            kind: format!("{} ({})", parsed.plan.kind.name, parsed.shape.name),
+            kind: format!("{} ({})", form.plan.kind.name, form.shape.name),
             path: path.steps.join("."),
         })?;
-        let events = list.members().count();
-        if events > self.limits.explode_events_max {
-            return Err(DeadReason::TooManyEvents { events, events_max: self.limits.explode_events_max });
+        let events = tape.members(list);
+        if events.len() > self.limits.explode_events_max {
+            return Err(DeadReason::TooManyEvents {
+                events: events.len(),
+                events_max: self.limits.explode_events_max,
+            });
         }
         self.counts.exploded += 1;
-        envelope.reset(parsed.plan.fields.len());
-        if !parsed.shape.envelope.is_empty() {
-            parsed.shape.envelope.walk(parsed.tape, 0, envelope);
+        envelope.reset(form.plan.fields.len());
+        if !form.shape.envelope.is_empty() {
+            form.shape.envelope.walk(tape, 0, envelope);
+            envelope.resolve(tape, form.plan.kind.fields.len());
         }
-        for (index, member) in list.members().enumerate() {
-            let mut raw = String::new();
-            member.write(&mut raw);
-            let outcome = self.member(parsed, member, &raw, index, slots, envelope);
-            if let Err(reason) = outcome {
-                self.bury(parsed.record, reason, Bytes::from(raw));
+        let (record, mut from) = (tape.record, 0);
+        for (index, at) in events.into_iter().enumerate() {
+            let Some(span) = tape.bytes_of_listed(at, &mut from) else {
+                let member = Json::Tape(tape, at);
+                let mut raw = String::new();
+                member.write(&mut raw);
+                let reason = DeadReason::NotAnObject(member.kind().name());
+                self.bury(form.record, reason, Bytes::from(raw));
+                continue;
+            };
+            let raw = &record[span.start as usize..span.end as usize];
+            slots.start_from(envelope, form.plan.fields.len());
+            form.shape.event.walk(tape, at, slots);
+            slots.resolve(tape, form.plan.kind.fields.len());
+            if let Some(field) = form.shape.number {
+                slots.set_number(field, index);
+            }
+            let origin = Origin { record: form.record, raw, index: Some(index) };
+            if let Err(reason) = self.event(form, tape, slots, &origin) {
+                self.bury(form.record, reason, Bytes::copy_from_slice(raw.as_bytes()));
             }
         }
         Ok(())
     }
 
-    fn member(
-        &mut self,
-        parsed: &Parsed<'_, 'a>,
-        member: Json<'_>,
-        raw: &str,
-        index: usize,
-        slots: &mut Slots,
-        envelope: &Slots,
-    ) -> Result<(), DeadReason> {
-        let Json::Tape(tape, at) = member else { return Ok(()) };
-        if !matches!(member.kind(), Kind::Object) {
-            return Err(DeadReason::NotAnObject(member.kind().name()));
-        }
-        slots.start_from(envelope, parsed.plan.fields.len());
-        parsed.shape.event.walk(tape, at, slots);
-        if let Some(field) = parsed.shape.number {
-            slots.set_number(field, index);
-        }
-        self.event(parsed, slots, &Origin { record: parsed.record, raw, index: Some(index) })
-    }
-
     fn event(
         &mut self,
-        parsed: &Parsed<'_, 'a>,
+        form: &Form<'_, 'a>,
+        tape: &Tape<'_>,
         slots: &mut Slots,
         origin: &Origin<'_>,
     ) -> Result<(), DeadReason> {
-        for (i, field) in (0..).zip(&parsed.shape.set) {
+        for (i, field) in (0..).zip(&form.shape.set) {
             slots.set_constant(*field, i);
         }
-        let plan = parsed.plan;
-        let values = Values { slots, tape: parsed.tape, constants: &parsed.shape.constants };
+        let plan = form.plan;
+        let values = Values { slots, tape, constants: &form.shape.constants };
         let index = plan.variant(&values, &mut self.scratch).ok_or_else(|| no_variant(plan, &values))?;
         let variant = &plan.kind.variants[index];
-        let time = match event_time(&variant.event_time, &values, plan, parsed.shape, &mut self.scratch) {
+        let time = match event_time(&variant.event_time, &values, plan, form.shape, &mut self.scratch) {
             Ok(time) => time,
             Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => {
                 self.counts.undated += 1;
@@ -180,10 +174,10 @@ impl<'a> Run<'a> {
         let event = Event::new(values);
         present(&event, variant, &mut self.scratch)?;
         let class = match plan.kind.form {
-            Form::Columns => variant.class,
-            Form::Ocsf => ocsf_class(parsed, &values).unwrap_or(Class::BASE_EVENT),
+            mapping::Form::Columns => variant.class,
+            mapping::Form::Ocsf => ocsf_class(form, &values).unwrap_or(Class::BASE_EVENT),
         };
-        let group = self.group((parsed.kind, index, class));
+        let group = self.group((form.kind, index, class));
         let misfits = self.groups[group].push(&event, time, origin, &mut self.scratch);
         self.counts.misfits += misfits.count;
         if let (None, Some(column)) = (&self.misfit, misfits.first) {
@@ -265,10 +259,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A parsed record of known shape.
-struct Parsed<'r, 'a> {
+/// A record of known shape.
+struct Form<'r, 'a> {
     record: &'r Record,
-    tape: &'r Tape<'r>,
     plan: &'a KindPlan,
     kind: usize,
     shape: &'a ShapePlan,
@@ -289,8 +282,8 @@ fn present<'a>(event: &Event<'a>, variant: &'a Variant, scratch: &mut String) ->
 }
 
 /// The class of an OCSF event, by its own `class_uid`.
-fn ocsf_class(parsed: &Parsed<'_, '_>, values: &Values<'_>) -> Option<Class> {
-    let own = parsed.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
+fn ocsf_class(form: &Form<'_, '_>, values: &Values<'_>) -> Option<Class> {
+    let own = form.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
     match own.kind() {
         Kind::Int(uid) => Class::from_uid(u32::try_from(uid).ok()?),
         _ => None,

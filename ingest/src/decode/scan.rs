@@ -19,15 +19,24 @@ pub(crate) enum Problem {
     Other(&'static str),
 }
 
-/// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the members at its top.
+/// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the names of their members.
 pub(crate) fn scan(tape: &mut Tape<'_>, names: &mut Names, depth_max: usize) -> Result<(), Broken> {
     tape.nodes.clear();
     tape.texts.clear();
+    tape.listed.clear();
     names.begin();
     let bytes = tape.record.as_bytes();
     let specials = Specials::default();
-    Scan { bytes, at: 0, tape, names, specials, open: Vec::new(), depth_max }.document()
+    let mut scan = Scan { bytes, at: 0, tape, names, specials, open: Vec::new(), depth_max, broken: None };
+    let done = scan.document();
+    match scan.broken {
+        None if done.is_some() => Ok(()),
+        broken => Err(broken.unwrap_or(Broken { byte: scan.at, problem: Problem::Other("no JSON") })),
+    }
 }
+
+/// Whether the text goes on as it must. What is wrong with it is told once, beside: there it costs nothing.
+type Valid = Option<()>;
 
 struct Scan<'t, 'r> {
     bytes: &'r [u8],
@@ -38,16 +47,18 @@ struct Scan<'t, 'r> {
     /// Objects and lists that have begun.
     open: Vec<Open>,
     depth_max: usize,
+    broken: Option<Broken>,
 }
 
 struct Open {
     node: usize,
     members: u32,
     is_object: bool,
+    start: u32,
 }
 
 impl Scan<'_, '_> {
-    fn document(mut self) -> Result<(), Broken> {
+    fn document(&mut self) -> Valid {
         loop {
             self.skip_space();
             if self.begin_value()? {
@@ -58,49 +69,49 @@ impl Scan<'_, '_> {
             }
         }
         self.skip_space();
-        if self.at == self.bytes.len() { Ok(()) } else { Err(self.broken("text after the value")) }
+        if self.at == self.bytes.len() { Some(()) } else { self.fail("text after the value") }
     }
 
     /// Reads a scalar, an empty container, or the beginning of a container: then `true`, and a value must follow.
     #[inline]
-    fn begin_value(&mut self) -> Result<bool, Broken> {
-        let node = match self.bytes.get(self.at) {
-            Some(b'"') => self.text()?,
+    fn begin_value(&mut self) -> Option<bool> {
+        match self.bytes.get(self.at) {
+            Some(b'"') => _ = self.text()?,
             Some(b'{') => return self.begin(true),
             Some(b'[') => return self.begin(false),
             Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.word("true", Node::Bool(true))?,
-            Some(b'f') => self.word("false", Node::Bool(false))?,
-            Some(b'n') => self.word("null", Node::Null)?,
-            _ => return Err(self.broken("expected a value")),
-        };
-        self.tape.nodes.push(node);
-        Ok(false)
+            Some(b't') => self.word(b"true", Node::Bool(true))?,
+            Some(b'f') => self.word(b"false", Node::Bool(false))?,
+            Some(b'n') => self.word(b"null", Node::Null)?,
+            _ => return self.fail("expected a value"),
+        }
+        Some(false)
     }
 
-    fn begin(&mut self, is_object: bool) -> Result<bool, Broken> {
+    fn begin(&mut self, is_object: bool) -> Option<bool> {
         if self.open.len() >= self.depth_max {
-            return Err(Broken { byte: self.at, problem: Problem::TooDeep });
+            return self.fail_at(self.at, Problem::TooDeep);
         }
-        self.open.push(Open { node: self.tape.nodes.len(), members: 0, is_object });
+        let node = self.tape.nodes.len();
+        self.open.push(Open { node, members: 0, is_object, start: self.at as u32 });
         self.tape.nodes.push(Node::Null);
         self.at += 1;
         self.skip_space();
         let close = if is_object { b'}' } else { b']' };
         if self.bytes.get(self.at) == Some(&close) {
-            return Ok(false);
+            return Some(false);
         }
         if is_object {
             self.name()?;
         }
-        Ok(true)
+        Some(true)
     }
 
     /// After a value: ends the containers that end here. `true` where none is left, else another value follows.
     #[inline]
-    fn end_values(&mut self) -> Result<bool, Broken> {
+    fn end_values(&mut self) -> Option<bool> {
         loop {
-            let Some(open) = self.open.last_mut() else { return Ok(true) };
+            let Some(open) = self.open.last_mut() else { return Some(true) };
             // An empty container has no value before its end.
             open.members += u32::from(self.tape.nodes.len() > open.node + 1);
             let is_object = open.is_object;
@@ -112,64 +123,59 @@ impl Scan<'_, '_> {
                     if is_object {
                         self.name()?;
                     }
-                    return Ok(false);
+                    return Some(false);
                 }
                 Some(b'}') if is_object => self.end(),
                 Some(b']') if !is_object => self.end(),
-                _ => return Err(self.broken("expected a comma or the end")),
+                _ => return self.fail("expected a comma or the end"),
             }
         }
     }
 
     fn end(&mut self) {
         self.at += 1;
-        let Some(Open { node, members, is_object }) = self.open.pop() else { return };
+        let Some(Open { node, members, is_object, start }) = self.open.pop() else { return };
         let after = self.tape.nodes.len() as u32;
         self.tape.nodes[node] =
             if is_object { Node::Object { members, after } } else { Node::List { members, after } };
+        if is_object && self.open.last().is_some_and(|open| !open.is_object) {
+            self.tape.listed.push((node as u32, self.span(start as usize)));
+        }
     }
 
-    /// The name of a member and the colon. At the top, the one that followed last time is mostly the one that follows.
+    /// The name of a member and the colon: mostly the one that followed its predecessor last time.
     #[inline]
-    fn name(&mut self) -> Result<(), Broken> {
-        if self.open.len() != 1 {
-            return self.any_name();
-        }
-        match self.names.expected(&self.bytes[self.at..], self.tape.nodes.len() + 1) {
-            Some(bytes) => {
-                let start = self.at + 1;
-                self.at += bytes;
-                self.tape.nodes.push(Node::Text(Span { start: start as u32, end: self.at as u32 - 2 }));
-            }
-            None => {
-                self.any_name()?;
-                let at = self.tape.nodes.len();
-                self.names.found(self.tape.text(at - 1).unwrap_or_default(), at);
-            }
-        }
-        Ok(())
+    fn name(&mut self) -> Valid {
+        let Some((id, bytes)) = self.names.expected(&self.bytes[self.at..]) else { return self.any_name() };
+        let start = self.at + 1;
+        self.at += bytes;
+        self.tape.nodes.push(Node::Name(Span { start: start as u32, end: self.at as u32 - 2 }, id));
+        Some(())
     }
 
     /// Names are looked up at once, so their escapes are resolved.
-    fn any_name(&mut self) -> Result<(), Broken> {
+    fn any_name(&mut self) -> Valid {
         if self.bytes.get(self.at) != Some(&b'"') {
-            return Err(self.broken("expected the name of a member"));
+            return self.fail("expected the name of a member");
         }
-        let node = self.text()?;
-        self.tape.nodes.push(node);
-        if matches!(node, Node::Escaped(_)) {
-            self.tape.resolve(self.tape.nodes.len() - 1);
-        }
+        let span = self.text()?;
+        let node = self.tape.nodes.len() - 1;
+        self.tape.resolve(node);
         self.skip_space();
         if self.bytes.get(self.at) != Some(&b':') {
-            return Err(self.broken("expected a colon"));
+            return self.fail("expected a colon");
         }
         self.at += 1;
-        Ok(())
+        if let Some(id) = self.names.find(self.tape.text(node).unwrap_or_default())
+            && matches!(self.tape.nodes[node], Node::Text(_))
+        {
+            self.tape.nodes[node] = Node::Name(span, id);
+        }
+        Some(())
     }
 
     #[inline]
-    fn text(&mut self) -> Result<Node, Broken> {
+    fn text(&mut self) -> Option<Span> {
         let start = self.at + 1;
         let (mut at, mut is_escaped) = (start, false);
         loop {
@@ -180,41 +186,47 @@ impl Scan<'_, '_> {
                     is_escaped = true;
                     at += self.escape(at)?;
                 }
-                Some(_) => return Err(broken(at, "control character in text")),
-                None => return Err(broken(at, "text without end")),
+                Some(_) => return self.fail_at(at, Problem::Other("control character in text")),
+                None => return self.fail_at(at, Problem::Other("text without end")),
             }
         }
         self.at = at;
         let span = self.span(start);
         self.at += 1;
-        Ok(if is_escaped { Node::Escaped(span) } else { Node::Text(span) })
+        self.tape.nodes.push(if is_escaped { Node::Escaped(span) } else { Node::Text(span) });
+        Some(span)
     }
 
     /// The length of the escape at a byte.
     #[inline]
-    fn escape(&self, at: usize) -> Result<usize, Broken> {
+    fn escape(&mut self, at: usize) -> Option<usize> {
         let next = self.bytes.get(at + 1).copied().unwrap_or_default();
-        if SHORT_ESCAPES[usize::from(next)] { Ok(2) } else { self.long_escape(at, next) }
+        if SHORT_ESCAPES[usize::from(next)] { Some(2) } else { self.long_escape(at, next) }
     }
 
-    fn long_escape(&self, at: usize, next: u8) -> Result<usize, Broken> {
-        let found = code_escape(&self.tape.record[at..]).filter(|_| next == b'u');
-        found.map(|(_, bytes)| bytes).ok_or_else(|| broken(at, "escape of no character"))
+    fn long_escape(&mut self, at: usize, next: u8) -> Option<usize> {
+        match code_escape(&self.tape.record[at..]) {
+            Some((_, bytes)) if next == b'u' => Some(bytes),
+            _ => self.fail_at(at, Problem::Other("escape of no character")),
+        }
     }
 
-    fn number(&mut self) -> Result<Node, Broken> {
+    fn number(&mut self) -> Valid {
         let start = self.at;
         self.at += usize::from(self.bytes[self.at] == b'-');
         let integer = self.at;
         self.digits()?;
         if self.bytes[integer] == b'0' && self.at > integer + 1 {
-            return Err(self.broken("number that begins with 0"));
+            return self.fail("number that begins with 0");
         }
         if !matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E')) {
             let is_plain =
                 self.at - integer <= INTEGER_DIGITS_MAX && (self.bytes[integer] != b'0' || integer == start);
-            let span = self.span(start);
-            return Ok(if is_plain { Node::Integer(span) } else { self.checked_number(span)? });
+            if !is_plain {
+                return self.checked_number(start);
+            }
+            self.tape.nodes.push(Node::Integer(self.span(start)));
+            return Some(());
         }
         if self.bytes.get(self.at) == Some(&b'.') {
             self.at += 1;
@@ -225,28 +237,33 @@ impl Scan<'_, '_> {
             self.at += usize::from(matches!(self.bytes.get(self.at), Some(b'+' | b'-')));
             self.digits()?;
         }
-        self.checked_number(self.span(start))
+        self.checked_number(start)
     }
 
-    fn checked_number(&self, span: Span) -> Result<Node, Broken> {
-        let is_finite = self.tape.written(span).parse::<f64>().is_ok_and(f64::is_finite);
-        if is_finite { Ok(Node::Number(span)) } else { Err(self.broken("number out of range")) }
+    fn checked_number(&mut self, start: usize) -> Valid {
+        let span = self.span(start);
+        if !self.tape.written(span).parse::<f64>().is_ok_and(f64::is_finite) {
+            return self.fail("number out of range");
+        }
+        self.tape.nodes.push(Node::Number(span));
+        Some(())
     }
 
-    fn digits(&mut self) -> Result<(), Broken> {
+    fn digits(&mut self) -> Valid {
         let start = self.at;
         while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(self.broken("expected a digit")) }
+        if self.at > start { Some(()) } else { self.fail("expected a digit") }
     }
 
-    fn word(&mut self, word: &str, node: Node) -> Result<Node, Broken> {
-        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.broken("expected a value"));
+    fn word<const N: usize>(&mut self, word: &[u8; N], node: Node) -> Valid {
+        if self.bytes[self.at..].first_chunk() != Some(word) {
+            return self.fail("expected a value");
         }
-        self.at += word.len();
-        Ok(node)
+        self.at += N;
+        self.tape.nodes.push(node);
+        Some(())
     }
 
     #[inline]
@@ -261,14 +278,16 @@ impl Scan<'_, '_> {
         Span { start: start as u32, end: self.at as u32 }
     }
 
-    fn broken(&self, problem: &'static str) -> Broken {
-        broken(self.at, problem)
+    #[cold]
+    fn fail<T>(&mut self, problem: &'static str) -> Option<T> {
+        self.fail_at(self.at, Problem::Other(problem))
     }
-}
 
-#[cold]
-fn broken(byte: usize, problem: &'static str) -> Broken {
-    Broken { byte, problem: Problem::Other(problem) }
+    #[cold]
+    fn fail_at<T>(&mut self, byte: usize, problem: Problem) -> Option<T> {
+        self.broken = Some(Broken { byte, problem });
+        None
+    }
 }
 
 /// Integers of so many digits fit into 64 bits.

@@ -4,6 +4,8 @@
 //! begins and ends, the escapes of a text are resolved when somebody wants it ([`Tape::resolve`]), and digits become a
 //! number when they are read.
 
+use super::names::NameId;
+
 /// A value, or the name before a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Node {
@@ -13,6 +15,8 @@ pub(crate) enum Node {
     Escaped(Span),
     /// Text whose escapes are resolved: these bytes of [`Tape::texts`].
     Resolved(Span),
+    /// A name that has a number: these bytes of the record. Other names are text.
+    Name(Span, NameId),
     /// An integer that is written as we write it: these bytes of the record.
     Integer(Span),
     /// Another number: these bytes of the record.
@@ -45,6 +49,8 @@ pub(crate) struct Tape<'r> {
     pub(crate) nodes: Vec<Node>,
     /// Resolved texts, one after the other.
     pub(crate) texts: String,
+    /// Where objects that are members of lists stand, in the order in which they end: the node, and its bytes.
+    pub(crate) listed: Vec<(u32, Span)>,
 }
 
 impl Tape<'_> {
@@ -63,7 +69,7 @@ impl Tape<'_> {
     #[inline]
     pub(crate) fn text(&self, at: usize) -> Option<&str> {
         match self.node(at)? {
-            Node::Text(span) => Some(self.written(span)),
+            Node::Text(span) | Node::Name(span, _) => Some(self.written(span)),
             Node::Resolved(span) => Some(self.resolved(span)),
             _ => None,
         }
@@ -93,6 +99,25 @@ impl Tape<'_> {
         }
     }
 
+    /// The nodes of the members of a list.
+    pub(crate) fn members(&self, list: usize) -> Vec<usize> {
+        let Some(Node::List { members, .. }) = self.node(list) else { return Vec::new() };
+        let mut at = list + 1;
+        let next = |_| {
+            let member = at;
+            at = self.after(member);
+            member
+        };
+        (0..members).map(next).collect()
+    }
+
+    /// The bytes of an object that is a member of a list. `from` is 0 at first, and then where the member before was found.
+    pub(crate) fn bytes_of_listed(&self, node: usize, from: &mut usize) -> Option<Span> {
+        let found = self.listed.get(*from..)?.iter().position(|(other, _)| *other as usize == node)?;
+        *from += found;
+        Some(self.listed[*from].1)
+    }
+
     /// Resolves the escapes of the value at `at` and of all that it holds.
     #[inline]
     pub(crate) fn resolve(&mut self, at: usize) {
@@ -110,7 +135,7 @@ impl Tape<'_> {
     }
 
     fn resolve_text(&mut self, at: usize, span: Span) {
-        let Self { record, nodes, texts } = self;
+        let Self { record, nodes, texts, .. } = self;
         let start = texts.len() as u32;
         unescape(&record[span.start as usize..span.end as usize], texts);
         // Resolved text is shorter than written, and a record is shorter than 4 GiB.
@@ -118,14 +143,19 @@ impl Tape<'_> {
     }
 }
 
-/// Appends text that is written with valid escapes.
+/// Appends text that is written with valid escapes. There may be one every few bytes: the names of a path.
 pub(crate) fn unescape(written: &str, out: &mut String) {
+    out.reserve(written.len());
     let mut rest = written;
-    while let Some(plain) = memchr::memchr(b'\\', rest.as_bytes()) {
-        out.push_str(&rest[..plain]);
-        let (resolved, bytes) = escape(&rest[plain..]);
+    while let Some(plain) = rest.bytes().position(|byte| byte == b'\\') {
+        let (before, escaped) = rest.split_at(plain);
+        out.push_str(before);
+        let (resolved, bytes) = match escaped.as_bytes() {
+            [_, b'\\', ..] => ('\\', 2),
+            _ => escape(escaped),
+        };
         out.push(resolved);
-        rest = &rest[plain + bytes..];
+        rest = &escaped[bytes..];
     }
     out.push_str(rest);
 }

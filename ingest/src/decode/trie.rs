@@ -7,9 +7,9 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::json::{Json, Kind, parse_text};
-use super::names::{Member, Names};
+use super::names::NameId;
 use super::slots::Slots;
-use super::tape::Tape;
+use super::tape::{Node, Tape};
 use crate::mapping::{FieldId, Path, strip_spaces};
 
 type NodeId = usize;
@@ -20,20 +20,20 @@ type Children = HashMap<Box<str>, NodeId, foldhash::fast::FixedState>;
 pub(crate) struct Trie {
     nodes: Vec<TrieNode>,
     pairs: Vec<PairTable>,
-    /// By number of a name: the child of the top that it leads to, once it was looked up.
-    top: RefCell<Vec<Child>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Child {
     Unknown,
     Nothing,
-    Node(NodeId),
+    Node(u32),
 }
 
 #[derive(Debug, Default)]
 struct TrieNode {
     children: Children,
+    /// By number of a name: the child that it leads to, once it was looked up.
+    by_name: RefCell<Vec<Child>>,
     /// Every child that is an object.
     any_object: Option<NodeId>,
     /// Fields whose value stands here, with the rank of this path among the field's paths.
@@ -54,7 +54,7 @@ pub(crate) struct PairTable {
 
 impl Trie {
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![TrieNode::default()], pairs: Vec::new(), top: RefCell::default() }
+        Self { nodes: vec![TrieNode::default()], pairs: Vec::new() }
     }
 
     /// Whether no path was added.
@@ -107,39 +107,6 @@ impl Trie {
         self.pairs.push(table);
     }
 
-    /// Takes every wanted value of a record into `slots`; its members have been read into `names`.
-    pub(crate) fn walk_record(&self, tape: &Tape<'_>, names: &Names, slots: &mut Slots) {
-        if !self.nodes[0].has_names_alone() {
-            return self.walk(tape, 0, slots);
-        }
-        let mut top = self.top.borrow_mut();
-        for member in names.members() {
-            if let Some(child) = self.child_of_top(&mut top, *member, tape) {
-                self.visit(child, Json::Tape(tape, member.at), false, slots);
-            }
-        }
-    }
-
-    #[inline]
-    fn child_of_top(&self, top: &mut Vec<Child>, member: Member, tape: &Tape<'_>) -> Option<NodeId> {
-        let known = member.name.and_then(|name| top.get(usize::from(name)).copied());
-        match known {
-            Some(Child::Node(child)) => Some(child),
-            Some(Child::Nothing) => None,
-            Some(Child::Unknown) | None => self.look_up(top, member, tape),
-        }
-    }
-
-    fn look_up(&self, top: &mut Vec<Child>, member: Member, tape: &Tape<'_>) -> Option<NodeId> {
-        let key = tape.text(member.at.checked_sub(1)?)?;
-        let child = self.nodes[0].child(key);
-        if let Some(name) = member.name.map(usize::from) {
-            top.resize(top.len().max(name + 1), Child::Unknown);
-            top[name] = child.map_or(Child::Nothing, Child::Node);
-        }
-        child
-    }
-
     /// Takes every wanted value of the event at `at` into `slots`.
     pub(crate) fn walk(&self, tape: &Tape<'_>, at: usize, slots: &mut Slots) {
         self.visit(0, Json::Tape(tape, at), false, slots);
@@ -181,15 +148,44 @@ impl Trie {
     }
 
     fn descend_object(&self, trie: &TrieNode, value: Json<'_>, in_list: bool, slots: &mut Slots) {
+        if let Json::Tape(tape, at) = value {
+            return self.descend_tape(trie, tape, at, in_list, slots);
+        }
         for (key, member) in value.entries() {
-            if let Some(child) = trie.child(key) {
-                self.visit(child, member, in_list, slots);
+            self.enter(trie, trie.child(key), member, in_list, slots);
+        }
+    }
+
+    fn descend_tape(&self, trie: &TrieNode, tape: &Tape<'_>, at: usize, in_list: bool, slots: &mut Slots) {
+        let (mut name, end) = (at + 1, tape.after(at));
+        while name < end {
+            let child = match tape.node(name) {
+                Some(Node::Name(_, id)) => trie.child_by_name(id, || tape.text(name)),
+                _ => tape.text(name).and_then(|key| trie.child(key)),
+            };
+            if child.is_some() || trie.any_object.is_some() {
+                self.enter(trie, child, Json::Tape(tape, name + 1), in_list, slots);
             }
-            if let Some(child) = trie.any_object
-                && matches!(member.kind(), Kind::Object)
-            {
-                self.visit(child, member, in_list, slots);
-            }
+            name = tape.after(name + 1);
+        }
+    }
+
+    #[inline]
+    fn enter(
+        &self,
+        trie: &TrieNode,
+        child: Option<NodeId>,
+        member: Json<'_>,
+        in_list: bool,
+        slots: &mut Slots,
+    ) {
+        if let Some(child) = child {
+            self.visit(child, member, in_list, slots);
+        }
+        if let Some(child) = trie.any_object
+            && matches!(member.kind(), Kind::Object)
+        {
+            self.visit(child, member, in_list, slots);
         }
     }
 
@@ -207,9 +203,20 @@ impl Trie {
 }
 
 impl TrieNode {
-    /// Whether nothing but the names of members leads on from here.
-    fn has_names_alone(&self) -> bool {
-        self.fields.is_empty() && self.pairs.is_empty() && self.any_object.is_none() && !self.json_text
+    /// The child of a name that has a number.
+    #[inline]
+    fn child_by_name<'t>(&self, id: NameId, name: impl FnOnce() -> Option<&'t str>) -> Option<NodeId> {
+        match self.by_name.borrow().get(usize::from(id)) {
+            Some(Child::Node(child)) => return Some(*child as NodeId),
+            Some(Child::Nothing) => return None,
+            Some(Child::Unknown) | None => {}
+        }
+        let child = name().and_then(|name| self.child(name));
+        let mut by_name = self.by_name.borrow_mut();
+        let len = by_name.len().max(usize::from(id) + 1);
+        by_name.resize(len, Child::Unknown);
+        by_name[usize::from(id)] = child.map_or(Child::Nothing, |child| Child::Node(child as u32));
+        child
     }
 
     #[inline]

@@ -113,7 +113,10 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(numbers(&mut names, r#"{"a":1,"b":{"x":1},"c":[2]}"#), known(&[0, 1, 2, 3]));
         }
-        assert_eq!(numbers(&mut names, r#"{"c":1,"b":{"x":1,"a":1},"":1,"a":1}"#), known(&[3, 1, 2, 0, 4, 0]));
+        assert_eq!(
+            numbers(&mut names, r#"{"c":1,"b":{"x":1,"a":1},"":1,"a":1}"#),
+            known(&[3, 1, 2, 0, 4, 0])
+        );
         assert_eq!(numbers(&mut names, r#"{"c" : 1, "b":[{"x":1},{"x":1}]}"#), known(&[3, 1, 2, 2]));
         assert_eq!(numbers(&mut names, "{}"), known(&[]));
     }

@@ -28,13 +28,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Parser {
     pub(crate) fn new(limits: DecodeLimits) -> Self {
-        Self {
-            names: Names::default(),
-            nodes: Vec::new(),
-            texts: String::new(),
-            listed: Vec::new(),
-            limits,
-        }
+        Self { names: Names::default(), nodes: Vec::new(), texts: String::new(), listed: Vec::new(), limits }
     }
 
     /// Parses a record and calls `f` with its tape, whose root is an object.

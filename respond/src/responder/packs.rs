@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 
-use event::{Action, Alert, AttackTag, Class, Domain, Entity, EntityType, Incident, RiskClass, Role, Severity};
+use event::{
+    Action, Alert, AttackTag, Class, Domain, Entity, EntityType, Incident, RiskClass, Role, Severity,
+};
 
 use crate::testing::{alert, incident};
 use crate::*;

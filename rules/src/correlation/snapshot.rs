@@ -150,7 +150,9 @@ impl<'a> Numbers<'a> {
     /// Every witness of a group has one.
     fn of_witness(&self, seen: &Seen) -> Number {
         match seen {
-            Seen::Cold(page, at) => (self.page_numbers.get(&Arc::as_ptr(page)).copied().unwrap_or(u32::MAX), *at),
+            Seen::Cold(page, at) => {
+                (self.page_numbers.get(&Arc::as_ptr(page)).copied().unwrap_or(u32::MAX), *at)
+            }
             Seen::Warm(_) => {
                 (0, self.witness_numbers.get(&(seen.hash(), seen.content())).copied().unwrap_or(u32::MAX))
             }

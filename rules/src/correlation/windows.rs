@@ -310,7 +310,11 @@ fn by_tenant(inbox: Inbox) -> BTreeMap<TenantId, Vec<(Keys, Arrival)>> {
         put(tenant, keys, Arrival::Removed(place));
     }
     for Observation { tenant, member, time, keys, value, witness, .. } in inbox.added {
-        put(tenant, keys, Arrival::Added(Entry { time: time.0, member, value, witness: Seen::Warm(witness) }));
+        put(
+            tenant,
+            keys,
+            Arrival::Added(Entry { time: time.0, member, value, witness: Seen::Warm(witness) }),
+        );
     }
     tenants
 }

@@ -110,7 +110,10 @@ impl State {
     /// Has a mailbox send its mail on, if it has no rules yet.
     pub(super) fn forward_somewhere(&mut self, user: &str) {
         if !self.truth.inbox_rules.values().any(|rule| rule["mailbox"] == user) {
-            self.add_inbox_rule(user, json!({"forwardTo": [{"emailAddress": {"address": "elsewhere@bad.example"}}]}));
+            self.add_inbox_rule(
+                user,
+                json!({"forwardTo": [{"emailAddress": {"address": "elsewhere@bad.example"}}]}),
+            );
         }
     }
 

@@ -163,7 +163,7 @@ impl Responder {
     /// The action that closes what this one has opened, if there is one already and nothing has opened it again.
     pub(super) fn closed_by(&self, opened: &Action) -> Option<&Action> {
         closing(opened)?;
-        let stands = |a: &&Action| !is_void(a) && !(is_reopening(a) && is_refused(a));
+        let stands = |a: &&Action| !(is_void(a) || is_reopening(a) && is_refused(a));
         let last = self.follow_ups(opened).into_iter().rev().find(stands)?;
         (!is_reopening(last)).then_some(last)
     }

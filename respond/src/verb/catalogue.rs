@@ -86,6 +86,8 @@ const CHANNEL: &[Argument] =
 const QUEUE: &[Argument] = &[Argument::text("queue", "where the ticket is opened").scope()];
 const TICKET: &[Argument] =
     &[Argument::text("ticket", "which ticket: the id of the action that opened it").scope()];
+const SCRIPT: &[Argument] =
+    &[Argument::text("script", "which script: its name in the library of the EDR").scope()];
 const PLAYBOOK: &[Argument] = &[Argument::text("playbook", "the playbook's name").scope()];
 
 /// A verb that brings an effect about or ends it, or is done once; nothing weaker is in it.
@@ -124,6 +126,7 @@ pub(super) const fn spec(verb: Verb) -> VerbSpec {
         Verb::HostUntag => line(verb, &[Device], Ends("host.tagged"), R1, TAG, ("delete", "x-asterism:device_tag"), Restore),
         Verb::HostMarkNoncompliant => line(verb, &[Device], Begins("host.noncompliant"), R1, NONE, ("set", "x-asterism:device_compliance"), Harden),
         Verb::HostMarkCompliant => line(verb, &[Device], Ends("host.noncompliant"), R1, NONE, ("set", "x-asterism:device_compliance"), Restore),
+        Verb::HostLiveResponse => line(verb, &[Device], Once, R4, SCRIPT, ("start", "x-asterism:device_script"), Detect),
         Verb::HostOffboard => line(verb, &[Device], Once, R4, NONE, ("delete", "device"), Evict),
         Verb::ProcessKill => of_class(line(verb, &[Process], Once, R2, NONE, ("stop", "process"), Evict), 7003),
         Verb::ProcessSuspend => of_class(line(verb, &[Process], Begins("process.suspended"), R1, NONE, ("contain", "process"), Isolate), 7003),

@@ -56,6 +56,8 @@ verbs!(
     HostMarkNoncompliant = "host.mark_noncompliant",
     /// Tells device management that a device complies again.
     HostMarkCompliant = "host.mark_compliant",
+    /// Runs a script on a device that the EDR holds ready.
+    HostLiveResponse = "host.live_response",
     /// Removes a device from the EDR for good.
     HostOffboard = "host.offboard",
     /// Ends a process.
@@ -264,7 +266,7 @@ mod tests {
         for verb in Verb::ALL.iter().copied().filter(|verb| matches!(verb.spec().part, Part::Once)) {
             assert!(gentle(verb) || verb.risk() == RiskClass::R4, "{verb}");
         }
-        for name in ["host.offboard", "file.delete", "email.hard_delete"] {
+        for name in ["host.live_response", "host.offboard", "file.delete", "email.hard_delete"] {
             assert_eq!(Verb::from_name(name).unwrap().risk(), RiskClass::R4);
         }
     }

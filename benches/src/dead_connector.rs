@@ -5,12 +5,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program that prints.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use benches::daemon::{Daemon, free_port};
 use clap::Parser;
-use reqwest::Client;
 use serde_json::{Value, json};
 
 /// Queues commands for a provider that is not there and prints what they cost.
@@ -44,35 +43,34 @@ async fn main() -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&scratch)?;
     println!("{}", benches::machine());
-    let config = configure(&scratch)?;
-    let mut site = Site::start(&args.asterism, &config).await?;
-    let empty_mib = site.resident_mib()?;
+    let port = free_port()?;
+    let config = configure(&scratch, port)?;
+    let site = Site(Daemon::start(&args.asterism, &config, port).await?);
+    let empty_mib = site.0.resident_mib()?;
     let begun = Instant::now();
     site.attack(args.commands).await?;
     site.comes_to(args.commands).await?;
     println!("{} commands wait after {:.0} s", args.commands, begun.elapsed().as_secs_f64());
     tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-    let full_mib = site.resident_mib()?;
+    let full_mib = site.0.resident_mib()?;
     site.comes_to(args.commands).await?;
     println!("resident: {empty_mib} MiB before, {full_mib} MiB after {} s of trying", args.seconds);
-    site.kill()?;
+    drop(site);
     let begun = Instant::now();
-    let again = Site::start(&args.asterism, &config).await?;
+    let again = Site(Daemon::start(&args.asterism, &config, port).await?);
     again.comes_to(args.commands).await?;
     println!(
         "after a kill all of them wait {:.1} s after the start; resident: {} MiB",
         begun.elapsed().as_secs_f64(),
-        again.resident_mib()?
+        again.0.resident_mib()?
     );
     drop(again);
     std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
 }
 
 /// A daemon whose EDR is at an address where nobody listens.
-fn configure(dir: &Path) -> anyhow::Result<PathBuf> {
-    let free_port =
-        || Ok::<_, std::io::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
-    let (api, nobody) = (free_port()?, free_port()?);
+fn configure(dir: &Path, api: u16) -> anyhow::Result<PathBuf> {
+    let nobody = free_port()?;
     let (rules, token) = (dir.join("rules"), dir.join("edr.token"));
     std::fs::create_dir_all(&rules)?;
     std::fs::write(rules.join("collect.yml"), RULE)?;
@@ -86,52 +84,19 @@ fn configure(dir: &Path) -> anyhow::Result<PathBuf> {
     );
     let file = dir.join("asterism.toml");
     std::fs::write(&file, config)?;
-    std::fs::write(dir.join("api"), format!("http://127.0.0.1:{api}"))?;
     Ok(file)
 }
 
-/// The daemon and how to ask it.
-struct Site {
-    daemon: Child,
-    base: String,
-    http: Client,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        drop(self.daemon.kill());
-        drop(self.daemon.wait());
-    }
-}
+/// The daemon under attack.
+struct Site(Daemon);
 
 impl Site {
-    async fn start(asterism: &Path, config: &Path) -> anyhow::Result<Self> {
-        let dir = config.parent().context("the configuration is in no folder")?;
-        let log = std::fs::File::create(dir.join("daemon.log"))?;
-        let daemon = Command::new(asterism)
-            .args(["run", "-c"])
-            .arg(config)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot run {}", asterism.display()))?;
-        let base = std::fs::read_to_string(dir.join("api"))?;
-        let site = Self { daemon, base, http: Client::builder().no_proxy().build()? };
-        let until = Instant::now() + Duration::from_secs(60);
-        while site.http.get(format!("{}/readyz", site.base)).send().await.is_err() {
-            ensure!(Instant::now() < until, "the daemon does not answer; see {}", dir.display());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(site)
-    }
-
     /// On each of so many devices, somebody reads the memory of LSASS.
     async fn attack(&self, devices: usize) -> anyhow::Result<()> {
         let all: Vec<usize> = (0..devices).collect();
         for batch in all.chunks(BATCH) {
             let body: String = batch.iter().map(|n| access(*n).to_string() + "\n").collect();
-            let url = format!("{}/api/v1/ingest/windows_event", self.base);
-            self.http.post(url).body(body).send().await?.error_for_status()?;
+            self.0.ingest("windows_event", body).await?;
         }
         Ok(())
     }
@@ -154,30 +119,7 @@ impl Site {
     }
 
     async fn count(&self, states: &str) -> anyhow::Result<usize> {
-        let (mut count, mut cursor) = (0, String::new());
-        loop {
-            let url = format!("{}/api/v1/actions?state={states}&limit=1000{cursor}", self.base);
-            let page: Value = self.http.get(url).send().await?.error_for_status()?.json().await?;
-            count += page["items"].as_array().map_or(0, Vec::len);
-            match page["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(count),
-            }
-        }
-    }
-
-    /// Memory of the daemon, as the system counts it.
-    fn resident_mib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: u64 = line.and_then(|l| l.split_whitespace().next()).context("no VmRSS")?.parse()?;
-        Ok(kib / 1_024)
-    }
-
-    fn kill(&mut self) -> anyhow::Result<()> {
-        self.daemon.kill()?;
-        self.daemon.wait()?;
-        Ok(())
+        Ok(self.0.all(&format!("actions?state={states}&")).await?.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the benchmarks share: real records where they are, simulated ones everywhere, and the machine's name.
 
+pub mod daemon;
 pub mod grouping;
 
 use std::io::Read;

@@ -9,13 +9,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
+use benches::daemon::{Daemon, free_port};
 use clap::Parser;
 use event::Time;
-use reqwest::Client;
 use serde_json::Value;
 use simulate::{
     Company, CompanyOptions, EdrConfig, EdrSimulator, GenerateOptions, Generator, GraphConfig, GraphSimulator,
@@ -98,24 +97,12 @@ fn ticks(company: Company, args: &Args) -> Vec<Tick> {
     records.chunks(of_tick.max(1)).map(tick).collect()
 }
 
-/// The daemon and how to ask it.
-struct Site {
-    daemon: Child,
-    base: String,
-    http: Client,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // It has nothing to save: the folder goes, too.
-        drop(self.daemon.kill());
-        drop(self.daemon.wait());
-    }
-}
+/// The daemon under load.
+struct Site(Daemon);
 
 impl Site {
     async fn start(args: &Args, dir: &Path, edr: &str, graph: &str) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let (edr_token, graph_token) = (dir.join("edr.token"), dir.join("graph.token"));
         std::fs::write(&edr_token, EdrConfig::default().token)?;
         std::fs::write(&graph_token, GraphConfig::default().token)?;
@@ -129,27 +116,7 @@ impl Site {
         );
         let file = dir.join("asterism.toml");
         std::fs::write(&file, config)?;
-        let log = std::fs::File::create(dir.join("daemon.log"))?;
-        let daemon = Command::new(&args.asterism)
-            .args(["run", "-c"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot run {}", args.asterism.display()))?;
-        let base = format!("http://127.0.0.1:{port}");
-        let http = Client::builder().no_proxy().build()?;
-        let site = Self { daemon, base, http };
-        let until = Instant::now() + Duration::from_secs(60);
-        while site.http.get(format!("{}/readyz", site.base)).send().await.is_err() {
-            ensure!(
-                Instant::now() < until,
-                "the daemon does not answer; see {}",
-                dir.join("daemon.log").display()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(site)
+        Ok(Self(Daemon::start(&args.asterism, &file, port).await?))
     }
 
     /// Sends every tick at its time; one that cannot be sent in time follows at once.
@@ -159,9 +126,7 @@ impl Site {
         for (n, tick) in (0..).zip(ticks) {
             tokio::time::sleep_until((begun + TICK * n).into()).await;
             for (kind, (count, body)) in tick {
-                let answer =
-                    self.http.post(format!("{}/api/v1/ingest/{kind}", self.base)).body(body).send().await?;
-                let answer: Value = answer.error_for_status()?.json().await?;
+                let answer = self.0.ingest(kind, body).await?;
                 let topic = answer["topic"].as_str().context("no topic")?.to_owned();
                 let first = answer["first_offset"].as_i64().context("no offset")?;
                 acknowledged.entry(topic).or_default().insert(first, now_us()?);
@@ -178,9 +143,10 @@ impl Site {
         let until = Instant::now() + Duration::from_secs(300);
         loop {
             let open = self
+                .0
                 .get("actions?state=queued,probing,dispatching,accepted,running,verifying,outcome_unknown")
                 .await?;
-            let metrics = self.http.get(format!("{}/metrics", self.base)).send().await?.text().await?;
+            let metrics = self.0.metrics().await?;
             let behind = metrics
                 .lines()
                 .find_map(|line| line.strip_prefix("asterism_lake_buffered_rows ")?.parse::<f64>().ok());
@@ -189,23 +155,6 @@ impl Site {
             }
             ensure!(Instant::now() < until, "the daemon does not come to rest");
             tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}/api/v1/{path}", self.base)).send().await?;
-        Ok(answer.error_for_status()?.json().await?)
-    }
-
-    async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
-        let (mut items, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page = self.get(&format!("{path}limit=1000{cursor}")).await?;
-            items.extend(page["items"].as_array().cloned().unwrap_or_default());
-            match page["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(items),
-            }
         }
     }
 
@@ -221,7 +170,7 @@ impl Site {
             }
         }
         let mut latencies = Vec::new();
-        for action in self.all("actions?").await? {
+        for action in self.0.all("actions?").await? {
             let at = |state: &str| {
                 let step = action["history"].as_array()?.iter().find(|step| step["to"] == state)?;
                 Time::parse(step["at"].as_str()?).ok()
@@ -243,7 +192,7 @@ impl Site {
 
     /// When the last record of an alert was acknowledged.
     async fn acknowledged(&self, alert: &str, acknowledged: &Acknowledged) -> anyhow::Result<i64> {
-        let alert = self.get(&format!("alerts/{alert}")).await?;
+        let alert = self.0.get(&format!("alerts/{alert}")).await?;
         let mut last = i64::MIN;
         for record in alert["records"].as_array().into_iter().flatten() {
             let topic = record["topic"].as_str().unwrap_or_default();
@@ -257,7 +206,7 @@ impl Site {
     async fn audit(&self) -> anyhow::Result<Vec<Value>> {
         let (mut entries, mut cursor) = (Vec::new(), "0".to_owned());
         loop {
-            let page = self.get(&format!("audit?cursor={cursor}")).await?;
+            let page = self.0.get(&format!("audit?cursor={cursor}")).await?;
             entries.extend(page["items"].as_array().cloned().unwrap_or_default());
             match page["next"].as_str() {
                 Some(next) => next.clone_into(&mut cursor),

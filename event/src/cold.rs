@@ -119,11 +119,6 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
             Err(error) => unreachable!("bytes of a value are one: {error}"),
         }
     }
-
-    /// Length in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 impl<T> Packed<T> {
@@ -228,7 +223,7 @@ mod tests {
         assert!(!cold.is_cold(), "it was new");
         cold.cool();
         assert!(cold.is_cold());
-        assert!(cold.bytes.as_ref().is_some_and(|bytes| bytes.bytes() < 100));
+        assert!(cold.bytes.as_ref().is_some_and(|bytes| bytes.bytes.len() < 100));
         assert_eq!(cold.get()[9_999], 7);
         cold.cool();
         assert!(!cold.is_cold(), "somebody looked");

@@ -93,6 +93,11 @@ pub(crate) fn in_flight(state: ActionState) -> bool {
         && !matches!(state, ActionState::Proposed | ActionState::AwaitingApproval | ActionState::Queued)
 }
 
+/// A text as it stands between the quotes of an OData filter.
+pub(crate) fn odata(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
 /// A text that others wrote as one line: without controls, and without what makes it read as another one.
 pub(crate) fn one_line(text: &str) -> String {
     let is_hidden = |c: &char| {

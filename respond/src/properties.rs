@@ -16,12 +16,15 @@ use crate::audit::{AuditEntry, AuditHead, verify};
 use crate::testing::{alert, incident};
 use crate::{
     ActionChange, Automation, Capability, Caps, ExecuteError, OnDrift, Patterns, Policy, Probe, Progress,
-    Reply, Report, Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
+    Reply, Report, RespondError, Responder, ResponseRules, Span, Step, UnderWay, Verb, Work,
 };
 
 const CONNECTOR: &str = "edr";
 const HOSTS: [&str; 4] = ["ws-01", "ws-02", "ws-03", "dc01"];
 const RULE: &str = "id: r\ntitle: T\nwhen: incident.confidence >= 80\ntarget: attacked_devices\naction: host.isolate\nttl: 2h\n";
+
+/// What a person decides about an action.
+type Decide = fn(&mut Responder, &ActionId, &str, &str, Time) -> Result<Vec<ActionChange>, RespondError>;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -320,10 +323,6 @@ impl World {
 
     #[allow(clippy::needless_pass_by_value)] // Callers make it on the spot.
     fn happen(&mut self, happening: Happening) {
-        let nth = |world: &World, nth: u8| {
-            let n = world.store.actions.len();
-            (n > 0).then(|| world.store.actions.keys().nth(usize::from(nth) % n).unwrap().clone())
-        };
         let now = self.now;
         let changes = match happening {
             Happening::Incident { number, hosts } => {
@@ -342,18 +341,10 @@ impl World {
                 let id = |n| IncidentId::new(format!("i-{n}"));
                 self.responder.on_merged(&id(from), &id(to), now)
             }
-            Happening::Approve { nth: n } => nth(self, n)
-                .and_then(|id| self.responder.approve(&id, "ann", "", now).ok())
-                .unwrap_or_default(),
-            Happening::Reject { nth: n } => nth(self, n)
-                .and_then(|id| self.responder.reject(&id, "ann", "", now).ok())
-                .unwrap_or_default(),
-            Happening::Cancel { nth: n } => nth(self, n)
-                .and_then(|id| self.responder.cancel(&id, "ann", "", now).ok())
-                .unwrap_or_default(),
-            Happening::Undo { nth: n } => {
-                nth(self, n).and_then(|id| self.responder.undo(&id, "ann", "", now).ok()).unwrap_or_default()
-            }
+            Happening::Approve { nth } => self.decided(nth, Responder::approve),
+            Happening::Reject { nth } => self.decided(nth, Responder::reject),
+            Happening::Cancel { nth } => self.decided(nth, Responder::cancel),
+            Happening::Undo { nth } => self.decided(nth, Responder::undo),
             Happening::RollBack { number } => {
                 self.responder.roll_back(&IncidentId::new(format!("i-{number}")), "ann", "", now).0
             }
@@ -387,14 +378,7 @@ impl World {
                 Vec::new()
             }
             Happening::StopConnector(on) => {
-                let stopped = &mut self.policy.stopped.connectors;
-                if on {
-                    stopped.insert(CONNECTOR.to_owned())
-                } else {
-                    stopped.remove(CONNECTOR)
-                };
-                let entry = self.responder.stop_connector(CONNECTOR, on, "ann", "", now).unwrap();
-                self.store.audit.push(entry);
+                self.stop_connector(on);
                 Vec::new()
             }
             Happening::Crash => {
@@ -403,6 +387,26 @@ impl World {
             }
         };
         self.persist(changes);
+    }
+
+    /// What comes of a person's decision on one of the actions, if there is one.
+    fn decided(&mut self, nth: u8, decide: Decide) -> Vec<ActionChange> {
+        let known = self.store.actions.len().max(1);
+        let Some(id) = self.store.actions.keys().nth(usize::from(nth) % known).cloned() else {
+            return Vec::new();
+        };
+        decide(&mut self.responder, &id, "ann", "", self.now).unwrap_or_default()
+    }
+
+    fn stop_connector(&mut self, on: bool) {
+        let stopped = &mut self.policy.stopped.connectors;
+        if on {
+            stopped.insert(CONNECTOR.to_owned());
+        } else {
+            stopped.remove(CONNECTOR);
+        }
+        let entry = self.responder.stop_connector(CONNECTOR, on, "ann", "", self.now).unwrap();
+        self.store.audit.push(entry);
     }
 
     /// What must hold after every step.

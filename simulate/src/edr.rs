@@ -177,13 +177,10 @@ impl Edr {
         saved.map_err(|e| provider::failure(&e.to_string()))
     }
 
-    fn authorised(&self, headers: &HeaderMap) -> Result<(), Response> {
-        provider::authorised(headers, &self.config.token)
-    }
-
-    async fn delay(&self) {
+    async fn enter(&self, headers: &HeaderMap) -> Result<(), Response> {
         let latency_ms = self.raw().faults.latency_ms;
         tokio::time::sleep(Duration::from_millis(latency_ms)).await;
+        provider::authorised(headers, &self.config.token)
     }
 }
 
@@ -210,8 +207,7 @@ async fn find_machines(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let mut state = edr.lock();
     let filter = query.get("$filter").map_or("", String::as_str);
     let matches: Box<dyn Fn(&EdrMachine) -> bool> = match filter {
@@ -236,8 +232,7 @@ async fn find_machines(
 }
 
 async fn get_machine(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let found = edr.lock().machine(&id).map(machine_json);
     found.map(|m| Json(m).into_response()).ok_or_else(|| unknown("machine", &id))
 }
@@ -263,8 +258,7 @@ async fn change(
     Path((id, action)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let found = ACTIONS.iter().find(|(path, ..)| *path == action);
     let (_, kind, how) = found.ok_or_else(|| unknown("action", &action))?;
     let (comment, scope) = change_body(&body, *how)?;
@@ -308,8 +302,7 @@ fn file_of(body: &[u8]) -> Result<String, Response> {
 }
 
 async fn get_file(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let mut state = edr.lock();
     if edr.config.onboard_unknown && id.len() == 64 {
         state.see_file(&id.to_lowercase());
@@ -325,8 +318,7 @@ async fn find_actions(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let filter = query.get("$filter").map_or("", String::as_str);
     let machine = literal(filter, "machineId eq ", "");
     if machine.is_none() && !filter.is_empty() {
@@ -339,8 +331,7 @@ async fn find_actions(
 }
 
 async fn get_action(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let found = edr.lock().actions.iter().find(|a| a.id == id).cloned();
     found.map(|a| Json(a).into_response()).ok_or_else(|| unknown("machine action", &id))
 }
@@ -351,8 +342,7 @@ async fn cancel(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let (comment, _) = change_body(&body, None)?;
     let mut state = edr.lock();
     let fate = state.faults.next::<Microsoft>()?;

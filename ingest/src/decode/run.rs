@@ -20,7 +20,7 @@ use super::tape::Tape;
 use super::time::event_time;
 use super::wanted::Wanted;
 use super::{Buffers, DecodeCounts, Decoded, Misfit, SourceKindHint};
-use crate::mapping::{self, Variant, domain_of};
+use crate::mapping::{Form, Variant, domain_of};
 use crate::product_alert;
 use crate::record::Record;
 
@@ -81,14 +81,14 @@ impl<'a> Run<'a> {
         let outcome = parser.with_tape(record, |tape| {
             let found = shape(tape)?;
             let plan = &self.kinds[found.kind];
-            let form = Form { record, plan, kind: found.kind, shape: plan.shape(found.shape) };
-            if form.shape.explode.is_some() {
-                return self.explode(&form, tape, slots, envelope);
+            let shaped = Shaped { record, plan, kind: found.kind, shape: plan.shape(found.shape) };
+            if shaped.shape.explode.is_some() {
+                return self.explode(&shaped, tape, slots, envelope);
             }
             slots.reset(plan.fields.len());
-            form.shape.event.walk(tape, 0, slots);
+            shaped.shape.event.walk(tape, 0, slots);
             slots.resolve(tape, plan.kind.fields.len());
-            self.event(&form, tape, slots, &Origin { record, raw: tape.record, index: None })
+            self.event(&shaped, tape, slots, &Origin { record, raw: tape.record, index: None })
         });
         if let Err(reason) = outcome {
             self.bury(record, reason, record.payload.clone());
@@ -97,21 +97,19 @@ impl<'a> Run<'a> {
 
     fn explode(
         &mut self,
-        form: &Form<'_, 'a>,
+        shaped: &Shaped<'_, 'a>,
         tape: &mut Tape<'_>,
         slots: &mut Slots,
         envelope: &mut Slots,
     ) -> Result<(), DeadReason> {
-        let Some(path) = &form.shape.explode else { return Ok(()) };
-        let list = match Json::Tape(tape, 0).at(&path.steps) {
-            Some(list @ Json::Tape(_, at)) if matches!(list.kind(), Kind::List) => Some(at),
-            _ => None,
-        };
+        let Some(path) = &shaped.shape.explode else { return Ok(()) };
+        let list = Json::Tape(tape, 0).at(&path.steps).filter(|list| matches!(list.kind(), Kind::List));
         let list = list.ok_or_else(|| DeadReason::BadEnvelope {
-            kind: format!("{} ({})", form.plan.kind.name, form.shape.name),
+            kind: format!("{} ({})", shaped.plan.kind.name, shaped.shape.name),
             path: path.steps.join("."),
         })?;
-        let events = tape.members(list);
+        let node = |member: Json<'_>| if let Json::Tape(_, at) = member { Some(at) } else { None };
+        let events: Vec<usize> = list.members().filter_map(node).collect();
         if events.len() > self.limits.explode_events_max {
             return Err(DeadReason::TooManyEvents {
                 events: events.len(),
@@ -119,10 +117,10 @@ impl<'a> Run<'a> {
             });
         }
         self.counts.exploded += 1;
-        envelope.reset(form.plan.fields.len());
-        if !form.shape.envelope.is_empty() {
-            form.shape.envelope.walk(tape, 0, envelope);
-            envelope.resolve(tape, form.plan.kind.fields.len());
+        envelope.reset(shaped.plan.fields.len());
+        if !shaped.shape.envelope.is_empty() {
+            shaped.shape.envelope.walk(tape, 0, envelope);
+            envelope.resolve(tape, shaped.plan.kind.fields.len());
         }
         let (record, mut from) = (tape.record, 0);
         for (index, at) in events.into_iter().enumerate() {
@@ -131,19 +129,19 @@ impl<'a> Run<'a> {
                 let mut raw = String::new();
                 member.write(&mut raw);
                 let reason = DeadReason::NotAnObject(member.kind().name());
-                self.bury(form.record, reason, Bytes::from(raw));
+                self.bury(shaped.record, reason, Bytes::from(raw));
                 continue;
             };
             let raw = &record[span.start as usize..span.end as usize];
-            slots.start_from(envelope, form.plan.fields.len());
-            form.shape.event.walk(tape, at, slots);
-            slots.resolve(tape, form.plan.kind.fields.len());
-            if let Some(field) = form.shape.number {
+            slots.start_from(envelope, shaped.plan.fields.len());
+            shaped.shape.event.walk(tape, at, slots);
+            slots.resolve(tape, shaped.plan.kind.fields.len());
+            if let Some(field) = shaped.shape.number {
                 slots.set_number(field, index);
             }
-            let origin = Origin { record: form.record, raw, index: Some(index) };
-            if let Err(reason) = self.event(form, tape, slots, &origin) {
-                self.bury(form.record, reason, Bytes::copy_from_slice(raw.as_bytes()));
+            let origin = Origin { record: shaped.record, raw, index: Some(index) };
+            if let Err(reason) = self.event(shaped, tape, slots, &origin) {
+                self.bury(shaped.record, reason, Bytes::copy_from_slice(raw.as_bytes()));
             }
         }
         Ok(())
@@ -151,19 +149,19 @@ impl<'a> Run<'a> {
 
     fn event(
         &mut self,
-        form: &Form<'_, 'a>,
+        shaped: &Shaped<'_, 'a>,
         tape: &Tape<'_>,
         slots: &mut Slots,
         origin: &Origin<'_>,
     ) -> Result<(), DeadReason> {
-        for (i, field) in (0..).zip(&form.shape.set) {
+        for (i, field) in (0..).zip(&shaped.shape.set) {
             slots.set_constant(*field, i);
         }
-        let plan = form.plan;
-        let values = Values { slots, tape, constants: &form.shape.constants };
+        let plan = shaped.plan;
+        let values = Values { slots, tape, constants: &shaped.shape.constants };
         let index = plan.variant(&values, &mut self.scratch).ok_or_else(|| no_variant(plan, &values))?;
         let variant = &plan.kind.variants[index];
-        let time = match event_time(&variant.event_time, &values, plan, form.shape, &mut self.scratch) {
+        let time = match event_time(&variant.event_time, &values, plan, shaped.shape, &mut self.scratch) {
             Ok(time) => time,
             Err(_) if matches!(self.hint, SourceKindHint::Json { .. }) => {
                 self.counts.undated += 1;
@@ -174,10 +172,10 @@ impl<'a> Run<'a> {
         let event = Event::new(values);
         present(&event, variant, &mut self.scratch)?;
         let class = match plan.kind.form {
-            mapping::Form::Columns => variant.class,
-            mapping::Form::Ocsf => ocsf_class(form, &values).unwrap_or(Class::BASE_EVENT),
+            Form::Columns => variant.class,
+            Form::Ocsf => ocsf_class(shaped, &values).unwrap_or(Class::BASE_EVENT),
         };
-        let group = self.group((form.kind, index, class));
+        let group = self.group((shaped.kind, index, class));
         let misfits = self.groups[group].push(&event, time, origin, &mut self.scratch);
         self.counts.misfits += misfits.count;
         if let (None, Some(column)) = (&self.misfit, misfits.first) {
@@ -260,7 +258,7 @@ impl<'a> Run<'a> {
 }
 
 /// A record of known shape.
-struct Form<'r, 'a> {
+struct Shaped<'r, 'a> {
     record: &'r Record,
     plan: &'a KindPlan,
     kind: usize,
@@ -282,8 +280,8 @@ fn present<'a>(event: &Event<'a>, variant: &'a Variant, scratch: &mut String) ->
 }
 
 /// The class of an OCSF event, by its own `class_uid`.
-fn ocsf_class(form: &Form<'_, '_>, values: &Values<'_>) -> Option<Class> {
-    let own = form.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
+fn ocsf_class(shaped: &Shaped<'_, '_>, values: &Values<'_>) -> Option<Class> {
+    let own = shaped.plan.fields.find("class_uid").and_then(|field| values.get(field))?;
     match own.kind() {
         Kind::Int(uid) => Class::from_uid(u32::try_from(uid).ok()?),
         _ => None,

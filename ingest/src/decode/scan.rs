@@ -28,10 +28,10 @@ pub(crate) fn scan(tape: &mut Tape<'_>, names: &mut Names, depth_max: usize) -> 
     let bytes = tape.record.as_bytes();
     let specials = Specials::default();
     let mut scan = Scan { bytes, at: 0, tape, names, specials, open: Vec::new(), depth_max, broken: None };
-    let done = scan.document();
-    match scan.broken {
-        None if done.is_some() => Ok(()),
-        broken => Err(broken.unwrap_or(Broken { byte: scan.at, problem: Problem::Other("no JSON") })),
+    match scan.document() {
+        Some(()) => Ok(()),
+        // Whatever ends the scan early says why.
+        None => Err(scan.broken.unwrap_or(Broken { byte: scan.at, problem: Problem::Other("no JSON") })),
     }
 }
 

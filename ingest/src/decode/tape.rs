@@ -99,18 +99,6 @@ impl Tape<'_> {
         }
     }
 
-    /// The nodes of the members of a list.
-    pub(crate) fn members(&self, list: usize) -> Vec<usize> {
-        let Some(Node::List { members, .. }) = self.node(list) else { return Vec::new() };
-        let mut at = list + 1;
-        let next = |_| {
-            let member = at;
-            at = self.after(member);
-            member
-        };
-        (0..members).map(next).collect()
-    }
-
     /// The bytes of an object that is a member of a list. `from` is 0 at first, and then where the member before was found.
     pub(crate) fn bytes_of_listed(&self, node: usize, from: &mut usize) -> Option<Span> {
         let found = self.listed.get(*from..)?.iter().position(|(other, _)| *other as usize == node)?;

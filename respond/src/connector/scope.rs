@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use cel::{Context, Env};
 use serde_json::Value;
 
-use crate::command::one_line;
+use crate::command::{odata, one_line};
 use crate::work::Request;
 
 /// Names that an expression in some place may use.
@@ -73,10 +73,7 @@ impl Scope {
         let kept = request.kept.as_deref().and_then(|kept| serde_json::from_str(kept).ok());
         let functions = FUNCTIONS.as_ref().map_err(String::clone)?;
         let mut scope = Self { context: Context::with_env(Arc::clone(functions)) };
-        scope
-            .context
-            .add_function("odata", |text: Arc<String>| text.replace('\'', "''"))
-            .map_err(|e| e.to_string())?;
+        scope.context.add_function("odata", |text: Arc<String>| odata(&text)).map_err(|e| e.to_string())?;
         scope.put("kind", request.target.entity.entity_type.as_str())?;
         scope.context.add_function("code", |text: Arc<String>| code(&text)).map_err(|e| e.to_string())?;
         scope.put("beside", beside)?;

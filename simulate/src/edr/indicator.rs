@@ -25,8 +25,7 @@ pub(super) async fn find(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let filter = query.get("$filter").map_or("", String::as_str);
     let value = literal(filter, "indicatorValue eq ", "").ok_or_else(|| bad_filter(filter))?;
     let state = edr.lock();
@@ -36,8 +35,7 @@ pub(super) async fn find(
 }
 
 pub(super) async fn submit(Shared(edr): Shared<Arc<Edr>>, headers: HeaderMap, body: Bytes) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let asked = asked(&body)?;
     let mut state = edr.lock();
     let fate = state.faults.next::<Microsoft>()?;
@@ -57,8 +55,7 @@ pub(super) async fn remove(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Answer {
-    edr.delay().await;
-    edr.authorised(&headers)?;
+    edr.enter(&headers).await?;
     let mut state = edr.lock();
     let fate = state.faults.next::<Microsoft>()?;
     let value = state.indicators.values().find(|i| i.id == id).map(|i| i.indicator_value.to_lowercase());

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::authorization::now_s;
 use super::api::{Api, Page};
-use crate::command::{bounded, one_line};
+use crate::command::{bounded, odata, one_line};
 use crate::span::Span;
 use crate::verb::Verb;
 use crate::work::{ExecuteError, MARKER, Probe, Request};
@@ -152,7 +152,7 @@ fn end(request: &Request, now_s: u64) -> Option<String> {
 
 /// The indicator for a value, if there is one.
 async fn known(api: &Api, value: &str) -> Result<Option<Indicator>, ExecuteError> {
-    let filter = format!("indicatorValue eq '{}'", value.replace('\'', "''"));
+    let filter = format!("indicatorValue eq '{}'", odata(value));
     let page: Option<Page<Indicator>> = api.get(&["indicators"], Some(&filter)).await?;
     let found = page.map(|page| page.value).unwrap_or_default();
     Ok(found.into_iter().find(|indicator| indicator.indicator_value.eq_ignore_ascii_case(value)))

@@ -1,11 +1,10 @@
 //! A batch: rows of one OCSF class that one mapping variant made, with the native fields rules asked for.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray,
-    UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, StructArray, UInt32Array,
+    new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat, take};
@@ -17,6 +16,7 @@ use crate::alert::{Domain, RecordRef};
 use crate::class::{Class, ClassSchema, ColumnType, ENTITIES};
 use crate::entity::{Entity, EntityType, Role};
 use crate::ids::TenantId;
+use crate::native::{NativeFields, NativeReader};
 use crate::time::Time;
 
 /// A Sigma logsource: each key present must be equal for a rule to apply.
@@ -106,41 +106,6 @@ pub(crate) fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
     }
 }
 
-/// The native fields that loaded rules name, as columns parallel to the batch.
-#[derive(Debug, Clone, Default)]
-pub struct NativeFields {
-    fields: BTreeMap<Arc<str>, NativeColumn>,
-}
-
-/// One native field. Scalars are text in their JSON form without quotes (`true`, `4624`), since Sigma
-/// compares across string and number.
-#[derive(Debug, Clone)]
-pub struct NativeColumn {
-    /// The value; null where absent, JSON null, an object, or an array (then see `multi`).
-    pub values: StringViewArray,
-    /// Whether the key is present at all, even as null; `None` when presence equals having a value.
-    pub present: Option<BooleanArray>,
-    /// The members, for rows that hold an array. Any member may match.
-    pub multi: BTreeMap<u32, Vec<String>>,
-}
-
-impl NativeFields {
-    /// Adds or replaces a field.
-    pub fn insert(&mut self, name: Arc<str>, column: NativeColumn) {
-        self.fields.insert(name, column);
-    }
-
-    /// The column of a native field, if the decoder extracted it.
-    pub fn get(&self, name: &str) -> Option<&NativeColumn> {
-        self.fields.get(name)
-    }
-
-    /// The extracted names.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.fields.keys()
-    }
-}
-
 impl EventBatch {
     /// Rows.
     pub fn len(&self) -> usize {
@@ -177,6 +142,12 @@ impl EventBatch {
     /// A column by name, if the class has it.
     pub fn column(&self, name: &str) -> Option<&ArrayRef> {
         self.schema().index_of(name).map(|i| self.columns.column(i))
+    }
+
+    /// A native field by the source's own name, if the decoder extracted it.
+    pub fn native_field(&self, name: &str) -> Option<NativeReader<'_>> {
+        let raw = || self.column("raw").and_then(|column| column.as_string_view_opt());
+        self.native.get(name).map(|column| NativeReader::new(column, raw()))
     }
 
     /// The text of a `string` or `json` column at a row.
@@ -229,34 +200,6 @@ impl EventBatch {
                 })
             })
             .collect()
-    }
-
-    /// Some of the rows, in order.
-    pub fn slice(&self, offset: usize, length: usize) -> EventBatch {
-        let fields =
-            self.native.fields.iter().map(|(name, column)| (Arc::clone(name), column.slice(offset, length)));
-        EventBatch {
-            class: self.class,
-            meta: Arc::clone(&self.meta),
-            columns: self.columns.slice(offset, length),
-            native: NativeFields { fields: fields.collect() },
-        }
-    }
-}
-
-impl NativeColumn {
-    /// A column in which presence equals having a value.
-    pub fn of(values: StringViewArray) -> Self {
-        Self { values, present: None, multi: BTreeMap::new() }
-    }
-
-    fn slice(&self, offset: usize, length: usize) -> Self {
-        let range = offset as u32..(offset + length) as u32;
-        Self {
-            values: self.values.slice(offset, length),
-            present: self.present.as_ref().map(|p| p.slice(offset, length)),
-            multi: self.multi.range(range).map(|(row, v)| (row - offset as u32, v.clone())).collect(),
-        }
     }
 }
 

@@ -8,10 +8,11 @@ use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use crate::batch::{EntityColumn, EventBatch, NativeFields, RowMeta, nulls};
+use crate::batch::{EntityColumn, EventBatch, RowMeta, nulls};
 use crate::class::{Class, ClassSchema, Column, ENVELOPE_LEN};
 use crate::column::ColumnBuilder;
 use crate::entity::{Entity, EntityType, Role};
+use crate::native::NativeFields;
 use crate::time::Time;
 
 /// A batch under construction. Set columns in any order, then [`BatchBuilder::end_row`].

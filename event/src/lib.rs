@@ -34,6 +34,8 @@ mod entity;
 mod feed;
 mod ids;
 mod incident;
+pub mod json;
+mod native;
 pub mod ocsf;
 mod relation;
 mod risk;
@@ -47,7 +49,7 @@ pub use action::{
 };
 pub use address::is_local_address;
 pub use alert::{Alert, AttackTag, Domain, RecordRef, RuleRef, Severity, Tactic};
-pub use batch::{EventBatch, Logsource, NativeColumn, NativeFields, RowMeta, bytes_of, entity_list_type};
+pub use batch::{EventBatch, Logsource, RowMeta, bytes_of, entity_list_type};
 pub use builder::BatchBuilder;
 pub use class::{Class, ClassSchema, Column, ColumnType, SchemaError};
 pub use cold::{Cold, Packed};
@@ -58,6 +60,7 @@ pub use incident::{
     Asset, AssetPart, BlastRadius, Explanation, GraphCut, GraphEdge, GraphNode, GraphOmitted, GraphPath,
     Incident, IncidentDelta, IncidentGraph, IncidentStatus, Join, JoinReason, Moment, PriorityPart,
 };
+pub use native::{Native, NativeColumn, NativeFields, NativeReader};
 pub use relation::{Artefact, Campaign, Guard, IncidentLink, LinkKind, RelationChange, Suggestion};
 pub use risk::{EntityRisk, RiskChange, RiskLevel, RiskReason};
 pub use time::{Time, TimeError, Watermark};

@@ -282,8 +282,9 @@ mod tests {
 
     use super::*;
     use crate::alert::Domain;
-    use crate::batch::{NativeFields, RowMeta};
+    use crate::batch::RowMeta;
     use crate::ids::TenantId;
+    use crate::native::NativeFields;
 
     fn meta() -> Arc<RowMeta> {
         Arc::new(RowMeta {

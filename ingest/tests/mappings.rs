@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use event::{EventBatch, Logsource, TenantId, Time};
+use event::json::unescaped;
+use event::{EventBatch, Logsource, Native, TenantId, Time};
 use ingest::{DecodeLimits, Decoded, Decoder, MappingSet, NativeWanted, Record, SourceKindHint};
 
 /// Sigma fields that the goldens show, as rules over these sources name them.
@@ -215,10 +216,13 @@ fn describe_row(batch: &EventBatch, row: usize, kind: &str, golden: &mut String)
 
 fn natives(batch: &EventBatch, row: usize) -> Vec<String> {
     let value = |name: &&str| {
-        let column = batch.native.get(name)?;
-        let members = column.multi.get(&(row as u32)).map(|members| members.join(", "));
-        let single = column.values.is_valid(row).then(|| column.values.value(row).to_owned());
-        single.or(members).map(|value| format!("{name}={}", value.escape_debug()))
+        let value = match batch.native_field(name)?.get(row) {
+            Native::Absent | Native::Null => return None,
+            Native::Text(text) => text.to_owned(),
+            Native::Written(written) => unescaped(written),
+            Native::Members(members) => members.join(", "),
+        };
+        Some(format!("{name}={}", value.escape_debug()))
     };
     NATIVE.iter().filter_map(value).collect()
 }

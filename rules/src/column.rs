@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use event::EventBatch;
+use event::json::unescape;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use crate::atom::Field;
-use crate::field::{Cell, FieldReader};
+use crate::field::{Cell, FieldReader, Kept};
 use crate::fold::fold_into;
 use crate::rows::Rows;
 
@@ -16,7 +18,9 @@ use crate::rows::Rows;
 #[derive(Debug)]
 pub(crate) struct FieldColumn<'a> {
     rows: usize,
-    values: Vec<Cow<'a, str>>,
+    values: Vec<Value<'a>>,
+    /// The values whose escapes were resolved, one after the other.
+    resolved: String,
     /// The folded values, one after the other.
     folded: String,
     /// Where the folded value ends that has this number.
@@ -30,6 +34,14 @@ pub(crate) struct FieldColumn<'a> {
     row_starts: Vec<u32>,
     present: Rows,
     null: Rows,
+}
+
+/// A distinct value.
+#[derive(Debug)]
+enum Value<'a> {
+    Text(Cow<'a, str>),
+    /// These bytes of [`FieldColumn::resolved`].
+    Resolved(Range<usize>),
 }
 
 impl<'a> FieldColumn<'a> {
@@ -47,16 +59,19 @@ impl<'a> FieldColumn<'a> {
             return column;
         }
         for row in 0..rows {
-            let cell = if wanted.contains(row) { reader.cell(row) } else { Cell::Absent };
-            match cell {
-                Cell::Absent => {}
-                Cell::Null => column.present.insert(row),
-                Cell::One(value) => column.push(row, &mut dictionary, [value]),
-                Cell::Many(values) => column.push(row, &mut dictionary, values),
+            let kept = if wanted.contains(row) { reader.kept(row) } else { Kept::Cell(Cell::Absent) };
+            match kept {
+                Kept::Cell(Cell::Absent) => {}
+                Kept::Cell(Cell::Null) => column.present.insert(row),
+                Kept::Cell(Cell::One(value)) => column.push(row, &mut dictionary, [Key::Text(value)]),
+                Kept::Cell(Cell::Many(values)) => {
+                    column.push(row, &mut dictionary, values.into_iter().map(Key::Text))
+                }
+                Kept::Written(written) => column.push(row, &mut dictionary, [Key::Written(written)]),
             }
             column.row_starts[row + 1] = column.pairs.len() as u32;
         }
-        column.values = dictionary.values;
+        column.resolve(dictionary.keys);
         column.index();
         column.fold_values();
         column
@@ -66,6 +81,7 @@ impl<'a> FieldColumn<'a> {
         Self {
             rows,
             values: Vec::new(),
+            resolved: String::new(),
             folded: String::new(),
             folded_ends: Vec::new(),
             pairs: Vec::new(),
@@ -81,7 +97,7 @@ impl<'a> FieldColumn<'a> {
         &mut self,
         row: usize,
         dictionary: &mut Dictionary<'a>,
-        values: impl IntoIterator<Item = Cow<'a, str>>,
+        values: impl IntoIterator<Item = Key<'a>>,
     ) {
         self.present.insert(row);
         self.null.remove(row);
@@ -105,13 +121,34 @@ impl<'a> FieldColumn<'a> {
         self.starts = starts;
     }
 
+    /// The values of the dictionary. One that is written in two ways has two numbers, which nobody minds.
+    fn resolve(&mut self, keys: Vec<Key<'a>>) {
+        let resolved = &mut self.resolved;
+        let value = |key| match key {
+            Key::Text(text) => Value::Text(text),
+            Key::Written(written) => {
+                let start = resolved.len();
+                unescape(written, resolved);
+                Value::Resolved(start..resolved.len())
+            }
+        };
+        self.values = keys.into_iter().map(value).collect();
+    }
+
     fn fold_values(&mut self) {
-        let Self { values, folded, folded_ends, .. } = self;
-        folded.reserve(values.iter().map(|value| value.len()).sum());
-        folded_ends.reserve(values.len());
-        for value in values {
-            fold_into(value, folded);
+        let (mut folded, mut folded_ends) = (String::new(), Vec::with_capacity(self.values.len()));
+        folded.reserve(self.values.iter().map(|value| self.raw(value).len()).sum());
+        for value in &self.values {
+            fold_into(self.raw(value), &mut folded);
             folded_ends.push(folded.len());
+        }
+        (self.folded, self.folded_ends) = (folded, folded_ends);
+    }
+
+    fn raw<'s>(&'s self, value: &'s Value<'a>) -> &'s str {
+        match value {
+            Value::Text(text) => text,
+            Value::Resolved(bytes) => &self.resolved[bytes.clone()],
         }
     }
 
@@ -133,7 +170,7 @@ impl<'a> FieldColumn<'a> {
     pub(crate) fn value(&self, code: u32) -> (&str, &str) {
         let code = code as usize;
         let start = code.checked_sub(1).map_or(0, |before| self.folded_ends[before]);
-        (self.values[code].as_ref(), &self.folded[start..self.folded_ends[code]])
+        (self.raw(&self.values[code]), &self.folded[start..self.folded_ends[code]])
     }
 
     /// The rows that hold a value.
@@ -166,11 +203,19 @@ impl<'a> FieldColumn<'a> {
     }
 }
 
-/// Interns values by content.
+/// A value as the batch keeps it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key<'a> {
+    Text(Cow<'a, str>),
+    /// As JSON writes it, with escapes.
+    Written(&'a str),
+}
+
+/// Interns values by how they are kept.
 #[derive(Default)]
 struct Dictionary<'a> {
     table: HashTable<u32>,
-    values: Vec<Cow<'a, str>>,
+    keys: Vec<Key<'a>>,
     /// Of each value.
     hashes: Vec<u64>,
     /// The value that came last: that of neighbours is often the same.
@@ -179,22 +224,22 @@ struct Dictionary<'a> {
 }
 
 impl<'a> Dictionary<'a> {
-    fn code(&mut self, value: Cow<'a, str>) -> u32 {
-        if self.values.get(self.last as usize) != Some(&value) {
-            self.last = self.look_up(value);
+    fn code(&mut self, key: Key<'a>) -> u32 {
+        if self.keys.get(self.last as usize) != Some(&key) {
+            self.last = self.look_up(key);
         }
         self.last
     }
 
-    fn look_up(&mut self, value: Cow<'a, str>) -> u32 {
-        let Self { table, values, hashes, hasher, .. } = self;
-        let hash = hasher.hash_one(value.as_ref());
-        let same = |code: &u32| hashes[*code as usize] == hash && values[*code as usize] == value;
+    fn look_up(&mut self, key: Key<'a>) -> u32 {
+        let Self { table, keys, hashes, hasher, .. } = self;
+        let hash = hasher.hash_one(&key);
+        let same = |code: &u32| hashes[*code as usize] == hash && keys[*code as usize] == key;
         if let Some(code) = table.find(hash, same) {
             return *code;
         }
-        let code = values.len() as u32;
-        values.push(value);
+        let code = keys.len() as u32;
+        keys.push(key);
         hashes.push(hash);
         table.insert_unique(hash, code, |code| hashes[*code as usize]);
         code

@@ -10,12 +10,12 @@ use std::cell::OnceCell;
 use event::EventBatch;
 use hashbrown::HashMap;
 
-use crate::atom::{AtomId, Atoms, Field, FieldId};
+use crate::atom::{AtomId, Atoms, FieldId};
 use crate::column::FieldColumn;
 use crate::field::FieldReader;
 use crate::fold::fold;
 use crate::node::Node;
-use crate::plan::Plan;
+use crate::plan::{FieldScanner, Plan};
 use crate::predicate::{Predicate, Relation};
 use crate::rows::Rows;
 use crate::rule::CompiledRule;
@@ -66,12 +66,16 @@ impl<'a> Evaluation<'a> {
     fn scan(&mut self, plan: &Plan) {
         let mut hits = std::mem::take(&mut self.hits);
         let mut holding = Holding::default();
-        for (field, scanner) in &plan.scanners {
+        for FieldScanner { field, scanner, filter } in &plan.scanners {
+            let name = &self.atoms.fields()[*field as usize];
+            let reader = FieldReader::new(self.batch, name);
             // Most of the fields that rules name are in no row of a batch.
-            if FieldReader::new(self.batch, &self.atoms.fields()[*field as usize]).is_absent() {
+            if reader.is_absent() {
                 continue;
             }
-            let narrowed = self.narrowed(plan, *field);
+            // A column of only the rows that may hold what is scanned for: no other row needs to be read.
+            let rows = filter.as_ref().and_then(|filter| filter.rows(self.batch, name, &reader));
+            let narrowed = rows.map(|rows| FieldColumn::of_rows(self.batch, name, &rows));
             let column = narrowed.as_ref().unwrap_or_else(|| self.column(*field));
             for (code, (raw, folded)) in column.values().enumerate() {
                 scanner.scan(self.atoms, raw, folded, &mut holding);
@@ -82,13 +86,6 @@ impl<'a> Evaluation<'a> {
             }
         }
         self.hits = hits;
-    }
-
-    /// Keywords of only the rows that may hold one that is scanned for: no other row needs to be parsed.
-    fn narrowed(&self, plan: &Plan, field: FieldId) -> Option<FieldColumn<'a>> {
-        let field = &self.atoms.fields()[field as usize];
-        let filter = plan.keyword_filter.as_ref().filter(|_| *field == Field::Keywords)?;
-        Some(FieldColumn::of_rows(self.batch, field, &filter.rows(self.batch)))
     }
 
     /// The rules to evaluate, each once.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
-use event::{EventBatch, NativeColumn, Time};
+use event::json::unescaped;
+use event::{EventBatch, Native, NativeReader, Time};
 use hashbrown::HashMap;
 
 use crate::atom::{Atoms, Field, FieldId};
@@ -44,9 +45,9 @@ impl<'a> FieldCells<'a> {
 ///
 /// Row by row the native field wins wherever it has a value, so that neighbours in a batch, which differ with
 /// the size of batches, never change what a row holds. A key without a value of its own (null, an object, a
-/// list of objects) yields to the OCSF columns: a mapping may have read what is inside.
+/// list of objects, an empty list) yields to the OCSF columns: a mapping may have read what is inside.
 pub(crate) enum FieldReader<'a> {
-    Named { native: Option<&'a NativeColumn>, mapped: Option<(&'a EventBatch, Source)> },
+    Named { native: Option<NativeReader<'a>>, mapped: Option<(&'a EventBatch, Source)> },
     Keywords(&'a EventBatch),
 }
 
@@ -55,7 +56,7 @@ impl<'a> FieldReader<'a> {
         match field {
             Field::Keywords => FieldReader::Keywords(batch),
             Field::Named(name) => FieldReader::Named {
-                native: batch.native.get(name),
+                native: batch.native_field(name),
                 mapped: taxonomy::source_of(batch.class, name)
                     .map(|source| (batch, source))
                     .filter(|(b, s)| s.has_value(b)),
@@ -69,21 +70,53 @@ impl<'a> FieldReader<'a> {
     }
 
     pub(crate) fn cell(&self, row: usize) -> Cell<'a> {
-        match self {
-            FieldReader::Keywords(batch) => Cell::Many(keywords::of(batch, row)),
-            FieldReader::Named { native, mapped } => {
-                let native = native.map_or(Cell::Absent, |column| native_cell(column, row));
-                match (native, mapped) {
-                    (Cell::Absent, Some((batch, source))) => source.cell(batch, row),
-                    (Cell::Null, Some((batch, source))) => match source.cell(batch, row) {
-                        Cell::Absent => Cell::Null,
-                        mapped => mapped,
-                    },
-                    (native, _) => native,
-                }
-            }
+        match self.kept(row) {
+            Kept::Cell(cell) => cell,
+            Kept::Written(written) => Cell::One(unescaped(written).into()),
         }
     }
+
+    /// What a row holds, its escapes unresolved.
+    #[inline]
+    pub(crate) fn kept(&self, row: usize) -> Kept<'a> {
+        let (native, mapped) = match self {
+            FieldReader::Keywords(batch) => return Kept::Cell(Cell::Many(keywords::of(batch, row))),
+            FieldReader::Named { native, mapped } => (native, mapped),
+        };
+        let native = native.map_or(Native::Absent, |native| native.get(row));
+        let mapped = || mapped.as_ref().map_or(Cell::Absent, |(batch, source)| source.cell(batch, row));
+        Kept::Cell(match native {
+            Native::Text(text) => Cell::One(Cow::Borrowed(text)),
+            Native::Written(text) => return Kept::Written(text),
+            Native::Members([]) => match mapped() {
+                Cell::Absent => Cell::Many(Vec::new()),
+                found => found,
+            },
+            Native::Members(members) => {
+                Cell::Many(members.iter().map(|m| Cow::Borrowed(m.as_str())).collect())
+            }
+            Native::Absent => mapped(),
+            Native::Null => match mapped() {
+                Cell::Absent => Cell::Null,
+                found => found,
+            },
+        })
+    }
+
+    /// Bytes of the native values as they are kept.
+    pub(crate) fn native_bytes(&self) -> usize {
+        match self {
+            FieldReader::Named { native: Some(native), .. } => native.bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// What a row holds for a field, as the batch keeps it.
+pub(crate) enum Kept<'a> {
+    Cell(Cell<'a>),
+    /// One value as JSON writes it, with escapes.
+    Written(&'a str),
 }
 
 /// Reads cells of a batch by field and row, as it comes; each field is looked up once.
@@ -102,20 +135,6 @@ impl<'a> RowReader<'a> {
         let (atoms, batch) = (self.atoms, self.batch);
         let reader = self.readers.entry(field);
         reader.or_insert_with(|| FieldReader::new(batch, &atoms.fields()[field as usize])).cell(row)
-    }
-}
-
-fn native_cell(column: &NativeColumn, row: usize) -> Cell<'_> {
-    if column.values.is_valid(row) {
-        return Cell::One(Cow::Borrowed(column.values.value(row)));
-    }
-    let members = u32::try_from(row).ok().and_then(|row| column.multi.get(&row));
-    if let Some(members) = members {
-        return Cell::Many(members.iter().map(|m| Cow::Borrowed(m.as_str())).collect());
-    }
-    match &column.present {
-        Some(present) if present.value(row) => Cell::Null,
-        _ => Cell::Absent,
     }
 }
 

@@ -64,7 +64,6 @@ mod field;
 mod filter;
 mod fold;
 mod item;
-mod keyword_filter;
 mod keywords;
 mod literals;
 mod loader;
@@ -86,6 +85,7 @@ mod set;
 mod suppression;
 mod taxonomy;
 mod time_part;
+mod written_filter;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,9 @@
 //! small table for each four bytes of it; nearly always that is all, since what comes often in texts (`.exe`, `\wind`)
 //! is in many literals and none is known by it. An automaton takes a step for each byte too, but each step waits for the
 //! one before, and its table is as large as the literals.
+//!
+//! Where literals are long enough, only the four bytes at every second or fourth place of the text are asked for: a literal is
+//! then known by as many grams, one of which stands at such a place wherever the literal does.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use hashbrown::HashMap;
@@ -17,6 +20,7 @@ pub(crate) type LiteralId = u32;
 #[derive(Debug, Default)]
 pub(crate) struct Literals {
     texts: Vec<Box<str>>,
+    stride: Stride,
     /// A bit for each hash of four bytes that a literal is known by.
     filter: Filter,
     /// Which literals are known by four bytes, and where in them these stand.
@@ -31,7 +35,26 @@ type Gram = u32;
 
 const GRAM_BYTES: usize = size_of::<Gram>();
 
-/// Literals shorter than a gram.
+/// What four grams span at the widest stride.
+const BLOCK_BYTES: usize = 3 * Stride::Four as usize + GRAM_BYTES;
+
+/// How far apart the places of a text are whose grams are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stride {
+    #[default]
+    One = 1,
+    Two = 2,
+    Four = 4,
+}
+
+impl Stride {
+    /// Literals that are shorter have no gram for each place that they can stand at.
+    fn literal_bytes_min(self) -> usize {
+        GRAM_BYTES + self as usize - 1
+    }
+}
+
+/// Literals too short to be known by their grams.
 #[derive(Debug)]
 enum Short {
     Few(Vec<(LiteralId, Finder<'static>)>),
@@ -53,10 +76,14 @@ impl Literals {
         let mut literals =
             Self { texts: texts.iter().map(|text| (*text).into()).collect(), ..Self::default() };
         let numbered = || (0..).zip(texts.iter().copied());
-        let is_short = |text: &str| text.len() < GRAM_BYTES;
         let of_ascii = || numbered().filter(|(_, text)| text.is_ascii());
-        literals.know(&of_ascii().filter(|(_, text)| !is_short(text)).collect::<Vec<_>>());
-        let short: Vec<_> = of_ascii().filter(|(_, text)| is_short(text)).collect();
+        let suits = |stride: &Stride| {
+            of_ascii().filter(|(_, text)| text.len() < stride.literal_bytes_min()).count() <= FEW
+        };
+        literals.stride = [Stride::Four, Stride::Two].into_iter().find(suits).unwrap_or_default();
+        let is_short = |text: &str| text.len() < literals.stride.literal_bytes_min();
+        let (short, long): (Vec<_>, Vec<_>) = of_ascii().partition(|(_, text)| is_short(text));
+        literals.know(&long);
         literals.short = if short.len() <= FEW {
             let finder = |(id, text): &(LiteralId, &str)| (*id, Finder::new(text.as_bytes()).into_owned());
             Short::Few(short.iter().map(finder).collect())
@@ -68,20 +95,21 @@ impl Literals {
         literals
     }
 
-    /// Chooses the four bytes by which each of these literals is known.
+    /// Chooses the grams by which each of these literals is known: one for each remainder of its place by the stride.
     fn know(&mut self, literals: &[(LiteralId, &str)]) {
         let mut uses: HashMap<Gram, u32, foldhash::fast::FixedState> = HashMap::default();
         for (_, gram) in literals.iter().flat_map(|(_, text)| grams(text.as_bytes())) {
             *uses.entry(gram).or_default() += 1;
         }
-        self.filter = Filter::for_grams(literals.len());
+        let stride = self.stride as usize;
+        self.filter = Filter::for_grams(literals.len() * stride);
         for (id, text) in literals {
-            let Some((at, gram)) = grams(text.as_bytes()).min_by_key(|(at, gram)| (uses.get(gram), *at))
-            else {
-                continue;
-            };
-            self.filter.insert(gram);
-            self.by_gram.entry(gram).or_default().push((*id, at as u32));
+            for first in 0..stride {
+                let here = grams(text.as_bytes()).skip(first).step_by(stride);
+                let Some((at, gram)) = here.min_by_key(|(at, gram)| (uses.get(gram), *at)) else { continue };
+                self.filter.insert(gram);
+                self.by_gram.entry(gram).or_default().push((*id, at as u32));
+            }
         }
     }
 
@@ -104,22 +132,31 @@ impl Literals {
         }
     }
 
-    /// Those that are known by a gram. Four places of the text are asked at once: nearly always none leads to a literal.
     fn find_known(&self, text: &str, hit: &mut impl FnMut(LiteralId)) {
+        match self.stride {
+            Stride::One => self.find_at_each::<1>(text, hit),
+            Stride::Two => self.find_at_each::<2>(text, hit),
+            Stride::Four => self.find_at_each::<4>(text, hit),
+        }
+    }
+
+    /// Those that are known by a gram. Four places of the text are asked at once: nearly always none leads to a literal.
+    fn find_at_each<const STRIDE: usize>(&self, text: &str, hit: &mut impl FnMut(LiteralId)) {
         let bytes = text.as_bytes();
         let mut begin = 0;
-        while let Some(eight) = bytes[begin..].first_chunk() {
-            let eight = u64::from_le_bytes(*eight);
-            let grams = [eight as Gram, (eight >> 8) as Gram, (eight >> 16) as Gram, (eight >> 24) as Gram];
+        while let Some(block) = bytes[begin..].first_chunk::<BLOCK_BYTES>() {
+            let grams: [Gram; 4] = std::array::from_fn(|i| gram_of(&block[i * STRIDE..]));
             let found = grams.map(|gram| self.filter.may_hold(gram));
             if found != [false; 4] {
                 let known = grams.into_iter().zip(found).enumerate().filter(|(_, (_, found))| *found);
-                known.for_each(|(i, (gram, _))| self.look_up(text, begin + i, gram, hit));
+                known.for_each(|(i, (gram, _))| self.look_up(text, begin + i * STRIDE, gram, hit));
             }
-            begin += grams.len();
+            begin += grams.len() * STRIDE;
         }
-        for (at, gram) in grams(&bytes[begin..]) {
-            self.look_up(text, begin + at, gram, hit);
+        for (at, gram) in grams(&bytes[begin..]).step_by(STRIDE) {
+            if self.filter.may_hold(gram) {
+                self.look_up(text, begin + at, gram, hit);
+            }
         }
     }
 
@@ -228,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_stands_in_a_text(
-            literals in prop::collection::vec("[abé]{0,3}|[abcé]{0,9}", 0..30),
+            literals in prop::collection::vec("[abé]{0,3}|[abc]{4,6}|[abcé]{0,9}", 0..30),
             text in "[abcé]{0,40}",
         ) {
             let texts: Vec<&str> = literals.iter().map(String::as_str).collect();

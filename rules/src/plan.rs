@@ -5,24 +5,31 @@ use std::collections::BTreeMap;
 use event::Logsource;
 use hashbrown::HashMap;
 
-use crate::atom::{AtomId, Atoms, Field, FieldId};
-use crate::keyword_filter::KeywordFilter;
+use crate::atom::{AtomId, Atoms, FieldId};
 use crate::rule::CompiledRule;
 use crate::scan::Scanner;
+use crate::written_filter::WrittenFilter;
 
 /// The rules of one set of logsources, ready to evaluate. Made once a set, then shared.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// One scanner for each field with scanned atoms.
-    pub(crate) scanners: Vec<(FieldId, Scanner)>,
-    /// Which rows the scanner of keywords must look at; without it, at all.
-    pub(crate) keyword_filter: Option<KeywordFilter>,
+    pub(crate) scanners: Vec<FieldScanner>,
     /// Rules (indexes of the rule set, ascending) that one of their atoms wakes.
     pub(crate) woken: HashMap<AtomId, Vec<u32>>,
     /// Rules that every batch asks, ascending.
     pub(crate) always: Vec<u32>,
     /// Rules whose logsource is among those of the events, ascending.
     pub(crate) applied: Vec<u32>,
+}
+
+/// How the scanned atoms of a field are found.
+#[derive(Debug)]
+pub(crate) struct FieldScanner {
+    pub(crate) field: FieldId,
+    pub(crate) scanner: Scanner,
+    /// Which rows the scanner must look at; without it, at all.
+    pub(crate) filter: Option<WrittenFilter>,
 }
 
 impl Plan {
@@ -50,10 +57,8 @@ impl Plan {
         for (field, mut ids) in scanned {
             ids.sort_unstable();
             ids.dedup();
-            if atoms.fields()[field as usize] == Field::Keywords {
-                plan.keyword_filter = KeywordFilter::new(atoms, &ids);
-            }
-            plan.scanners.push((field, Scanner::new(atoms, &ids)));
+            let filter = WrittenFilter::new(atoms, &atoms.fields()[field as usize], &ids);
+            plan.scanners.push(FieldScanner { field, scanner: Scanner::new(atoms, &ids), filter });
         }
         plan
     }

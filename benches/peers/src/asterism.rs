@@ -8,7 +8,7 @@ use ingest::{DecodeLimits, Decoder, MappingSet, Record, SourceKindHint};
 use rules::RuleSet;
 
 /// Records that are decoded at once: a poll of the engine.
-pub(crate) const POLL_RECORDS: usize = 16_384;
+pub(crate) const POLL_RECORDS: usize = 4_096;
 
 /// Records from before this time have it as their time of ingest; it must only not change between runs.
 const INGEST_TIME: Time = Time::from_secs(1_800_000_000);

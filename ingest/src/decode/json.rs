@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use event::json::{unescape, unescaped};
 use serde_json::Value;
 
-use super::tape::{Node, Tape, unescape};
+use super::tape::{Node, Tape};
 
 /// A borrowed JSON value.
 #[derive(Debug, Clone, Copy)]
@@ -248,13 +249,6 @@ impl Kind<'_> {
             Kind::List => "a list",
         }
     }
-}
-
-/// Text with its escapes resolved.
-pub(crate) fn unescaped(written: &str) -> String {
-    let mut text = String::with_capacity(written.len());
-    unescape(written, &mut text);
-    text
 }
 
 /// A number of valid JSON. What is no integer of 64 bits is the nearest float.

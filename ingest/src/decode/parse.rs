@@ -5,7 +5,7 @@ use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
 use super::names::Names;
 use super::scan::{Broken, Problem, scan};
-use super::tape::{Node, Span, Tape};
+use super::tape::{Node, Resolved, Span, Tape};
 use crate::record::Record;
 
 /// Buffers that outlive a record.
@@ -13,7 +13,7 @@ use crate::record::Record;
 pub(crate) struct Parser {
     names: Names,
     nodes: Vec<Node>,
-    texts: String,
+    resolved: Resolved,
     listed: Vec<(u32, Span)>,
     limits: DecodeLimits,
 }
@@ -28,7 +28,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Parser {
     pub(crate) fn new(limits: DecodeLimits) -> Self {
-        Self { names: Names::default(), nodes: Vec::new(), texts: String::new(), listed: Vec::new(), limits }
+        Self {
+            names: Names::default(),
+            nodes: Vec::new(),
+            resolved: Resolved::default(),
+            listed: Vec::new(),
+            limits,
+        }
     }
 
     /// Parses a record and calls `f` with its tape, whose root is an object.
@@ -42,7 +48,7 @@ impl Parser {
         let mut tape = Tape {
             record: text,
             nodes: std::mem::take(&mut self.nodes),
-            texts: std::mem::take(&mut self.texts),
+            resolved: std::mem::take(&mut self.resolved),
             listed: std::mem::take(&mut self.listed),
         };
         let outcome = match scan(&mut tape, &mut self.names, self.limits.depth_max) {
@@ -50,7 +56,7 @@ impl Parser {
             Err(broken) => Err(self.reason(broken)),
         };
         if payload.len() <= KEPT_BYTES_MAX {
-            (self.nodes, self.texts, self.listed) = (tape.nodes, tape.texts, tape.listed);
+            (self.nodes, self.resolved, self.listed) = (tape.nodes, tape.resolved, tape.listed);
         }
         outcome
     }

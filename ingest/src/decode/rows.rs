@@ -1,5 +1,6 @@
 //! Rows of one variant and class, on their way to a batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use event::{BatchBuilder, Class, ClassSchema, ColumnType, EventBatch, RowMeta, Time};
@@ -9,6 +10,7 @@ use super::dead::DeadReason;
 use super::eval::Event;
 use super::native::NativeBuilder;
 use super::plan::KindPlan;
+use super::tape::Span;
 use super::wanted::{Wanted, WantedId};
 use super::when::with_int;
 use crate::mapping::{Expr, FieldId, Form, Number, Variant};
@@ -37,8 +39,19 @@ pub(crate) struct Origin<'a> {
     pub(crate) record: &'a Record,
     /// The event's own JSON text.
     pub(crate) raw: &'a str,
+    /// Where it begins in the record.
+    pub(crate) start: u32,
     /// Position in the envelope, if the record is one.
     pub(crate) index: Option<usize>,
+}
+
+impl Origin<'_> {
+    /// Where in the event's own text these bytes of the record are.
+    #[inline]
+    pub(crate) fn bytes_in_raw(&self, span: Span) -> Option<Range<u32>> {
+        let (start, end) = (span.start.checked_sub(self.start)?, span.end.checked_sub(self.start)?);
+        (end as usize <= self.raw.len()).then_some(start..end)
+    }
 }
 
 /// Values of a row that did not fit their column.
@@ -166,7 +179,7 @@ impl<'a> Group<'a> {
                 Misfits::default()
             }
         };
-        self.native.push_row(row, event, &self.plan.wanted, self.replaced, scratch);
+        self.native.push_row(row, event, origin, &self.plan.wanted, self.replaced, scratch);
         self.native.push_replaced(row, event, self.replaced, scratch);
         if self.class == Class::DETECTION_FINDING {
             self.drafts.push(product_alert::draft(event, self.plan, origin.raw));
@@ -250,7 +263,7 @@ impl<'a> Group<'a> {
         wanted: &Wanted,
         entities_max: usize,
     ) -> Result<(EventBatch, Vec<event::Alert>), DeadReason> {
-        let native = self.native.finish(self.builder.len(), wanted);
+        let native = self.native.finish(wanted);
         let extra: Vec<Vec<event::Entity>> = self.drafts.iter().map(|d| d.entities(entities_max)).collect();
         let batch = self.builder.finish(native, &extra).map_err(|e| DeadReason::Bug(e.to_string()))?;
         let alerts = product_alert::alerts(&batch, &self.drafts);

@@ -88,7 +88,7 @@ impl<'a> Run<'a> {
             slots.reset(plan.fields.len());
             shaped.shape.event.walk(tape, 0, slots);
             slots.resolve(tape, plan.kind.fields.len());
-            self.event(&shaped, tape, slots, &Origin { record, raw: tape.record, index: None })
+            self.event(&shaped, tape, slots, &Origin { record, raw: tape.record, start: 0, index: None })
         });
         if let Err(reason) = outcome {
             self.bury(record, reason, record.payload.clone());
@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
             if let Some(field) = shaped.shape.number {
                 slots.set_number(field, index);
             }
-            let origin = Origin { record: shaped.record, raw, index: Some(index) };
+            let origin = Origin { record: shaped.record, raw, start: span.start, index: Some(index) };
             if let Err(reason) = self.event(shaped, tape, slots, &origin) {
                 self.bury(shaped.record, reason, Bytes::copy_from_slice(raw.as_bytes()));
             }

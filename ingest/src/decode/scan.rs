@@ -3,8 +3,11 @@
 //! All of a record is checked, what nobody will read too: a record that other readers of the lake would refuse must not
 //! become a row. What is valid is what RFC 8259 says, with characters beyond Unicode's (lone surrogates) refused.
 
+use event::json::code_escape;
+use wide::u8x16;
+
 use super::names::Names;
-use super::tape::{Node, Span, Tape, code_escape};
+use super::tape::{Node, Span, Tape};
 
 /// Where and why text is no JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub(crate) enum Problem {
 /// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the names of their members.
 pub(crate) fn scan(tape: &mut Tape<'_>, names: &mut Names, depth_max: usize) -> Result<(), Broken> {
     tape.nodes.clear();
-    tape.texts.clear();
+    tape.resolved.clear();
     tape.listed.clear();
     names.begin();
     let bytes = tape.record.as_bytes();
@@ -304,7 +307,7 @@ const SHORT_ESCAPES: [bool; 256] = {
     table
 };
 
-/// Where plain text ends, of [`BLOCK`] bytes at once: in blocks, the compiler finds vector instructions for it.
+/// Where plain text ends, of [`BLOCK`] bytes at once.
 #[derive(Default)]
 struct Specials {
     /// Number of the block, from 1.
@@ -347,12 +350,15 @@ fn specials_of(bytes: &[u8], block: usize) -> u64 {
     }
 }
 
+#[inline]
 fn specials(block: &[u8; BLOCK]) -> u64 {
-    let is_special = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < 0x20)));
+    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
     let mut bits = 0;
-    for (i, eight) in is_special.as_chunks().0.iter().enumerate() {
-        // Brings the lowest bit of each byte together in the highest byte.
-        bits |= (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+    for (i, bytes) in block.as_chunks().0.iter().enumerate() {
+        let bytes = u8x16::new(*bytes);
+        // Less than a space is what the smaller of it and 0x1f is.
+        let special = bytes.simd_eq(quote) | bytes.simd_eq(backslash) | bytes.simd_eq(bytes.min(control));
+        bits |= u64::from(special.to_bitmask()) << (16 * i);
     }
     bits
 }

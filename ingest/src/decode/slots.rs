@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::Json;
-use super::tape::Tape;
+use super::tape::{Span, Tape};
 use crate::mapping::FieldId;
 
 /// Where a value lies.
@@ -157,11 +157,11 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The same where the value may be an integer too.
+    /// Where the record writes such a field; see [`Tape::place`].
     #[inline]
-    pub(crate) fn plain_scalar(&self, field: FieldId) -> Option<&'a str> {
+    pub(crate) fn plain_place(&self, field: FieldId) -> Option<(Span, bool)> {
         match self.slots.place(field) {
-            Slot { place: Place::Tape(at), in_list: false, .. } => self.tape.scalar(at as usize),
+            Slot { place: Place::Tape(at), in_list: false, .. } => self.tape.place(at as usize),
             _ => None,
         }
     }

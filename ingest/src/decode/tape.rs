@@ -4,6 +4,8 @@
 //! begins and ends, the escapes of a text are resolved when somebody wants it ([`Tape::resolve`]), and digits become a
 //! number when they are read.
 
+use event::json::unescape;
+
 use super::names::NameId;
 
 /// A value, or the name before a member.
@@ -13,8 +15,8 @@ pub(crate) enum Node {
     Text(Span),
     /// Text that the record writes with escapes: these bytes of it.
     Escaped(Span),
-    /// Text whose escapes are resolved: these bytes of [`Tape::texts`].
-    Resolved(Span),
+    /// Text whose escapes are resolved: this number of [`Tape::resolved`].
+    Resolved(u32),
     /// A name that has a number: these bytes of the record. Other names are text.
     Name(Span, NameId),
     /// An integer that is written as we write it: these bytes of the record.
@@ -47,10 +49,39 @@ pub(crate) struct Span {
 pub(crate) struct Tape<'r> {
     pub(crate) record: &'r str,
     pub(crate) nodes: Vec<Node>,
-    /// Resolved texts, one after the other.
-    pub(crate) texts: String,
+    pub(crate) resolved: Resolved,
     /// Where objects that are members of lists stand, in the order in which they end: the node, and its bytes.
     pub(crate) listed: Vec<(u32, Span)>,
+}
+
+/// Texts whose escapes were resolved.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// One after the other.
+    texts: String,
+    /// By number: the bytes of `texts`, and those of the record.
+    spans: Vec<(Span, Span)>,
+}
+
+impl Resolved {
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.spans.clear();
+    }
+
+    fn add(&mut self, written: &str, span: Span) -> u32 {
+        let start = self.texts.len() as u32;
+        unescape(written, &mut self.texts);
+        // Resolved text is shorter than written, and a record is shorter than 4 GiB.
+        self.spans.push((Span { start, end: self.texts.len() as u32 }, span));
+        self.spans.len() as u32 - 1
+    }
+
+    #[inline]
+    fn text(&self, number: u32) -> &str {
+        let (span, _) = self.spans[number as usize];
+        &self.texts[span.start as usize..span.end as usize]
+    }
 }
 
 impl Tape<'_> {
@@ -70,7 +101,7 @@ impl Tape<'_> {
     pub(crate) fn text(&self, at: usize) -> Option<&str> {
         match self.node(at)? {
             Node::Text(span) | Node::Name(span, _) => Some(self.written(span)),
-            Node::Resolved(span) => Some(self.resolved(span)),
+            Node::Resolved(number) => Some(self.resolved(number)),
             _ => None,
         }
     }
@@ -80,14 +111,25 @@ impl Tape<'_> {
     pub(crate) fn scalar(&self, at: usize) -> Option<&str> {
         match self.node(at)? {
             Node::Text(span) | Node::Integer(span) => Some(self.written(span)),
-            Node::Resolved(span) => Some(self.resolved(span)),
+            Node::Resolved(number) => Some(self.resolved(number)),
             _ => None,
         }
     }
 
     #[inline]
-    pub(crate) fn resolved(&self, span: Span) -> &str {
-        &self.texts[span.start as usize..span.end as usize]
+    pub(crate) fn resolved(&self, number: u32) -> &str {
+        self.resolved.text(number)
+    }
+
+    /// Where the record writes a scalar whose form is that of the record, or, told by `true`, text with escapes.
+    #[inline]
+    pub(crate) fn place(&self, at: usize) -> Option<(Span, bool)> {
+        match self.node(at)? {
+            Node::Text(span) | Node::Integer(span) => Some((span, false)),
+            Node::Escaped(span) => Some((span, true)),
+            Node::Resolved(number) => Some((self.resolved.spans[number as usize].1, true)),
+            _ => None,
+        }
     }
 
     /// The node after the value at `at`.
@@ -123,74 +165,8 @@ impl Tape<'_> {
     }
 
     fn resolve_text(&mut self, at: usize, span: Span) {
-        let Self { record, nodes, texts, .. } = self;
-        let start = texts.len() as u32;
-        unescape(&record[span.start as usize..span.end as usize], texts);
-        // Resolved text is shorter than written, and a record is shorter than 4 GiB.
-        nodes[at] = Node::Resolved(Span { start, end: texts.len() as u32 });
-    }
-}
-
-/// Appends text that is written with valid escapes. There may be one every few bytes: the names of a path.
-pub(crate) fn unescape(written: &str, out: &mut String) {
-    out.reserve(written.len());
-    let mut rest = written;
-    while let Some(plain) = rest.bytes().position(|byte| byte == b'\\') {
-        let (before, escaped) = rest.split_at(plain);
-        out.push_str(before);
-        let (resolved, bytes) = match escaped.as_bytes() {
-            [_, b'\\', ..] => ('\\', 2),
-            _ => escape(escaped),
-        };
-        out.push(resolved);
-        rest = &escaped[bytes..];
-    }
-    out.push_str(rest);
-}
-
-/// What an escape stands for, and its length. What is no valid escape stands for itself; the parser refuses it.
-fn escape(text: &str) -> (char, usize) {
-    let resolved = match text.as_bytes().get(1) {
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'u') => return code_escape(text).unwrap_or(('\\', 1)),
-        Some(same @ (b'"' | b'\\' | b'/')) => char::from(*same),
-        _ => return ('\\', 1),
-    };
-    (resolved, 2)
-}
-
-/// The character of `\uXXXX`, or of the two of a surrogate pair, and its length; `None` where it is no character.
-pub(crate) fn code_escape(text: &str) -> Option<(char, usize)> {
-    let unit = |text: &str| {
-        let digits = text.strip_prefix("\\u")?.get(..4).filter(|digits| !digits.starts_with('+'))?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let first = unit(text)?;
-    if let Some(found) = char::from_u32(first) {
-        return Some((found, 6));
-    }
-    let second = unit(text.get(6..)?).filter(|second| (0xdc00..0xe000).contains(second))?;
-    let code = 0x1_0000 + ((first.checked_sub(0xd800)? & 0x3ff) << 10) + (second - 0xdc00);
-    (first < 0xdc00).then(|| char::from_u32(code).map(|found| (found, 12)))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_are_those_of_json() {
-        for written in [r#"a\\b\/\n\r\t\b\f\"\u0041\u00e9"#, r"\ud83d\ude00x", "plain ü", "", r"\\\\"] {
-            let mut text = String::new();
-            unescape(written, &mut text);
-            assert_eq!(text, serde_json::from_str::<String>(&format!("\"{written}\"")).unwrap(), "{written}");
-        }
-        for written in [r"\ud83d", r"\ude00\ud83d", r"\ud83d\u0041", r"\u00g0", r"\u+041", r"\u12"] {
-            assert_eq!(code_escape(written), None, "{written}");
-        }
+        let record = self.record;
+        let written = &record[span.start as usize..span.end as usize];
+        self.nodes[at] = Node::Resolved(self.resolved.add(written, span));
     }
 }

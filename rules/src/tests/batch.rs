@@ -1,9 +1,8 @@
 //! Batches from any JSON objects, every field native: a small stand-in for the decoder.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, StringViewArray};
 use event::{
     BatchBuilder, Class, ClassSchema, Domain, EventBatch, Logsource, NativeColumn, NativeFields, RowMeta,
     TenantId, Time,
@@ -81,15 +80,20 @@ fn members_of(value: Value) -> Vec<Value> {
 }
 
 fn native_column(found: &[Option<Value>]) -> NativeColumn {
-    let multi = found.iter().enumerate().filter_map(|(row, value)| {
-        let members = value.as_ref()?.as_array()?;
-        Some((row as u32, members.iter().filter_map(text).collect()))
-    });
-    NativeColumn {
-        values: found.iter().map(|value| value.as_ref().and_then(text)).collect::<StringViewArray>(),
-        present: Some(found.iter().map(|value| Some(value.is_some())).collect::<BooleanArray>()),
-        multi: multi.collect::<BTreeMap<u32, Vec<String>>>(),
+    let mut column = NativeColumn::default();
+    for (row, value) in found.iter().enumerate() {
+        match value {
+            None => {}
+            Some(Value::Array(members)) => {
+                column.push_members(row, members.iter().filter_map(text).collect())
+            }
+            Some(value) => match text(value) {
+                Some(text) => column.push_text(row, &text),
+                None => column.push_null(row),
+            },
+        }
     }
+    column
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Native fields as rules see them.
 
-use arrow::array::Array as _;
+use event::Native;
+use event::json::unescaped;
 
 use super::*;
 
@@ -11,10 +12,13 @@ fn json(logsources: Vec<Logsource>) -> SourceKindHint {
 /// Value, presence and members of a field in the only row.
 fn field(wanted: &str, line: &str) -> (Option<String>, bool, Vec<String>) {
     let decoded = decode_with(&[wanted], &json(Vec::new()), &[line]);
-    let Some(column) = decoded.batches[0].native.get(wanted) else { return (None, false, Vec::new()) };
-    let value = column.values.is_valid(0).then(|| column.values.value(0).to_owned());
-    let present = column.present.as_ref().map_or(value.is_some(), |p| p.value(0));
-    (value, present, column.multi.get(&0).cloned().unwrap_or_default())
+    match decoded.batches[0].native_field(wanted).map_or(Native::Absent, |field| field.get(0)) {
+        Native::Absent => (None, false, Vec::new()),
+        Native::Null => (None, true, Vec::new()),
+        Native::Text(text) => (Some(text.to_owned()), true, Vec::new()),
+        Native::Written(written) => (Some(unescaped(written)), true, Vec::new()),
+        Native::Members(members) => (None, true, members.to_vec()),
+    }
 }
 
 fn value(wanted: &str, line: &str) -> Option<String> {
@@ -23,8 +27,7 @@ fn value(wanted: &str, line: &str) -> Option<String> {
 
 #[test]
 fn scalars_are_text_in_their_json_form() {
-    let line =
-        r#"{"text":"a-B","int":4624,"neg":-1,"float":1.5,"whole":2.0,"yes":true,"dash":"-","two words":"x"}"#;
+    let line = r#"{"text":"a-B","int":4624,"neg":-1,"float":1.5,"whole":2.0,"yes":true,"dash":"-","path":"C:\\t\u00e9","two words":"x"}"#;
     let expected = [
         ("text", "a-B"),
         ("int", "4624"),
@@ -33,6 +36,7 @@ fn scalars_are_text_in_their_json_form() {
         ("whole", "2.0"),
         ("yes", "true"),
         ("dash", "-"),
+        ("path", "C:\\t\u{e9}"),
         ("two words", "x"),
     ];
     for (name, text) in expected {
@@ -81,16 +85,31 @@ fn any_json_object_is_a_row_routed_by_the_given_logsources() {
 fn a_variant_replaces_and_hides_native_fields() {
     let line = r#"{"door":"a","action":"open","at":"2026-03-02T08:00:00Z","tool":"t.exe","Image":"other","Hidden":"h"}"#;
     let decoded = decode_with(&["Image", "Hidden", "tool"], &SourceKindHint::Auto, &[line]);
-    let native = &decoded.batches[0].native;
-    assert_eq!(native.get("Image").unwrap().values.value(0), "t.exe");
-    assert_eq!(native.get("tool").unwrap().values.value(0), "t.exe");
-    assert!(native.get("Hidden").is_none());
+    let field = |name| decoded.batches[0].native_field(name).map(|field| field.get(0));
+    assert_eq!(field("Image"), Some(Native::Text("t.exe")));
+    assert_eq!(field("tool"), Some(Native::Text("t.exe")));
+    assert_eq!(field("Hidden"), None);
 }
 
 #[test]
 fn rows_without_a_field_are_null_between_rows_that_have_it() {
     let decoded = decode_with(&["a"], &json(Vec::new()), &[r#"{"b":1}"#, r#"{"a":"x"}"#, r#"{"b":1}"#]);
-    let column = decoded.batches[0].native.get("a").unwrap();
-    assert_eq!(column.values.iter().collect::<Vec<_>>(), [None, Some("x"), None]);
-    assert!(column.present.is_none());
+    let field = decoded.batches[0].native_field("a").unwrap();
+    assert_eq!([0, 1, 2].map(|row| field.get(row)), [Native::Absent, Native::Text("x"), Native::Absent]);
+}
+
+#[test]
+fn values_of_events_in_an_envelope_are_their_own() {
+    let line = r#"  {"sent":"2026-03-02T08:00:00Z","id":"e1","house":"north\\wing","doors":[
+        {"door":"a","action":"open","tool":"a\\b","note":"x"}, {"door":"b","action":"open","tool":"c","house":{"name":"south"}}]}"#;
+    let decoded = decode_with(&["tool", "house.name", "note"], &SourceKindHint::Auto, &[line]);
+    let batch = &decoded.batches[0];
+    let field = |name: &str, row| batch.native_field(name).unwrap().get(row);
+    assert_eq!(field("tool", 0), Native::Written(r"a\\b"));
+    assert_eq!(field("tool", 1), Native::Text("c"));
+    assert_eq!(field("note", 0), Native::Text("x"));
+    assert_eq!(field("note", 1), Native::Absent);
+    // What stands in the envelope alone is a copy.
+    assert_eq!(field("house.name", 0), Native::Text(r"north\wing"));
+    assert!(!batch.text("raw", 0).unwrap().contains("north"));
 }

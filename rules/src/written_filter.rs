@@ -1,21 +1,24 @@
-//! Which rows may hold a keyword, told from the raw records as they are written, without parsing them.
+//! Which rows may hold a literal that rules look for, told from JSON as it is written: without parsing records for keywords, and
+//! without resolving and folding long texts.
 //!
 //! Keywords search every value of a record, so a rule of keywords alone would have every record of its logsource parsed
-//! and every value of it scanned. Nearly all records hold no keyword, and that shows in their bytes: a folded value that
-//! contains a literal was written with the characters of the literal, but for escapes and for the few characters that
-//! fold to ASCII without being ASCII. Records with such are parsed.
+//! and every value of it scanned. Messages are the longest values there are, and few rules name them. Nearly all rows hold
+//! nothing of what is looked for, and that shows in their bytes: a folded value that contains a literal was written with the
+//! characters of the literal, but for escapes and for the few characters that fold to ASCII without being ASCII. Rows with
+//! such are looked at.
 
 use aho_corasick::{AhoCorasick, packed};
 use arrow::array::AsArray;
 use event::EventBatch;
 
-use crate::atom::{AtomId, Atoms};
+use crate::atom::{AtomId, Atoms, Field};
+use crate::field::{Cell, FieldReader, Kept};
 use crate::predicate::Predicate;
 use crate::rows::Rows;
 
-/// Finds the rows that may hold one of some keywords.
+/// Finds the rows that may hold one of some literals.
 #[derive(Debug)]
-pub(crate) struct KeywordFilter(Search);
+pub(crate) struct WrittenFilter(Search);
 
 #[derive(Debug)]
 enum Search {
@@ -30,13 +33,19 @@ const FOLD_TO_ASCII: [char; 3] = ['\u{130}', '\u{17f}', '\u{212a}'];
 /// How JSON may write a character of a fragment otherwise: any of ASCII, and those of [`FOLD_TO_ASCII`].
 const ESCAPES: [&str; 4] = ["\\u00", "\\u0130", "\\u017f", "\\u212a"];
 
+/// A field is filtered whose values have so many bytes in the mean of all rows.
+const LONG_BYTES: usize = 128;
+
+/// More are no longer found by vector instructions.
+const FRAGMENTS_OF_FIELD_MAX: usize = 32;
+
 /// Shorter fragments are found nearly everywhere.
 const FRAGMENT_BYTES_MIN: usize = 3;
 
-impl KeywordFilter {
-    /// The filter for these scanned keyword atoms; `None` where one of them says too little about how records with it are
-    /// written.
-    pub(crate) fn new(atoms: &Atoms, ids: &[AtomId]) -> Option<Self> {
+impl WrittenFilter {
+    /// The filter for these scanned atoms; `None` where one of them says too little about how what holds it is written.
+    /// A field of its own has none for so many literals that looking for them takes an automaton.
+    pub(crate) fn new(atoms: &Atoms, field: &Field, ids: &[AtomId]) -> Option<Self> {
         let mut fragments = Vec::new();
         for id in ids {
             let required = atoms.required(*id);
@@ -49,7 +58,8 @@ impl KeywordFilter {
                 fragments.push(fragment(literal)?);
             }
         }
-        Self::of_fragments(fragments)
+        let is_worth_it = *field == Field::Keywords || fragments.len() <= FRAGMENTS_OF_FIELD_MAX;
+        is_worth_it.then(|| Self::of_fragments(fragments)).flatten()
     }
 
     fn of_fragments(mut fragments: Vec<&str>) -> Option<Self> {
@@ -57,13 +67,36 @@ impl KeywordFilter {
         Search::new(&fragments).map(Self)
     }
 
-    /// The rows of the batch that may hold a keyword.
-    pub(crate) fn rows(&self, batch: &EventBatch) -> Rows {
-        let mut rows = Rows::none(batch.len());
+    /// The rows in which the field may hold one. `None` where its values are so short that to look at them is faster.
+    pub(crate) fn rows(&self, batch: &EventBatch, field: &Field, reader: &FieldReader<'_>) -> Option<Rows> {
         let mut lower = Vec::new();
+        if *field == Field::Keywords {
+            return Some(self.rows_of_records(batch, &mut lower));
+        }
+        if reader.native_bytes() < LONG_BYTES * batch.len() {
+            return None;
+        }
+        let mut rows = Rows::none(batch.len());
+        for row in 0..batch.len() {
+            let may_hold = match reader.kept(row) {
+                Kept::Written(text) => self.may_hold(text, &mut lower),
+                Kept::Cell(Cell::One(text)) => self.may_hold(&text, &mut lower),
+                Kept::Cell(Cell::Many(_)) => true,
+                Kept::Cell(Cell::Absent | Cell::Null) => false,
+            };
+            if may_hold {
+                rows.insert(row);
+            }
+        }
+        Some(rows)
+    }
+
+    /// Keywords are looked for in all of a record.
+    fn rows_of_records(&self, batch: &EventBatch, lower: &mut Vec<u8>) -> Rows {
+        let mut rows = Rows::none(batch.len());
         let raw = batch.column("raw").and_then(|column| column.as_string_view_opt());
         for (row, raw) in raw.into_iter().flatten().enumerate() {
-            if raw.is_some_and(|raw| self.may_hold(raw, &mut lower)) {
+            if raw.is_some_and(|raw| self.may_hold(raw, lower)) {
                 rows.insert(row);
             }
         }
@@ -72,8 +105,7 @@ impl KeywordFilter {
 
     fn may_hold(&self, raw: &str, lower: &mut Vec<u8>) -> bool {
         lower.clear();
-        lower.extend_from_slice(raw.as_bytes());
-        lower.make_ascii_lowercase();
+        lower.extend(raw.bytes().map(|byte| byte.to_ascii_lowercase()));
         self.0.finds(lower) || folds_to_ascii(raw)
     }
 }
@@ -119,7 +151,7 @@ mod tests {
     use crate::fold::fold_char;
 
     fn may_hold(fragments: &[&str], raw: &str) -> bool {
-        KeywordFilter::of_fragments(fragments.to_vec()).unwrap().may_hold(raw, &mut Vec::new())
+        WrittenFilter::of_fragments(fragments.to_vec()).unwrap().may_hold(raw, &mut Vec::new())
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub enum Native<'a> {
     Null,
     /// A value.
     Text(&'a str),
-    /// A value as JSON writes it, with escapes: [`unescape`](crate::json::unescape) resolves them.
+    /// A value as JSON writes it, with escapes: [`unescaped`](crate::json::unescaped) resolves them.
     Written(&'a str),
     /// The scalars of a list. Any may match.
     Members(&'a [String]),

@@ -1,15 +1,12 @@
 //! The dictionary of one field over one batch: each distinct value once, folded once.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 
-use event::EventBatch;
-use event::json::unescape;
+use event::json::{Unescaper, unescaped};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
-use std::ops::Range;
 
-use crate::atom::Field;
 use crate::field::{Cell, FieldReader, Kept};
 use crate::fold::fold_into;
 use crate::rows::Rows;
@@ -17,10 +14,7 @@ use crate::rows::Rows;
 /// The distinct values of a field, and which rows hold each.
 #[derive(Debug)]
 pub(crate) struct FieldColumn<'a> {
-    rows: usize,
-    values: Vec<Value<'a>>,
-    /// The values whose escapes were resolved, one after the other.
-    resolved: String,
+    dictionary: Dictionary<'a>,
     /// The folded values, one after the other.
     folded: String,
     /// Where the folded value ends that has this number.
@@ -34,121 +28,112 @@ pub(crate) struct FieldColumn<'a> {
     row_starts: Vec<u32>,
     present: Rows,
     null: Rows,
+    unescaper: Unescaper,
 }
 
 /// A distinct value.
-#[derive(Debug)]
-enum Value<'a> {
-    Text(Cow<'a, str>),
-    /// These bytes of [`FieldColumn::resolved`].
-    Resolved(Range<usize>),
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'c> {
+    key: &'c Key<'c>,
+    pub(crate) folded: &'c str,
+}
+
+impl<'c> Value<'c> {
+    /// As it is, which few predicates ask for.
+    pub(crate) fn raw(&self) -> Cow<'c, str> {
+        match self.key {
+            Key::Text(text) => Cow::Borrowed(text),
+            Key::Written(written) => Cow::Owned(unescaped(written)),
+        }
+    }
 }
 
 impl<'a> FieldColumn<'a> {
-    pub(crate) fn new(batch: &'a EventBatch, field: &Field) -> Self {
-        Self::of_rows(batch, field, &Rows::all(batch.len()))
-    }
-
-    /// The column as if no row but these had the field.
-    pub(crate) fn of_rows(batch: &'a EventBatch, field: &Field, wanted: &Rows) -> Self {
-        let reader = FieldReader::new(batch, field);
-        let mut dictionary = Dictionary::default();
-        let rows = batch.len();
-        let mut column = Self::absent(rows);
-        if reader.is_absent() {
-            return column;
-        }
-        for row in 0..rows {
-            let kept = if wanted.contains(row) { reader.kept(row) } else { Kept::Cell(Cell::Absent) };
-            match kept {
-                Kept::Cell(Cell::Absent) => {}
-                Kept::Cell(Cell::Null) => column.present.insert(row),
-                Kept::Cell(Cell::One(value)) => column.push(row, &mut dictionary, [Key::Text(value)]),
-                Kept::Cell(Cell::Many(values)) => {
-                    column.push(row, &mut dictionary, values.into_iter().map(Key::Text))
-                }
-                Kept::Written(written) => column.push(row, &mut dictionary, [Key::Written(written)]),
-            }
-            column.row_starts[row + 1] = column.pairs.len() as u32;
-        }
-        column.resolve(dictionary.keys);
-        column.index();
-        column.fold_values();
-        column
-    }
-
-    fn absent(rows: usize) -> Self {
+    /// A column without rows, for [`FieldColumn::fill`].
+    pub(crate) fn empty() -> Self {
         Self {
-            rows,
-            values: Vec::new(),
-            resolved: String::new(),
+            dictionary: Dictionary::default(),
             folded: String::new(),
             folded_ends: Vec::new(),
             pairs: Vec::new(),
             by_value: Vec::new(),
-            starts: vec![0],
-            row_starts: vec![0; rows + 1],
-            present: Rows::none(rows),
-            null: Rows::all(rows),
+            starts: Vec::new(),
+            row_starts: Vec::new(),
+            present: Rows::none(0),
+            null: Rows::none(0),
+            unescaper: Unescaper::default(),
         }
     }
 
-    fn push(
-        &mut self,
-        row: usize,
-        dictionary: &mut Dictionary<'a>,
-        values: impl IntoIterator<Item = Key<'a>>,
-    ) {
+    /// The column of a field of a batch with so many rows.
+    pub(crate) fn new(reader: &FieldReader<'a>, rows: usize) -> Self {
+        let mut column = Self::empty();
+        column.fill(reader, rows, None);
+        column
+    }
+
+    /// Makes it another column, in the same memory; as if no row but those of `wanted` had the field.
+    pub(crate) fn fill(&mut self, reader: &FieldReader<'a>, rows: usize, wanted: Option<&Rows>) {
+        self.dictionary.clear();
+        self.pairs.clear();
+        self.present = Rows::none(rows);
+        self.null = Rows::all(rows);
+        self.row_starts.clear();
+        self.row_starts.push(0);
+        for row in 0..rows {
+            if wanted.is_none_or(|wanted| wanted.contains(row)) {
+                self.push(row, reader.kept(row));
+            }
+            self.row_starts.push(self.pairs.len() as u32);
+        }
+        self.index();
+        self.fold_values();
+    }
+
+    fn push(&mut self, row: usize, kept: Kept<'a>) {
+        let Self { dictionary, pairs, .. } = self;
+        match kept {
+            Kept::Cell(Cell::Absent) => return,
+            Kept::Cell(Cell::Null) => return self.present.insert(row),
+            Kept::Cell(Cell::One(value)) => pairs.push((dictionary.code(Key::Text(value)), row as u32)),
+            Kept::Written(written) => pairs.push((dictionary.code(Key::Written(written)), row as u32)),
+            Kept::Cell(Cell::Many(values)) => {
+                pairs.extend(values.into_iter().map(|v| (dictionary.code(Key::Text(v)), row as u32)));
+            }
+        }
         self.present.insert(row);
         self.null.remove(row);
-        self.pairs.extend(values.into_iter().map(|v| (dictionary.code(v), row as u32)));
     }
 
     /// Counting sort of the pairs by value.
     fn index(&mut self) {
-        let mut starts = vec![0u32; self.values.len() + 1];
-        self.pairs.iter().for_each(|(value, _)| starts[*value as usize + 1] += 1);
-        for i in 1..starts.len() {
+        let Self { dictionary, pairs, by_value, starts, .. } = self;
+        // Each count stands two places on, so that after the sort below every start stands where it belongs.
+        starts.clear();
+        starts.resize(dictionary.keys.len() + 2, 0);
+        pairs.iter().for_each(|(value, _)| starts[*value as usize + 2] += 1);
+        for i in 2..starts.len() {
             starts[i] += starts[i - 1];
         }
-        let mut next = starts.clone();
-        self.by_value = vec![0; self.pairs.len()];
-        for (value, row) in &self.pairs {
-            let at = &mut next[*value as usize];
-            self.by_value[*at as usize] = *row;
+        by_value.clear();
+        by_value.resize(pairs.len(), 0);
+        for (value, row) in pairs {
+            let at = &mut starts[*value as usize + 1];
+            by_value[*at as usize] = *row;
             *at += 1;
         }
-        self.starts = starts;
-    }
-
-    /// The values of the dictionary. One that is written in two ways has two numbers, which nobody minds.
-    fn resolve(&mut self, keys: Vec<Key<'a>>) {
-        let resolved = &mut self.resolved;
-        let value = |key| match key {
-            Key::Text(text) => Value::Text(text),
-            Key::Written(written) => {
-                let start = resolved.len();
-                unescape(written, resolved);
-                Value::Resolved(start..resolved.len())
-            }
-        };
-        self.values = keys.into_iter().map(value).collect();
     }
 
     fn fold_values(&mut self) {
-        let (mut folded, mut folded_ends) = (String::new(), Vec::with_capacity(self.values.len()));
-        folded.reserve(self.values.iter().map(|value| self.raw(value).len()).sum());
-        for value in &self.values {
-            fold_into(self.raw(value), &mut folded);
+        let Self { dictionary, folded, folded_ends, unescaper, .. } = self;
+        folded.clear();
+        folded_ends.clear();
+        for key in &dictionary.keys {
+            match key {
+                Key::Text(text) => fold_into(text, folded),
+                Key::Written(written) => fold_into(unescaper.text(written), folded),
+            }
             folded_ends.push(folded.len());
-        }
-        (self.folded, self.folded_ends) = (folded, folded_ends);
-    }
-
-    fn raw<'s>(&'s self, value: &'s Value<'a>) -> &'s str {
-        match value {
-            Value::Text(text) => text,
-            Value::Resolved(bytes) => &self.resolved[bytes.clone()],
         }
     }
 
@@ -162,15 +147,15 @@ impl<'a> FieldColumn<'a> {
         &self.null
     }
 
-    /// The distinct values: raw and folded.
-    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
-        (0..self.values.len() as u32).map(|code| self.value(code))
+    /// The distinct values. One that is written in two ways is there twice.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        (0..self.dictionary.keys.len() as u32).map(|code| self.value(code))
     }
 
-    pub(crate) fn value(&self, code: u32) -> (&str, &str) {
+    pub(crate) fn value(&self, code: u32) -> Value<'_> {
         let code = code as usize;
         let start = code.checked_sub(1).map_or(0, |before| self.folded_ends[before]);
-        (self.raw(&self.values[code]), &self.folded[start..self.folded_ends[code]])
+        Value { key: &self.dictionary.keys[code], folded: &self.folded[start..self.folded_ends[code]] }
     }
 
     /// The rows that hold a value.
@@ -184,17 +169,14 @@ impl<'a> FieldColumn<'a> {
         self.pairs[range].iter().map(|(code, _)| *code)
     }
 
-    /// The rows of `among` that hold a value for which `test` (raw, folded) is true; each value is asked once.
-    pub(crate) fn select(&self, among: &Rows, mut test: impl FnMut(&str, &str) -> bool) -> Rows {
-        let mut found = Rows::none(self.rows);
-        let mut known: Vec<Option<bool>> = vec![None; self.values.len()];
+    /// The rows of `among` that hold a value for which `test` is true; each value is asked once.
+    pub(crate) fn select(&self, among: &Rows, mut test: impl FnMut(&Value<'_>) -> bool) -> Rows {
+        let mut found = Rows::none(self.present.len());
+        let mut known: Vec<Option<bool>> = vec![None; self.dictionary.keys.len()];
         for row in among.iter() {
-            let hit = self.codes(row).any(|code| {
-                *known[code as usize].get_or_insert_with(|| {
-                    let (raw, folded) = self.value(code);
-                    test(raw, folded)
-                })
-            });
+            let hit = self
+                .codes(row)
+                .any(|code| *known[code as usize].get_or_insert_with(|| test(&self.value(code))));
             if hit {
                 found.insert(row);
             }
@@ -205,14 +187,14 @@ impl<'a> FieldColumn<'a> {
 
 /// A value as the batch keeps it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Key<'a> {
+pub(crate) enum Key<'a> {
     Text(Cow<'a, str>),
     /// As JSON writes it, with escapes.
     Written(&'a str),
 }
 
 /// Interns values by how they are kept.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Dictionary<'a> {
     table: HashTable<u32>,
     keys: Vec<Key<'a>>,
@@ -224,6 +206,13 @@ struct Dictionary<'a> {
 }
 
 impl<'a> Dictionary<'a> {
+    fn clear(&mut self) {
+        self.table.clear();
+        self.keys.clear();
+        self.hashes.clear();
+        self.last = 0;
+    }
+
     fn code(&mut self, key: Key<'a>) -> u32 {
         if self.keys.get(self.last as usize) != Some(&key) {
             self.last = self.look_up(key);

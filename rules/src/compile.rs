@@ -110,7 +110,7 @@ pub(crate) fn is_selected(pattern: &SelectorPattern, name: &str) -> bool {
 
 /// Letters count as they are written, as in names.
 fn matches_glob(pattern: &str, name: &str) -> bool {
-    Pattern::from_sigma(&SigmaString::new(pattern)).finished(true).matches(name, name)
+    Pattern::from_sigma(&SigmaString::new(pattern)).finished(true).matches(name)
 }
 
 #[cfg(test)]

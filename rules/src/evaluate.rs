@@ -11,7 +11,7 @@ use event::EventBatch;
 use hashbrown::HashMap;
 
 use crate::atom::{AtomId, Atoms, FieldId};
-use crate::column::FieldColumn;
+use crate::column::{FieldColumn, Value};
 use crate::field::FieldReader;
 use crate::fold::fold;
 use crate::node::Node;
@@ -59,26 +59,30 @@ impl<'a> Evaluation<'a> {
     }
 
     fn column(&self, field: FieldId) -> &FieldColumn<'a> {
-        let column = &self.columns[field as usize];
-        column.get_or_init(|| Box::new(FieldColumn::new(self.batch, &self.atoms.fields()[field as usize])))
+        let reader = || FieldReader::new(self.batch, &self.atoms.fields()[field as usize]);
+        self.columns[field as usize].get_or_init(|| Box::new(FieldColumn::new(&reader(), self.batch.len())))
     }
 
     fn scan(&mut self, plan: &Plan) {
         let mut hits = std::mem::take(&mut self.hits);
-        let mut holding = Holding::default();
-        for FieldScanner { field, scanner, filter } in &plan.scanners {
+        let (mut holding, mut scratch) = (Holding::default(), FieldColumn::empty());
+        for FieldScanner { field, scanner, filter, is_asked } in &plan.scanners {
             let name = &self.atoms.fields()[*field as usize];
             let reader = FieldReader::new(self.batch, name);
             // Most of the fields that rules name are in no row of a batch.
             if reader.is_absent() {
                 continue;
             }
-            // A column of only the rows that may hold what is scanned for: no other row needs to be read.
+            // Rows that cannot hold what is scanned for need not be read.
             let rows = filter.as_ref().and_then(|filter| filter.rows(self.batch, name, &reader));
-            let narrowed = rows.map(|rows| FieldColumn::of_rows(self.batch, name, &rows));
-            let column = narrowed.as_ref().unwrap_or_else(|| self.column(*field));
-            for (code, (raw, folded)) in column.values().enumerate() {
-                scanner.scan(self.atoms, raw, folded, &mut holding);
+            let column = if rows.is_none() && *is_asked {
+                self.column(*field)
+            } else {
+                scratch.fill(&reader, self.batch.len(), rows.as_ref());
+                &scratch
+            };
+            for (code, value) in column.values().enumerate() {
+                scanner.scan(self.atoms, &value, &mut holding);
                 for atom in &holding.atoms {
                     let rows = hits.entry(*atom).or_insert_with(|| Rows::none(self.batch.len()));
                     column.rows_of(code).iter().for_each(|row| rows.insert(*row as usize));
@@ -160,7 +164,7 @@ impl<'a> Evaluation<'a> {
             Predicate::FieldRef { other, relation, cased } => {
                 self.field_ref(column, *other, (*relation, *cased), among)
             }
-            predicate => column.select(among, |raw, folded| predicate.matches_value(raw, folded)),
+            predicate => column.select(among, |value| predicate.matches_value(value)),
         }
     }
 
@@ -172,7 +176,7 @@ impl<'a> Evaluation<'a> {
         among: &Rows,
     ) -> Rows {
         let other = self.column(other);
-        let text = |(raw, folded): (&'_ str, &'_ str)| if cased { raw.to_owned() } else { folded.to_owned() };
+        let text = |value: Value<'_>| if cased { value.raw().into_owned() } else { value.folded.to_owned() };
         let mut found = Rows::none(among.len());
         for row in among.iter() {
             let others: Vec<String> = other.codes(row).map(|c| text(other.value(c))).collect();

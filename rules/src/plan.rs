@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use event::Logsource;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::atom::{AtomId, Atoms, FieldId};
+use crate::predicate::Predicate;
 use crate::rule::CompiledRule;
 use crate::scan::Scanner;
 use crate::written_filter::WrittenFilter;
@@ -30,6 +31,8 @@ pub(crate) struct FieldScanner {
     pub(crate) scanner: Scanner,
     /// Which rows the scanner must look at; without it, at all.
     pub(crate) filter: Option<WrittenFilter>,
+    /// Whether rules ask the field for more than is scanned for, so that its column is of use after the scan.
+    pub(crate) is_asked: bool,
 }
 
 impl Plan {
@@ -37,14 +40,21 @@ impl Plan {
     pub(crate) fn new(rules: &[CompiledRule], atoms: &Atoms, logsources: &[Logsource]) -> Self {
         let mut plan = Self::default();
         let mut scanned: BTreeMap<FieldId, Vec<AtomId>> = BTreeMap::new();
+        let mut asked: HashSet<FieldId> = HashSet::new();
         for (index, rule) in rules.iter().enumerate() {
             if !applies(&rule.info.logsource, logsources) {
                 continue;
             }
             plan.applied.push(index as u32);
-            rule.tree.for_each_atom(&mut |atom| {
-                if atoms.is_scanned(atom) {
-                    scanned.entry(atoms.get(atom).field).or_default().push(atom);
+            rule.tree.for_each_atom(&mut |id| {
+                let atom = atoms.get(id);
+                if atoms.is_scanned(id) {
+                    scanned.entry(atom.field).or_default().push(id);
+                } else {
+                    asked.insert(atom.field);
+                }
+                if let Predicate::FieldRef { other, .. } = &atom.predicate {
+                    asked.insert(*other);
                 }
             });
             match &rule.triggers {
@@ -58,7 +68,8 @@ impl Plan {
             ids.sort_unstable();
             ids.dedup();
             let filter = WrittenFilter::new(atoms, &atoms.fields()[field as usize], &ids);
-            plan.scanners.push(FieldScanner { field, scanner: Scanner::new(atoms, &ids), filter });
+            let (scanner, is_asked) = (Scanner::new(atoms, &ids), asked.contains(&field));
+            plan.scanners.push(FieldScanner { field, scanner, filter, is_asked });
         }
         plan
     }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use regex::Regex;
 
 use crate::atom::FieldId;
+use crate::column::Value;
 use crate::pattern::{Pattern, matches_plainly};
 use crate::time_part::TimePart;
 
@@ -64,12 +65,13 @@ pub(crate) struct Expression {
 }
 
 impl Predicate {
-    /// Whether one value (raw, and folded) satisfies the predicate. `Null`, `Exists` and `FieldRef` are questions
-    /// about a row, not a value, and are `false` here.
-    pub(crate) fn matches_value(&self, raw: &str, folded: &str) -> bool {
+    /// Whether one value satisfies the predicate. `Null`, `Exists` and `FieldRef` are questions about a row, not a value,
+    /// and are `false` here.
+    pub(crate) fn matches_value(&self, value: &Value<'_>) -> bool {
         match self {
-            Predicate::Text(pattern) => pattern.matches(raw, folded),
-            _ => self.matches_other(raw),
+            Predicate::Text(pattern) if !pattern.is_cased() => pattern.matches(value.folded),
+            Predicate::Text(pattern) => pattern.matches(&value.raw()),
+            _ => self.matches_other(&value.raw()),
         }
     }
 

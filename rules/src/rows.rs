@@ -1,21 +1,24 @@
 //! A set of rows of one batch, one bit a row.
 
+use smallvec::{SmallVec, smallvec};
+
 /// A set of row numbers below a fixed length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rows {
-    words: Vec<u64>,
+    /// Sets come and go with every part of every condition: those of most batches need no memory of their own.
+    words: SmallVec<[u64; 8]>,
     len: usize,
 }
 
 impl Rows {
     /// No row of a batch with `len` rows.
     pub(crate) fn none(len: usize) -> Self {
-        Self { words: vec![0; len.div_ceil(64)], len }
+        Self { words: smallvec![0; len.div_ceil(64)], len }
     }
 
     /// Every row of a batch with `len` rows.
     pub(crate) fn all(len: usize) -> Self {
-        let mut rows = Self { words: vec![u64::MAX; len.div_ceil(64)], len };
+        let mut rows = Self { words: smallvec![u64::MAX; len.div_ceil(64)], len };
         rows.trim();
         rows
     }

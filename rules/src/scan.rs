@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::atom::{AtomId, Atoms};
+use crate::column::Value;
 use crate::literals::{LiteralId, Literals};
 use crate::pattern::Shape;
 use crate::predicate::Predicate;
@@ -72,7 +73,8 @@ impl Scanner {
     }
 
     /// The atoms that hold for a value, each once.
-    pub(crate) fn scan(&self, atoms: &Atoms, raw: &str, folded: &str, holding: &mut Holding) {
+    pub(crate) fn scan(&self, atoms: &Atoms, value: &Value<'_>, holding: &mut Holding) {
+        let folded = value.folded;
         let Holding { atoms: hits, asked } = holding;
         hits.clear();
         asked.clear();
@@ -90,7 +92,7 @@ impl Scanner {
         });
         asked.sort_unstable();
         asked.dedup();
-        hits.extend(asked.iter().filter(|atom| atoms.get(**atom).predicate.matches_value(raw, folded)));
+        hits.extend(asked.iter().filter(|atom| atoms.get(**atom).predicate.matches_value(value)));
         hits.sort_unstable();
         hits.dedup();
     }

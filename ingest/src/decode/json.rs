@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use event::json::{unescape, unescaped};
+use event::json::unescaped;
 use serde_json::Value;
 
 use super::tape::{Node, Tape};
@@ -158,7 +158,7 @@ impl<'a> Json<'a> {
         match self.kind() {
             Kind::Text(text) => Some(text),
             Kind::Escaped(written) => {
-                unescape(written, scratch);
+                scratch.push_str(&unescaped(written));
                 Some(scratch)
             }
             Kind::Bool(true) => Some("true"),

@@ -3,7 +3,7 @@
 //! All of a record is checked, what nobody will read too: a record that other readers of the lake would refuse must not
 //! become a row. What is valid is what RFC 8259 says, with characters beyond Unicode's (lone surrogates) refused.
 
-use event::json::code_escape;
+use event::json::{code_escape, is_short_escape};
 use wide::u8x16;
 
 use super::names::Names;
@@ -204,7 +204,7 @@ impl Scan<'_, '_> {
     #[inline]
     fn escape(&mut self, at: usize) -> Option<usize> {
         let next = self.bytes.get(at + 1).copied().unwrap_or_default();
-        if SHORT_ESCAPES[usize::from(next)] { Some(2) } else { self.long_escape(at, next) }
+        if is_short_escape(next) { Some(2) } else { self.long_escape(at, next) }
     }
 
     fn long_escape(&mut self, at: usize, next: u8) -> Option<usize> {
@@ -295,17 +295,6 @@ impl Scan<'_, '_> {
 
 /// Integers of so many digits fit into 64 bits.
 const INTEGER_DIGITS_MAX: usize = 18;
-
-/// What may follow a backslash alone.
-const SHORT_ESCAPES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut rest: &[u8] = b"\"\\/bfnrt";
-    while let [byte, others @ ..] = rest {
-        table[*byte as usize] = true;
-        rest = others;
-    }
-    table
-};
 
 /// Where plain text ends, of [`BLOCK`] bytes at once.
 #[derive(Default)]

@@ -4,7 +4,7 @@
 //! begins and ends, the escapes of a text are resolved when somebody wants it ([`Tape::resolve`]), and digits become a
 //! number when they are read.
 
-use event::json::unescape;
+use event::json::Unescaper;
 
 use super::names::NameId;
 
@@ -61,6 +61,7 @@ pub(crate) struct Resolved {
     texts: String,
     /// By number: the bytes of `texts`, and those of the record.
     spans: Vec<(Span, Span)>,
+    unescaper: Unescaper,
 }
 
 impl Resolved {
@@ -71,7 +72,7 @@ impl Resolved {
 
     fn add(&mut self, written: &str, span: Span) -> u32 {
         let start = self.texts.len() as u32;
-        unescape(written, &mut self.texts);
+        self.texts.push_str(self.unescaper.text(written));
         // Resolved text is shorter than written, and a record is shorter than 4 GiB.
         self.spans.push((Span { start, end: self.texts.len() as u32 }, span));
         self.spans.len() as u32 - 1

@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use crate::batch::{EntityColumn, EventBatch, RowMeta, nulls};
-use crate::class::{Class, ClassSchema, Column, ENVELOPE_LEN};
+use crate::class::{Class, ClassSchema, Column, ColumnType, ENVELOPE_LEN};
 use crate::column::ColumnBuilder;
 use crate::entity::{Entity, EntityType, Role};
 use crate::native::NativeFields;
@@ -169,10 +169,11 @@ impl BatchBuilder {
     /// [`ArrowError`] where a required column was not set in some row: a bug of the caller.
     pub fn finish(self, native: NativeFields, extra: &[Vec<Entity>]) -> Result<EventBatch, ArrowError> {
         let Self { schema, meta, columns, rows } = self;
+        let mut nulls = Nulls { rows, made: Vec::new() };
         let mut arrays: Vec<ArrayRef> = columns
             .into_iter()
             .zip(&schema.columns)
-            .map(|(slot, column)| slot.finish(column, rows))
+            .map(|(slot, column)| slot.finish(column, &mut nulls))
             .collect::<Result<_, _>>()?;
         arrays.insert(ENVELOPE_LEN, entities_of(schema, &arrays, rows, extra)?);
         let columns = RecordBatch::try_new(Arc::clone(&schema.arrow), arrays)?;
@@ -181,12 +182,29 @@ impl BatchBuilder {
 }
 
 impl Slot {
-    fn finish(self, column: &Column, rows: usize) -> Result<ArrayRef, ArrowError> {
+    fn finish(self, column: &Column, nulls: &mut Nulls) -> Result<ArrayRef, ArrowError> {
         match self {
-            Slot::Empty => Ok(nulls(&column.column_type.arrow(), rows)),
-            Slot::Rows(column) => Ok(column.finish(rows)),
-            Slot::Same(value) => take(&value, &UInt32Array::from(vec![0; rows]), None),
+            Slot::Empty => Ok(nulls.of(column.column_type)),
+            Slot::Rows(column) => Ok(column.finish(nulls.rows)),
+            Slot::Same(value) => take(&value, &UInt32Array::from(vec![0; nulls.rows]), None),
         }
+    }
+}
+
+/// The columns without values of a batch: one of each type, shared.
+struct Nulls {
+    rows: usize,
+    made: Vec<(ColumnType, ArrayRef)>,
+}
+
+impl Nulls {
+    fn of(&mut self, column_type: ColumnType) -> ArrayRef {
+        if let Some((_, made)) = self.made.iter().find(|(other, _)| *other == column_type) {
+            return Arc::clone(made);
+        }
+        let made = nulls(&column_type.arrow(), self.rows);
+        self.made.push((column_type, Arc::clone(&made)));
+        made
     }
 }
 

@@ -10,6 +10,9 @@ use arrow::array::{
 use crate::class::ColumnType;
 use crate::time::Time;
 
+/// Columns begin with room for so many rows: most batches have few, and a batch has many columns.
+const ROWS: usize = 32;
+
 /// A column under construction. It ends with the last row that has a value; what lies between values is null.
 ///
 /// The first value of a row wins: a second one would shift every later row.
@@ -47,13 +50,17 @@ impl ColumnBuilder {
         let values = match column_type {
             ColumnType::String | ColumnType::Json => {
                 // Its blocks grow from 8 KiB: most columns of most batches hold little.
-                Values::Text(StringViewBuilder::new())
+                Values::Text(StringViewBuilder::with_capacity(ROWS))
             }
-            ColumnType::Strings => Values::Texts(ListBuilder::new(StringViewBuilder::new())),
-            ColumnType::Int => Values::Int(Int64Builder::new()),
-            ColumnType::Bool => Values::Bool(BooleanBuilder::new()),
-            ColumnType::Time => Values::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            ColumnType::Float => Values::Float(Float64Builder::new()),
+            ColumnType::Strings => {
+                Values::Texts(ListBuilder::with_capacity(StringViewBuilder::with_capacity(ROWS), ROWS))
+            }
+            ColumnType::Int => Values::Int(Int64Builder::with_capacity(ROWS)),
+            ColumnType::Bool => Values::Bool(BooleanBuilder::with_capacity(ROWS)),
+            ColumnType::Time => {
+                Values::Time(TimestampMicrosecondBuilder::with_capacity(ROWS).with_timezone("UTC"))
+            }
+            ColumnType::Float => Values::Float(Float64Builder::with_capacity(ROWS)),
         };
         Self { rows: 0, values }
     }

@@ -25,33 +25,57 @@ pub fn unescaped(written: &str) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Bytes that are looked at at once.
-const LANES: usize = 16;
+/// Bytes that are looked at at once, and bytes that are copied at once.
+const BLOCK: usize = 64;
+const COPIED: usize = 16;
 
 /// Appends the text. There may be an escape every few bytes: the names of a path.
 fn unescape(written: &str, out: &mut Vec<u8>) {
     let bytes = written.as_bytes();
-    out.reserve(bytes.len() + LANES);
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<LANES>() {
-        let backslashes = u8x16::new(*chunk).simd_eq(u8x16::splat(b'\\')).to_bitmask();
-        let plain = LANES.min(backslashes.trailing_zeros() as usize);
-        let end = out.len() + plain;
-        // To copy a fixed number of bytes takes less time than to copy the right one.
-        out.extend_from_slice(chunk);
-        out.truncate(end);
-        at += plain;
-        if plain < LANES {
-            at += push_escape(written, at, out);
+    out.reserve(bytes.len() + COPIED);
+    // What stands before it has been appended.
+    let mut done = 0;
+    let mut begin = 0;
+    while let Some(block) = bytes[begin..].first_chunk::<BLOCK>() {
+        let mut backslashes = backslashes(block);
+        while backslashes != 0 {
+            let at = begin + backslashes.trailing_zeros() as usize;
+            backslashes &= backslashes - 1;
+            // The second backslash of an escape, or one within a long escape, is done.
+            if at >= done {
+                push_plain(bytes, done, at, out);
+                done = at + push_escape(written, at, out);
+            }
         }
+        begin += BLOCK;
     }
-    while let Some(byte) = bytes.get(at) {
-        if *byte == b'\\' {
-            at += push_escape(written, at, out);
-        } else {
-            out.push(*byte);
-            at += 1;
+    while let Some(plain) = bytes[done..].iter().position(|byte| *byte == b'\\') {
+        out.extend_from_slice(&bytes[done..done + plain]);
+        done += plain;
+        done += push_escape(written, done, out);
+    }
+    out.extend_from_slice(&bytes[done..]);
+}
+
+/// A bit for each backslash.
+#[inline]
+fn backslashes(block: &[u8; BLOCK]) -> u64 {
+    let bits = |(i, bytes): (usize, &[u8; 16])| {
+        u64::from(u8x16::new(*bytes).simd_eq(u8x16::splat(b'\\')).to_bitmask()) << (16 * i)
+    };
+    block.as_chunks().0.iter().enumerate().map(bits).fold(0, |all, bits| all | bits)
+}
+
+/// Appends these bytes. To copy a fixed number of them takes less time than to copy the right one.
+#[inline]
+fn push_plain(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    match bytes[start..].first_chunk::<COPIED>() {
+        Some(copied) if end - start <= COPIED => {
+            let length = out.len() + end - start;
+            out.extend_from_slice(copied);
+            out.truncate(length);
         }
+        _ => out.extend_from_slice(&bytes[start..end]),
     }
 }
 

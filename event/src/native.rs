@@ -3,16 +3,17 @@
 //! A native field of a row stands in the row's `raw` nearly always, so a column of them says where: nothing is copied and no
 //! escape is resolved for values that no rule asks for, or that other rows have too.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, StringViewArray};
+use foldhash::fast::FixedState;
 
 /// The native fields that loaded rules name, as columns parallel to the batch.
 #[derive(Debug, Clone, Default)]
 pub struct NativeFields {
-    fields: BTreeMap<Arc<str>, NativeColumn>,
+    fields: HashMap<Arc<str>, NativeColumn, FixedState>,
 }
 
 impl NativeFields {
@@ -24,11 +25,6 @@ impl NativeFields {
     /// The column of a native field, if the decoder extracted it.
     pub(crate) fn get(&self, name: &str) -> Option<&NativeColumn> {
         self.fields.get(name)
-    }
-
-    /// The extracted names.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.fields.keys()
     }
 }
 

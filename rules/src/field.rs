@@ -47,7 +47,7 @@ impl<'a> FieldCells<'a> {
 /// the size of batches, never change what a row holds. A key without a value of its own (null, an object, a
 /// list of objects, an empty list) yields to the OCSF columns: a mapping may have read what is inside.
 pub(crate) enum FieldReader<'a> {
-    Named { native: Option<NativeReader<'a>>, mapped: Option<(&'a EventBatch, Source)> },
+    Named { native: Option<NativeReader<'a>>, mapped: Option<(&'a EventBatch, &'static Source)> },
     Keywords(&'a EventBatch),
 }
 
@@ -139,15 +139,12 @@ impl<'a> RowReader<'a> {
 }
 
 impl Source {
-    fn indexes(&self) -> Vec<usize> {
-        match self {
-            Source::First(columns) => columns.clone(),
-            Source::Labelled(columns) => columns.iter().map(|(_, i)| *i).collect(),
-        }
-    }
-
     fn has_value(&self, batch: &EventBatch) -> bool {
-        self.indexes().iter().any(|i| batch.columns.column(*i).null_count() < batch.len())
+        let has_value = |i: usize| batch.columns.column(i).null_count() < batch.len();
+        match self {
+            Source::First(columns) => columns.iter().any(|i| has_value(*i)),
+            Source::Labelled(columns) => columns.iter().any(|(_, i)| has_value(*i)),
+        }
     }
 
     fn cell<'a>(&self, batch: &'a EventBatch, row: usize) -> Cell<'a> {

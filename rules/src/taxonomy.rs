@@ -1,10 +1,11 @@
 //! Sigma field names to OCSF columns: `taxonomy.yml`, compiled once.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use event::{Class, ClassSchema};
+use foldhash::fast::FixedState;
 use serde::Deserialize;
-use std::collections::HashMap;
 
 /// What stands for a Sigma field in a class.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,12 +30,29 @@ static TABLE: LazyLock<HashMap<String, Vec<Entry>>> = LazyLock::new(|| {
         .unwrap_or_else(|e| unreachable!("taxonomy.yml: {e}"))
 });
 
+type Sources = HashMap<Box<str>, Source, FixedState>;
+
+/// What each field finds in each class: every batch asks for every field that rules of its logsources name.
+static BY_CLASS: LazyLock<HashMap<Class, Sources, FixedState>> = LazyLock::new(|| {
+    let of_class = |class| {
+        let schema = ClassSchema::of(class);
+        let mapped = |(field, entries): (&String, &Vec<Entry>)| {
+            Some((field.as_str().into(), entries.iter().find_map(|e| e.source_in(schema))?))
+        };
+        // A rule may name a column itself.
+        let own = schema.arrow.fields().iter().enumerate();
+        let mut sources: Sources =
+            own.map(|(i, column)| (column.name().as_str().into(), Source::First(vec![i]))).collect();
+        sources.extend(TABLE.iter().filter_map(mapped));
+        (class, sources)
+    };
+    Class::all().map(of_class).collect()
+});
+
 /// The columns (indexes into the Arrow schema) that stand for a Sigma field in a class, if any do. A rule may
 /// also name a column itself.
-pub(crate) fn source_of(class: Class, field: &str) -> Option<Source> {
-    let schema = ClassSchema::of(class);
-    let mapped = TABLE.get(field).and_then(|entries| entries.iter().find_map(|e| e.source_in(schema)));
-    mapped.or_else(|| schema.index_of(field).map(|i| Source::First(vec![i])))
+pub(crate) fn source_of(class: Class, field: &str) -> Option<&'static Source> {
+    BY_CLASS.get(&class)?.get(field)
 }
 
 impl Entry {
@@ -85,13 +103,13 @@ mod tests {
         let process = Class::PROCESS_ACTIVITY;
         assert_eq!(
             source_of(process, "Image"),
-            Some(Source::First(vec![index(process, "process_file_path")]))
+            Some(&Source::First(vec![index(process, "process_file_path")]))
         );
         assert_eq!(
             source_of(file, "Image"),
-            Some(Source::First(vec![index(file, "actor_process_file_path")]))
+            Some(&Source::First(vec![index(file, "actor_process_file_path")]))
         );
-        assert_eq!(source_of(file, "file_path"), Some(Source::First(vec![index(file, "file_path")])));
+        assert_eq!(source_of(file, "file_path"), Some(&Source::First(vec![index(file, "file_path")])));
         assert_eq!(source_of(file, "NoSuchField"), None);
     }
 }

@@ -105,8 +105,12 @@ impl WrittenFilter {
 
     fn may_hold(&self, raw: &str, lower: &mut Vec<u8>) -> bool {
         lower.clear();
-        lower.extend(raw.bytes().map(|byte| byte.to_ascii_lowercase()));
-        self.0.finds(lower) || folds_to_ascii(raw)
+        let mut any = 0;
+        lower.extend(raw.bytes().map(|byte| {
+            any |= byte;
+            byte.to_ascii_lowercase()
+        }));
+        self.0.finds(lower) || (!any.is_ascii() && folds_to_ascii(raw))
     }
 }
 
@@ -142,7 +146,7 @@ fn fragment(literal: &str) -> Option<&str> {
 }
 
 fn folds_to_ascii(text: &str) -> bool {
-    !text.is_ascii() && FOLD_TO_ASCII.iter().any(|c| text.contains(*c))
+    FOLD_TO_ASCII.iter().any(|c| text.contains(*c))
 }
 
 #[cfg(test)]

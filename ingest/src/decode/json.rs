@@ -369,7 +369,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let text = r#"{"a":[1,-2,3.5,18446744073709551615,true,null,"q\"\\\n\u0001ü"],"b":{"c":{}},"d":[]}"#;
         let mut tape = Tape { record: text, ..Tape::default() };
-        scan(&mut tape, &mut Names::default(), 64).unwrap();
+        scan(&mut tape, &mut Names::default(), &mut Vec::new(), 64).unwrap();
         let json = Json::Tape(&tape, 0);
         let mut out = String::new();
         json.write(&mut out);

@@ -97,7 +97,7 @@ mod tests {
     /// Of the names of a record in the order of the document; `None` where one has no number.
     fn numbers(names: &mut Names, text: &str) -> Vec<Option<NameId>> {
         let mut tape = Tape { record: text, ..Tape::default() };
-        scan(&mut tape, names, 64).unwrap();
+        scan(&mut tape, names, &mut Vec::new(), 64).unwrap();
         let number = |node: &Node| match node {
             Node::Name(_, id) => Some(Some(*id)),
             Node::Text(_) | Node::Resolved(_) => Some(None),
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(numbers(&mut names, r#"{"a\"b":1,"c":1}"#), [None, Some(1)]);
         }
         let mut tape = Tape { record: r#"{"a"b":1}"#, ..Tape::default() };
-        assert!(scan(&mut tape, &mut names, 64).is_err());
+        assert!(scan(&mut tape, &mut names, &mut Vec::new(), 64).is_err());
     }
 
     #[test]

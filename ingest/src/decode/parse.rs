@@ -4,7 +4,7 @@ use super::dead::DeadReason;
 use super::json::{Json, Kind};
 use super::limits::DecodeLimits;
 use super::names::Names;
-use super::scan::{Broken, Problem, scan};
+use super::scan::{Broken, Open, Problem, scan};
 use super::tape::{Node, Resolved, Span, Tape};
 use crate::record::Record;
 
@@ -15,6 +15,7 @@ pub(crate) struct Parser {
     nodes: Vec<Node>,
     resolved: Resolved,
     listed: Vec<(u32, Span)>,
+    open: Vec<Open>,
     limits: DecodeLimits,
 }
 
@@ -33,6 +34,7 @@ impl Parser {
             nodes: Vec::new(),
             resolved: Resolved::default(),
             listed: Vec::new(),
+            open: Vec::new(),
             limits,
         }
     }
@@ -51,7 +53,7 @@ impl Parser {
             resolved: std::mem::take(&mut self.resolved),
             listed: std::mem::take(&mut self.listed),
         };
-        let outcome = match scan(&mut tape, &mut self.names, self.limits.depth_max) {
+        let outcome = match scan(&mut tape, &mut self.names, &mut self.open, self.limits.depth_max) {
             Ok(()) => object(&tape).and_then(|()| f(&mut tape)),
             Err(broken) => Err(self.reason(broken)),
         };

@@ -22,15 +22,22 @@ pub(crate) enum Problem {
     Other(&'static str),
 }
 
-/// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the names of their members.
-pub(crate) fn scan(tape: &mut Tape<'_>, names: &mut Names, depth_max: usize) -> Result<(), Broken> {
+/// Fills the tape with the values of its record, which is shorter than 4 GiB, and numbers the names of their members. `open` is
+/// memory to work in.
+pub(crate) fn scan(
+    tape: &mut Tape<'_>,
+    names: &mut Names,
+    open: &mut Vec<Open>,
+    depth_max: usize,
+) -> Result<(), Broken> {
+    open.clear();
     tape.nodes.clear();
     tape.resolved.clear();
     tape.listed.clear();
     names.begin();
     let bytes = tape.record.as_bytes();
     let specials = Specials::default();
-    let mut scan = Scan { bytes, at: 0, tape, names, specials, open: Vec::new(), depth_max, broken: None };
+    let mut scan = Scan { bytes, at: 0, tape, names, specials, open, depth_max, broken: None };
     match scan.document() {
         Some(()) => Ok(()),
         // Whatever ends the scan early says why.
@@ -48,12 +55,14 @@ struct Scan<'t, 'r> {
     names: &'t mut Names,
     specials: Specials,
     /// Objects and lists that have begun.
-    open: Vec<Open>,
+    open: &'t mut Vec<Open>,
     depth_max: usize,
     broken: Option<Broken>,
 }
 
-struct Open {
+/// An object or list that has begun.
+#[derive(Debug)]
+pub(crate) struct Open {
     node: usize,
     members: u32,
     is_object: bool,
@@ -180,15 +189,26 @@ impl Scan<'_, '_> {
     #[inline]
     fn text(&mut self) -> Option<Span> {
         let start = self.at + 1;
-        let (mut at, mut is_escaped) = (start, false);
+        let (mut at, mut escapes) = (start, 0);
         loop {
-            at = self.specials.next(self.bytes, at);
-            match self.bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    is_escaped = true;
-                    at += self.escape(at)?;
+            self.specials.look_at(self.bytes, at);
+            let Specials { stops, escaped, .. } = self.specials;
+            let (stops, escaped) = (stops >> (at % BLOCK), escaped >> (at % BLOCK));
+            if stops == 0 {
+                escapes |= escaped;
+                at = (at / BLOCK + 1) * BLOCK;
+                if at >= self.bytes.len() {
+                    return self.fail_at(self.bytes.len(), Problem::Other("text without end"));
                 }
+                continue;
+            }
+            let plain = stops.trailing_zeros();
+            // Those before the stop, and whether it is one.
+            escapes |= escaped & (stops ^ (stops - 1));
+            at += plain as usize;
+            match self.bytes.get(at) {
+                _ if escaped >> plain & 1 == 1 => at = self.after_escape(at)?,
+                Some(b'"') => break,
                 Some(_) => return self.fail_at(at, Problem::Other("control character in text")),
                 None => return self.fail_at(at, Problem::Other("text without end")),
             }
@@ -196,21 +216,23 @@ impl Scan<'_, '_> {
         self.at = at;
         let span = self.span(start);
         self.at += 1;
-        self.tape.nodes.push(if is_escaped { Node::Escaped(span) } else { Node::Text(span) });
+        self.tape.nodes.push(if escapes != 0 { Node::Escaped(span) } else { Node::Text(span) });
         Some(span)
     }
 
-    /// The length of the escape at a byte.
+    /// Where the escape ends whose backslash stands before `at`.
     #[inline]
-    fn escape(&mut self, at: usize) -> Option<usize> {
-        let next = self.bytes.get(at + 1).copied().unwrap_or_default();
-        if is_short_escape(next) { Some(2) } else { self.long_escape(at, next) }
+    fn after_escape(&mut self, at: usize) -> Option<usize> {
+        match self.bytes.get(at) {
+            Some(byte) if is_short_escape(*byte) => Some(at + 1),
+            byte => self.after_long_escape(at - 1, byte.copied()),
+        }
     }
 
-    fn long_escape(&mut self, at: usize, next: u8) -> Option<usize> {
-        match code_escape(&self.tape.record[at..]) {
-            Some((_, bytes)) if next == b'u' => Some(bytes),
-            _ => self.fail_at(at, Problem::Other("escape of no character")),
+    fn after_long_escape(&mut self, backslash: usize, next: Option<u8>) -> Option<usize> {
+        match code_escape(&self.tape.record[backslash..]) {
+            Some((_, bytes)) if next == Some(b'u') => Some(backslash + bytes),
+            _ => self.fail_at(backslash, Problem::Other("escape of no character")),
         }
     }
 
@@ -296,60 +318,76 @@ impl Scan<'_, '_> {
 /// Integers of so many digits fit into 64 bits.
 const INTEGER_DIGITS_MAX: usize = 18;
 
-/// Where plain text ends, of [`BLOCK`] bytes at once.
+/// What stands in a text of [`BLOCK`] bytes at once, a bit for each of them.
 #[derive(Default)]
 struct Specials {
     /// Number of the block, from 1.
     block: usize,
-    /// A bit for each byte of the block.
-    bits: u64,
+    /// Bytes that end a text or that must be looked at: quotes, control characters, and what is escaped but for backslashes, of
+    /// which nothing can be wrong.
+    stops: u64,
+    /// Bytes that a backslash before them escapes.
+    escaped: u64,
+    /// Whether the first byte after the block is escaped.
+    is_next_escaped: bool,
 }
 
 const BLOCK: usize = 64;
 
 impl Specials {
-    /// The first byte from `at` on that ends plain text: a quote, a backslash, a control character; else the end.
+    /// Makes it the block of the byte `at`, which stands in a text. What comes before that text in the block may be told wrong:
+    /// the quote with which the text begins ends every row of backslashes.
     #[inline]
-    fn next(&mut self, bytes: &[u8], mut at: usize) -> usize {
-        while at < bytes.len() {
-            let block = at / BLOCK + 1;
-            if self.block != block {
-                *self = Self { block, bits: specials_of(bytes, block - 1) };
-            }
-            let rest = self.bits >> (at % BLOCK);
-            if rest != 0 {
-                return at + rest.trailing_zeros() as usize;
-            }
-            at = block * BLOCK;
+    fn look_at(&mut self, bytes: &[u8], at: usize) {
+        let block = at / BLOCK + 1;
+        if self.block != block {
+            let is_first_escaped = self.is_next_escaped && self.block + 1 == block;
+            *self = Self { block, ..Self::of(bytes, block - 1, is_first_escaped) };
         }
-        bytes.len()
+    }
+
+    #[inline]
+    fn of(bytes: &[u8], block: usize, is_first_escaped: bool) -> Self {
+        let from = bytes.get(block * BLOCK..).unwrap_or_default();
+        match from.first_chunk() {
+            Some(whole) => Self::of_block(whole, is_first_escaped),
+            None => {
+                let mut padded = [b' '; BLOCK];
+                padded[..from.len()].copy_from_slice(from);
+                Self::of_block(&padded, is_first_escaped)
+            }
+        }
+    }
+
+    #[inline]
+    fn of_block(block: &[u8; BLOCK], is_first_escaped: bool) -> Self {
+        let (mut ends, mut backslashes) = (0, 0);
+        for (i, bytes) in block.as_chunks().0.iter().enumerate() {
+            let bytes = u8x16::new(*bytes);
+            let bits = |equal: u8x16| u64::from(equal.to_bitmask()) << (16 * i);
+            // Less than a space is what the smaller of it and 0x1f is.
+            let controls = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+            ends |= bits(bytes.simd_eq(u8x16::splat(b'"')) | controls);
+            backslashes |= bits(bytes.simd_eq(u8x16::splat(b'\\')));
+        }
+        let (escaped, is_next_escaped) = escaped(backslashes, is_first_escaped);
+        let stops = ends | (escaped & !backslashes);
+        Self { block: 0, stops, escaped, is_next_escaped }
     }
 }
 
+/// The bytes that a backslash escapes, and whether the byte after the last one is: every second one of a row of backslashes, and
+/// what follows a row of an odd number. The subtraction carries along each row (the method of simdjson).
 #[inline]
-fn specials_of(bytes: &[u8], block: usize) -> u64 {
-    let from = &bytes[block * BLOCK..];
-    match from.first_chunk() {
-        Some(whole) => specials(whole),
-        None => {
-            let mut padded = [b' '; BLOCK];
-            padded[..from.len()].copy_from_slice(from);
-            specials(&padded)
-        }
+fn escaped(backslashes: u64, is_first_escaped: bool) -> (u64, bool) {
+    const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+    let first = u64::from(is_first_escaped);
+    if backslashes == 0 {
+        return (first, false);
     }
-}
-
-#[inline]
-fn specials(block: &[u8; BLOCK]) -> u64 {
-    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
-    let mut bits = 0;
-    for (i, bytes) in block.as_chunks().0.iter().enumerate() {
-        let bytes = u8x16::new(*bytes);
-        // Less than a space is what the smaller of it and 0x1f is.
-        let special = bytes.simd_eq(quote) | bytes.simd_eq(backslash) | bytes.simd_eq(bytes.min(control));
-        bits |= u64::from(special.to_bitmask()) << (16 * i);
-    }
-    bits
+    let may_escape = backslashes & !first;
+    let escapes_and_ends = ((may_escape << 1) | ODD).wrapping_sub(may_escape) ^ ODD;
+    (escapes_and_ends ^ (backslashes | first), (escapes_and_ends & backslashes) >> 63 == 1)
 }
 
 #[cfg(test)]
@@ -362,7 +400,7 @@ mod tests {
     /// What the tape says, read twice: as it is, and resolved.
     fn read(text: &str) -> Option<serde_json::Value> {
         let mut tape = Tape { record: text, ..Tape::default() };
-        scan(&mut tape, &mut Names::default(), 128).ok()?;
+        scan(&mut tape, &mut Names::default(), &mut Vec::new(), 128).ok()?;
         tape.resolve(0);
         Some(Json::Tape(&tape, 0).to_value())
     }
@@ -416,11 +454,27 @@ mod tests {
         }
 
         #[test]
-        fn finds_what_ends_plain_text(text in "[a-zé\"\\\\\u{0}-\u{20}\u{7f}]{0,200}", from in 0_usize..200) {
+        fn knows_what_is_escaped(text in r#"[a\\\\"]{0,200}"#, is_first_escaped: bool) {
+            let (mut block, mut expected) = ([b'a'; BLOCK], 0);
             let bytes = text.as_bytes();
-            let from = from.min(bytes.len());
-            let plain = bytes[from..].iter().position(|b| *b == b'"' || *b == b'\\' || *b < 0x20);
-            prop_assert_eq!(Specials::default().next(bytes, from), plain.map_or(bytes.len(), |i| from + i));
+            let bytes = &bytes[..bytes.len().min(BLOCK)];
+            block[..bytes.len()].copy_from_slice(bytes);
+            let mut escapes = is_first_escaped;
+            for (i, byte) in block.iter().enumerate() {
+                expected |= u64::from(escapes) << i;
+                escapes = *byte == b'\\' && !escapes;
+            }
+            let found = Specials::of_block(&block, is_first_escaped);
+            prop_assert_eq!((found.escaped, found.is_next_escaped), (expected, escapes));
+        }
+
+        #[test]
+        fn long_texts_agree_with_serde_json(
+            pieces in prop::collection::vec(r#"[a-zé]{0,20}|(\\\\){1,40}|\\["/bfnrt\\]|\\u00e9|\\x|\\|"|\t"#, 0..30),
+        ) {
+            let text = format!("{{\"a\":\"{}\",\"b\":\"x\"}}", pieces.concat());
+            let expected = serde_json::from_str::<serde_json::Value>(&text).ok();
+            prop_assert_eq!(read(&text), expected, "{}", text);
         }
     }
 
@@ -428,7 +482,7 @@ mod tests {
     fn tells_where_text_is_broken() {
         let told = |text: &str| {
             let mut tape = Tape { record: text, ..Tape::default() };
-            scan(&mut tape, &mut Names::default(), 2).unwrap_err()
+            scan(&mut tape, &mut Names::default(), &mut Vec::new(), 2).unwrap_err()
         };
         assert_eq!(told(r#"{"a" 1}"#), Broken { byte: 5, problem: Problem::Other("expected a colon") });
         assert_eq!(told(r#"{"a":[[1]]}"#), Broken { byte: 6, problem: Problem::TooDeep });

@@ -209,7 +209,13 @@ pub fn entity_list_type() -> DataType {
 }
 
 fn entity_fields() -> Fields {
-    ["type", "role", "value"].into_iter().map(|name| Field::new(name, DataType::Utf8View, false)).collect()
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        ["type", "role", "value"]
+            .into_iter()
+            .map(|name| Field::new(name, DataType::Utf8View, false))
+            .collect()
+    });
+    Fields::clone(&FIELDS)
 }
 
 /// Builds the `entities` column row by row. Its texts are kept once and taken by number: rows repeat them.

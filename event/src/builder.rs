@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringViewArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    UInt32Array,
+};
 use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use crate::batch::{EntityColumn, EventBatch, RowMeta, nulls};
@@ -186,9 +189,21 @@ impl Slot {
         match self {
             Slot::Empty => Ok(nulls.of(column.column_type)),
             Slot::Rows(column) => Ok(column.finish(nulls.rows)),
-            Slot::Same(value) => take(&value, &UInt32Array::from(vec![0; nulls.rows]), None),
+            Slot::Same(value) => repeated(&value, nulls.rows),
         }
     }
+}
+
+/// A column of rows that have the value of a column of one row.
+fn repeated(value: &ArrayRef, rows: usize) -> Result<ArrayRef, ArrowError> {
+    if let Some(number) = value.as_primitive_opt::<Int64Type>() {
+        return Ok(Arc::new(Int64Array::from_value(number.value(0), rows)));
+    }
+    if let Some(time) = value.as_primitive_opt::<TimestampMicrosecondType>() {
+        let times = TimestampMicrosecondArray::from_value(time.value(0), rows);
+        return Ok(Arc::new(times.with_data_type(value.data_type().clone())));
+    }
+    take(value, &UInt32Array::from(vec![0; rows]), None)
 }
 
 /// The columns without values of a batch: one of each type, shared.

@@ -38,6 +38,9 @@ pub struct NativeColumn {
     members: Vec<Vec<String>>,
 }
 
+/// A column begins with room for so many rows.
+const ROWS: usize = 32;
+
 /// Where the value of a row is.
 #[derive(Debug, Clone, Copy)]
 enum Cell {
@@ -73,6 +76,9 @@ impl NativeColumn {
     /// Whether `row` is the next one that gets a value; rows before it have none if they got none.
     #[inline]
     fn starts(&mut self, row: usize) -> bool {
+        if self.cells.capacity() == 0 {
+            self.cells.reserve(ROWS);
+        }
         if self.cells.len() < row {
             self.cells.resize(row, Cell::Absent);
         }

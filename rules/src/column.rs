@@ -78,7 +78,9 @@ impl<'a> FieldColumn<'a> {
         self.pairs.clear();
         self.present = Rows::none(rows);
         self.null = Rows::all(rows);
+        self.pairs.reserve(rows);
         self.row_starts.clear();
+        self.row_starts.reserve(rows + 1);
         self.row_starts.push(0);
         for row in 0..rows {
             if wanted.is_none_or(|wanted| wanted.contains(row)) {
@@ -128,6 +130,7 @@ impl<'a> FieldColumn<'a> {
         let Self { dictionary, folded, folded_ends, unescaper, .. } = self;
         folded.clear();
         folded_ends.clear();
+        folded_ends.reserve(dictionary.keys.len());
         for key in &dictionary.keys {
             match key {
                 Key::Text(text) => fold_into(text, folded),

@@ -13,6 +13,8 @@ use crate::predicate::Predicate;
 pub(crate) struct Scanner {
     /// Folded value -> atoms that equal it.
     exact: HashMap<Box<str>, Vec<AtomId>>,
+    /// Bytes of the longest of them: longer values need no look at them.
+    exact_bytes_max: usize,
     begins: Edge,
     ends: Edge,
     literals: Literals,
@@ -34,6 +36,7 @@ impl Scanner {
     pub(crate) fn new(atoms: &Atoms, ids: &[AtomId]) -> Self {
         let mut scanner = Self {
             exact: HashMap::new(),
+            exact_bytes_max: 0,
             begins: Edge::new(Side::Begin),
             ends: Edge::new(Side::End),
             literals: Literals::default(),
@@ -46,6 +49,7 @@ impl Scanner {
             let found = match shape_of(predicate) {
                 Shape::Equals(text) => {
                     scanner.exact.entry_ref(text).or_default().push(*id);
+                    scanner.exact_bytes_max = scanner.exact_bytes_max.max(text.len());
                     continue;
                 }
                 Shape::Prefix(text) => {
@@ -78,7 +82,9 @@ impl Scanner {
         let Holding { atoms: hits, asked } = holding;
         hits.clear();
         asked.clear();
-        if let Some(ids) = self.exact.get(folded) {
+        if folded.len() <= self.exact_bytes_max
+            && let Some(ids) = self.exact.get(folded)
+        {
             hits.extend(ids);
         }
         self.begins.find(folded, hits);

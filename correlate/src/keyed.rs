@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use event::{Alert, AlertId, Entity, EntityType, Time};
+use event::{Alert, Entity, EntityType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::evidence::Key;
@@ -46,11 +46,6 @@ impl Name {
 }
 
 impl Keyed {
-    /// The order of alerts in event time.
-    pub(crate) fn order(&self) -> (Time, &AlertId) {
-        (self.alert.time, &self.alert.id)
-    }
-
     /// Its entities with their keys.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&Entity, Name)> + Clone {
         self.alert.entities.iter().zip(self.names.iter().copied())

@@ -11,7 +11,6 @@ use event::{
 
 use crate::assets::assets;
 use crate::cast::{Cast, Toward};
-use crate::facts::Facts;
 use crate::fixed::ONE;
 use crate::keyed::Keyed;
 use crate::names::Names;
@@ -48,12 +47,11 @@ pub(crate) struct Story<'a> {
 const STAGES_TOLD: usize = 6;
 
 impl<'a> Story<'a> {
-    pub(crate) fn of(alerts: &'a [&'a Keyed], facts: &Facts, file: &File) -> Self {
+    pub(crate) fn of(alerts: &'a [&'a Keyed], names: Names<'a>) -> Self {
         let mut domains: Vec<Domain> = alerts.iter().map(|a| a.domain).collect();
         domains.sort_unstable();
         domains.dedup();
         let steps = steps(alerts);
-        let names = Names::of(alerts, facts, file);
         Self {
             alerts,
             stages: stages(&steps),

@@ -162,6 +162,11 @@ impl News {
     fn counted_at(&self) -> Key {
         if self.is_spared { spared(self.key) } else { self.key }
     }
+
+    /// Whether that is the post itself.
+    fn is_at_post(&self) -> bool {
+        !self.is_spared && self.key == self.post
+    }
 }
 
 /// Where the counterparties are counted that make an entity no more common, up to a number.
@@ -229,6 +234,8 @@ impl Board {
         } else {
             self.join(index, resolved, facts, file)
         };
+        // They are asked for again where there is somebody to join, and hold on to every name.
+        let asks = if scored.is_empty() { Vec::new() } else { asks };
         let news = self.post(index, &places, file);
         let pairs = self.counts.pairs - pairs_before;
         let found =
@@ -314,13 +321,13 @@ impl Board {
             let mut change = Change::at(*place);
             let ring = self.entries.ring(&change);
             change.displaced = enter(&self.nodes, &self.marks, ring, index, file.neighbours);
-            for news in all.iter().filter(|news| news.counted_at() == post.key) {
+            for news in all.iter().filter(|news| news.post == post.key && news.is_at_post()) {
                 self.entries.count(&mut change, &news.members, generation, file);
             }
             self.undo.entries.push(change);
         }
         // Nobody asks for a title, or for what was spared: it only has to stay as long as an alert of it.
-        for news in all.iter().filter(|news| news.counted_at() != news.post) {
+        for news in all.iter().filter(|news| !news.is_at_post()) {
             let mut change = Change::at(self.entries.place(news.counted_at()));
             let before = std::mem::replace(self.entries.ring(&change), Ring::from_slice(&[index]));
             change.displaced = before.first().map(|node| Displaced { node: *node, position: 0 });

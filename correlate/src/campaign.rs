@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::board::Node;
-use crate::evidence::{Evidence, Key};
+use crate::evidence::Key;
 use crate::keyed::Name;
 use crate::parameters::File;
 use crate::snapshot::sorted;
@@ -84,8 +84,7 @@ impl Campaigns {
         if node.rare == 0 && node.common == 0 {
             return;
         }
-        for (entity, Name { key, .. }) in node.alert.named().take(file.limits.entities_per_alert) {
-            let kind = Evidence::of(entity.entity_type, &entity.value);
+        for (entity, Name { key, kind, .. }) in node.alert.named().take(file.limits.entities_per_alert) {
             if !file.campaign.kinds.contains(&kind) {
                 continue;
             }

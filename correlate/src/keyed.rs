@@ -6,7 +6,7 @@ use std::ops::Deref;
 use event::{Alert, Entity, EntityType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::evidence::Key;
+use crate::evidence::{Evidence, Key};
 
 /// An alert as the correlator holds it. Written, it is the alert alone.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub(crate) struct Name {
     pub(crate) key: Key,
     /// Of a user's address the mailbox, of a mailbox the user; of anything else `key` again.
     pub(crate) twin: Key,
+    pub(crate) kind: Evidence,
 }
 
 impl Name {
@@ -41,7 +42,7 @@ impl Name {
             EntityType::Mailbox => key(EntityType::User),
             _ => own,
         };
-        Self { key: own, twin }
+        Self { key: own, twin, kind: Evidence::of(entity.entity_type, &entity.value) }
     }
 }
 

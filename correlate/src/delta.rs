@@ -36,6 +36,22 @@ pub(crate) struct Told {
     pub(crate) names: Option<u64>,
 }
 
+/// The present state of an incident.
+#[derive(Debug)]
+pub(crate) enum Present {
+    Anew(Told),
+    /// As it was told, but sealed at this version.
+    Sealed(Arc<Incident>, u64),
+}
+
+impl Present {
+    pub(crate) fn incident(&self) -> &Incident {
+        match self {
+            Present::Anew(Told { incident, .. }) | Present::Sealed(incident, _) => incident,
+        }
+    }
+}
+
 impl Ledger {
     /// The incident of that id, or the one it was merged into.
     pub(crate) fn incident(&self, id: &IncidentId) -> Option<&Arc<Incident>> {
@@ -73,28 +89,36 @@ impl Ledger {
 
     /// Takes in the present state of some incidents, complete in the sense that every alert of an incident they
     /// changed is in one of them, and says what is new.
-    pub(crate) fn tell(&mut self, present: Vec<Told>) -> Vec<IncidentDelta> {
+    pub(crate) fn tell(&mut self, present: Vec<Present>) -> Vec<IncidentDelta> {
         let withdrawn = std::mem::take(&mut self.withdrawn);
-        let living: HashSet<IncidentId> = present.iter().map(|told| told.incident.id.clone()).collect();
+        let living: HashSet<IncidentId> =
+            present.iter().map(|present| present.incident().id.clone()).collect();
         let mut gone: BTreeSet<IncidentId> = withdrawn.keys().cloned().collect();
         let mut news = Vec::with_capacity(present.len());
-        for told in present {
-            let newcomers = self.newcomers(&told.incident);
+        for present in present {
+            let newcomers = match &present {
+                Present::Anew(told) => self.newcomers(&told.incident),
+                Present::Sealed(..) => Vec::new(),
+            };
             let homes = newcomers.iter().filter_map(|alert| self.home.get(alert));
             gone.extend(homes.filter(|home| !living.contains(*home)).cloned());
-            news.push((told, newcomers));
+            news.push((present, newcomers));
         }
         gone.retain(|home| !living.contains(home));
         let mut deltas = Vec::new();
         let mut arrived = Vec::new();
-        for (told, newcomers) in news {
-            let incident = &told.incident;
+        for (present, newcomers) in news {
+            let incident = present.incident();
             if withdrawn.contains_key(&incident.id) {
                 // What was withdrawn may have come again.
                 let homes = incident.alerts.iter().map(|alert| (alert.clone(), incident.id.clone()));
                 self.home.extend(homes);
             }
-            if let Some(delta) = self.tell_one(told, &newcomers, &living) {
+            let delta = match present {
+                Present::Anew(told) => self.tell_one(told, &newcomers, &living),
+                Present::Sealed(incident, version) => self.seal(incident, version),
+            };
+            if let Some(delta) = delta {
                 arrived.push((Arc::clone(delta.incident()), newcomers));
                 deltas.push(delta);
             }
@@ -119,6 +143,19 @@ impl Ledger {
         }
         let known: HashSet<&AlertId> = before.incident.alerts.iter().collect();
         incident.alerts.iter().filter(|alert| !known.contains(alert)).cloned().collect()
+    }
+
+    /// Seals what was told; where nobody else holds it any more, in place.
+    fn seal(&mut self, told: Arc<Incident>, version: u64) -> Option<IncidentDelta> {
+        let held = &mut self.incidents.get_mut(&told.id)?.incident;
+        drop(told);
+        if held.sealed {
+            return None;
+        }
+        let incident = Arc::make_mut(held);
+        incident.version = version.max(incident.version + 1);
+        incident.sealed = true;
+        Some(IncidentDelta::Sealed { incident: Arc::clone(held) })
     }
 
     fn tell_one(

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::board::{Again, Board, Excess, Node, Undo};
 use crate::campaign::Campaigns;
 use crate::claims::{Claims, Hold};
-use crate::delta::{Ledger, Told};
+use crate::delta::{Ledger, Present, Told};
 use crate::evidence::Key;
 use crate::facts::{Facts, Stale};
 use crate::input::AnalystInput;
@@ -110,7 +110,7 @@ struct Emission {
     done: HashSet<u32>,
     /// Large incidents that are put off, by root.
     deferred: BTreeMap<u32, Deferred>,
-    present: Vec<Told>,
+    present: Vec<Present>,
 }
 
 impl Emission {
@@ -405,14 +405,13 @@ impl Shard {
         for node in std::mem::take(&mut self.touched) {
             self.emit_node(node, telling, &mut emission, file);
         }
-        for node in self.newly_sealed() {
-            if !self.emit_sealed(node, &mut emission, file) {
-                self.emit_node(node, telling, &mut emission, file);
-            }
+        for node in std::mem::take(&mut self.sealed) {
+            self.emit_sealed(node, telling, &mut emission, file);
         }
         self.deferred = emission.deferred;
         let mut present = emission.present;
-        present.sort_by(|Told { incident: a, .. }, Told { incident: b, .. }| {
+        present.sort_by(|a, b| {
+            let (a, b) = (a.incident(), b.incident());
             (a.first_time, &a.id).cmp(&(b.first_time, &b.id))
         });
         let deltas = self.ledger.tell(present);
@@ -447,46 +446,39 @@ impl Shard {
         for group in groups {
             self.counts.alerts_told_total += group.nodes.len() as u64;
             emission.done.extend(group.nodes.iter().copied());
-            emission.present.push(self.told(&group, file));
+            emission.present.push(Present::Anew(self.told(&group, file)));
         }
     }
 
-    /// Nodes of which the whole incident, as it was told, was sealed since the last telling: an incident changes when the
-    /// last of its alerts is sealed, not with each of them.
-    fn newly_sealed(&mut self) -> Vec<u32> {
-        let mut sealed = std::mem::take(&mut self.sealed);
-        sealed.retain(|node| {
-            let told = self.ledger.told_of(self.board.nodes[*node as usize].id());
-            let last = told.and_then(|told| told.incident.alerts.last());
-            last.is_some_and(|last| self.nodes.contains_key(last))
-        });
-        sealed
+    /// Tells the incident of a node that was sealed. It changes when the last of its alerts is, not with each of them.
+    fn emit_sealed(&mut self, node: u32, telling: Telling, emission: &mut Emission, file: &File) {
+        let Some(told) = self.ledger.told_of(self.board.nodes[node as usize].id()) else { return };
+        if !told.incident.alerts.last().is_some_and(|last| self.nodes.contains_key(last)) {
+            return;
+        }
+        let is_plain = self.claims.is_empty() && self.suggestions.is_empty();
+        let is_new = !emission.has(node, self.board.forest.root(node));
+        match self.sealed_nodes(node, told, file).filter(|_| is_plain && is_new) {
+            Some(nodes) => {
+                let sealed = Present::Sealed(Arc::clone(&told.incident), self.version(&nodes, 0));
+                emission.present.push(sealed);
+                self.counts.alerts_told_total += nodes.len() as u64;
+                emission.done.extend(nodes);
+            }
+            None => self.emit_node(node, telling, emission, file),
+        }
     }
 
-    /// Tells the incident of a node as it was told, but sealed: if nothing else about it can be new, for which there must be
-    /// no inputs, and the names must be the same.
-    fn emit_sealed(&mut self, node: u32, emission: &mut Emission, file: &File) -> bool {
-        let Some(Told { incident: before, names }) =
-            self.ledger.told_of(self.board.nodes[node as usize].id())
-        else {
-            return false;
-        };
+    /// The nodes of an incident of which nothing but the seal can be new, if nobody said anything of it: it is what one of
+    /// its nodes is joined to, and its names read the same.
+    fn sealed_nodes(&self, node: u32, told: &Told, file: &File) -> Option<Vec<u32>> {
         let size = self.board.forest.size(node) as usize;
-        let is_plain = self.claims.is_empty() && self.suggestions.is_empty();
-        let is_whole = size == before.alerts.len() && size <= file.limits.incident_alerts_eager;
-        if !is_plain || !is_whole || emission.has(node, self.board.forest.root(node)) {
-            return false;
+        if size != told.incident.alerts.len() || size > file.limits.incident_alerts_eager {
+            return None;
         }
         let nodes = self.board.component(node);
-        let digest = Some(Names::of(&self.alerts(&nodes), &self.facts, file).digest());
-        if digest != *names {
-            return false;
-        }
-        let sealed = Incident { version: self.version(&nodes, 0), sealed: true, ..Incident::clone(before) };
-        emission.present.push(Told { incident: Arc::new(sealed), names: digest });
-        self.counts.alerts_told_total += size as u64;
-        emission.done.extend(nodes);
-        true
+        let digest = Names::of(&self.alerts(&nodes), &self.facts, file).digest();
+        (told.names == Some(digest)).then_some(nodes)
     }
 
     fn suggest(&mut self, groups: &[Group], held_back: &[HeldBack], file: &File) {

@@ -328,7 +328,8 @@ impl Shard {
             self.campaigns.sight(node, file);
             self.provisional.pop_front();
         }
-        if self.provisional.is_empty() {
+        // What was taken back and is placed again as it was asks for nothing anew.
+        if self.provisional.is_empty() && self.again.len() == 0 {
             self.stale.reset();
         }
     }

@@ -2,6 +2,7 @@
 //! are. Alerts are placed in order of event time; each placing can be taken back, latest first.
 
 mod again;
+mod entries;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 
 pub(crate) use self::again::Again;
 use self::again::Found;
+use self::entries::{Change, Displaced, Entries, Ring};
 use crate::episode::{self, Episode};
 use crate::evidence::{Evidence, Key};
 use crate::facts::{Facts, Party, Stale, counterparties};
@@ -95,7 +97,17 @@ impl Node {
 
     /// The order of alerts in event time.
     pub(crate) fn order(&self) -> (Time, &AlertId) {
-        self.alert.order()
+        (self.time(), self.id())
+    }
+
+    /// Event time, without a look at the alert.
+    pub(crate) fn time(&self) -> Time {
+        Time(self.begin)
+    }
+
+    /// Whether it is before an alert of that time and id.
+    pub(crate) fn is_before(&self, (time, id): (Time, &AlertId)) -> bool {
+        self.time() < time || (self.time() == time && self.id() < id)
     }
 }
 
@@ -109,42 +121,13 @@ pub(crate) struct Edge {
     pub(crate) reasons: Vec<Reason>,
 }
 
-/// What the board knows about one entity value.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Entry {
-    /// The nearest alerts, oldest first.
-    ring: SmallVec<[u32; 2]>,
-    /// Counterparties in alerts of the present generation and the one before.
-    crowds: [Crowd; 2],
-    generation: i64,
-}
-
-impl Entry {
-    fn turn(&mut self, generation: i64) {
-        if generation > self.generation {
-            let last = if generation == self.generation + 1 { self.crowds[0] } else { Crowd::default() };
-            self.crowds = [Crowd::default(), last];
-            self.generation = generation;
-        }
-    }
-
-    fn crowd(&self, generation: i64) -> Crowd {
-        match generation - self.generation {
-            i64::MIN..=0 => self.crowds[0].union(self.crowds[1]),
-            1 => self.crowds[0],
-            _ => Crowd::default(),
-        }
-    }
-}
-
 /// All placed alerts of a tenant, their meeting places and their forest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Board {
     pub(crate) nodes: Vec<Node>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) forest: Forest,
-    #[serde(with = "sorted")]
-    entries: HashMap<Key, Entry>,
+    entries: Entries,
     #[serde(with = "sorted")]
     episodes: HashMap<Key, Episode>,
     sequence: u64,
@@ -169,7 +152,7 @@ struct News {
     /// The post by which others have it: a rule's for its title.
     post: Key,
     group: usize,
-    members: SmallVec<[Member; 4]>,
+    members: SmallVec<[Member; NEWS_MAX]>,
     /// The alert belongs to what was there whatever it brings here.
     is_spared: bool,
 }
@@ -178,6 +161,11 @@ impl News {
     /// Where its members are counted.
     fn counted_at(&self) -> Key {
         if self.is_spared { spared(self.key) } else { self.key }
+    }
+
+    /// Whether that is the post itself.
+    fn is_at_post(&self) -> bool {
+        !self.is_spared && self.key == self.post
     }
 }
 
@@ -189,13 +177,16 @@ fn spared(key: Key) -> Key {
 /// Counterparties of one entity that one alert can add.
 const NEWS_MAX: usize = 2;
 
+/// Where the board has what an alert names, in the order of its posts.
+type Places = SmallVec<[u32; 16]>;
+
 /// Alerts that one would join, strongest first.
 type Scored = SmallVec<[(Strength, u32); 16]>;
 
 /// What a placing changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Undo {
-    entries: Vec<(Key, Option<Entry>)>,
+    entries: Vec<Change>,
     episodes: Vec<(Key, Option<Episode>)>,
     forest: Log,
     edges: usize,
@@ -226,11 +217,13 @@ impl Board {
         let asked = stale.asked();
         self.news = self.news_of(&alert, &resolved, file);
         let reads = reads(&alert, &resolved);
+        let places: Places = resolved.posts.iter().map(|post| self.entries.place(post.key)).collect();
+        self.entries.fetch(places.iter().copied());
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
         node.sigma = self.sigma(&node, file);
-        self.marks.push(Mark::of(&node));
+        self.marks.push(Mark::of(&node, self.marks.last()));
         self.nodes.push(node);
         let is_repetition = folded_into.is_some_and(|earlier| self.continue_episode(earlier, index));
         let episode_edges = self.edges.len() - self.undo.edges;
@@ -241,9 +234,12 @@ impl Board {
         } else {
             self.join(index, resolved, facts, file)
         };
-        let news = self.post(index, file);
+        // They are asked for again where there is somebody to join, and hold on to every name.
+        let asks = if scored.is_empty() { Vec::new() } else { asks };
+        let news = self.post(index, &places, file);
         let pairs = self.counts.pairs - pairs_before;
-        let found = Found { asked, reads, asks, scored, news, episode_edges, pairs, entities_dropped };
+        let found =
+            Found { asked, reads, places, asks, scored, news, episode_edges, pairs, entities_dropped };
         self.undo.found = Some(Box::new(found));
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)
@@ -279,7 +275,7 @@ impl Board {
     fn news_of(&self, alert: &Keyed, resolved: &Resolved, file: &File) -> Vec<News> {
         let generation = generation(alert.time);
         let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
-        let mut news = Vec::new();
+        let mut news = Vec::with_capacity(resolved.posts.len() + 1);
         for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
@@ -302,11 +298,12 @@ impl Board {
                 counterparties(of, &told).map(|key| resolved.member(key)).collect();
             members.sort_unstable();
             members.truncate(NEWS_MAX);
+            let members = SmallVec::from_slice(&members);
             news.push(News { key: post.key, post: post.key, group, members, is_spared: false });
         }
         news.retain(|news| {
-            let known = self.entries.get(&news.key).filter(|entry| entry.generation >= generation);
-            let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowds[0]);
+            let known = self.entries.get(news.key);
+            let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowd_from(generation));
             news.members.iter().any(|member| crowd.add(*member, file))
         });
         news
@@ -314,33 +311,41 @@ impl Board {
 
     /// Leaves the alert at every key it names: in place of an earlier one of its episode, else of the oldest. What its
     /// joins left of its news counts for later alerts.
-    fn post(&mut self, index: u32, file: &File) -> Vec<News> {
+    fn post(&mut self, index: u32, places: &[u32], file: &File) -> Vec<News> {
         let node = &self.nodes[index as usize];
-        let generation = generation(node.alert.time);
+        let generation = generation(node.time());
         let all = std::mem::take(&mut self.news);
-        let count = |entry: &mut Entry, news: &News| {
-            entry.turn(generation);
-            for member in &news.members {
-                entry.crowds[0].add(*member, file);
+        self.undo.entries.reserve_exact(places.len() + all.len());
+        self.entries.fetch(places.iter().copied());
+        for (post, place) in node.posts.iter().zip(places) {
+            let mut change = Change::at(*place);
+            let ring = self.entries.ring(&change);
+            change.displaced = enter(&self.nodes, &self.marks, ring, index, file.neighbours);
+            for news in all.iter().filter(|news| news.post == post.key && news.is_at_post()) {
+                self.entries.count(&mut change, &news.members, generation, file);
             }
-        };
-        for post in &node.posts {
-            let entry = self.undo.entry(&mut self.entries, post.key);
-            enter(&self.nodes, &self.marks, &mut entry.ring, index, file.neighbours);
-            all.iter().filter(|news| news.counted_at() == post.key).for_each(|news| count(entry, news));
+            self.undo.entries.push(change);
         }
         // Nobody asks for a title, or for what was spared: it only has to stay as long as an alert of it.
-        for news in all.iter().filter(|news| news.counted_at() != news.post) {
-            let entry = self.undo.entry(&mut self.entries, news.counted_at());
-            count(entry, news);
-            entry.ring = SmallVec::from_slice(&[index]);
+        for news in all.iter().filter(|news| !news.is_at_post()) {
+            let mut change = Change::at(self.entries.place(news.counted_at()));
+            let before = std::mem::replace(self.entries.ring(&change), Ring::from_slice(&[index]));
+            change.displaced = before.first().map(|node| Displaced { node: *node, position: 0 });
+            self.entries.count(&mut change, &news.members, generation, file);
+            self.undo.entries.push(change);
         }
         all
     }
 
     /// The counterparties of an entity value in alerts, those of the alert being placed among them.
     fn crowd(&self, key: Key, generation: i64, file: &File) -> Crowd {
-        let mut crowd = self.entries.get(&key).map_or_else(Crowd::default, |entry| entry.crowd(generation));
+        self.crowd_at(self.entries.find(key), key, generation, file)
+    }
+
+    /// The same where the key's place is known.
+    fn crowd_at(&self, place: Option<u32>, key: Key, generation: i64, file: &File) -> Crowd {
+        let known = place.map(|place| self.entries.at(place));
+        let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowd(generation));
         for member in self.news.iter().filter(|news| news.key == key).flat_map(|news| &news.members) {
             crowd.add(*member, file);
         }
@@ -350,7 +355,7 @@ impl Board {
     /// How telling the rule is at this time: less where it, or another of its title, fires on many, or it fires on this
     /// one again and again.
     fn sigma(&self, node: &Node, file: &File) -> u32 {
-        let generation = generation(node.alert.time);
+        let generation = generation(node.time());
         let rules = [node.alert.rule_key, node.alert.title_key];
         let everywhere =
             rules.into_iter().map(|key| self.crowd(key, generation, file).count()).max().unwrap_or(0);
@@ -370,7 +375,7 @@ impl Board {
             let before = &self.nodes[*latest as usize];
             episode::is_same(before, node, file.episode_gap.0)
         });
-        let generation = generation(node.alert.time);
+        let generation = generation(node.time());
         let next = episode::after(known.as_ref(), index, generation, folded.is_some());
         self.undo.episodes.push((node.scene, known));
         self.episodes.insert(node.scene, next);
@@ -419,10 +424,15 @@ impl Board {
         let t = node.alert.time;
         let generation = generation(t);
         let trust = facts.rarity.trust(t, file);
-        let crowd = |key: Key| self.crowd(key, generation, file).union(facts.rarity.crowd(key, t, file));
-        let named = resolved.asks.iter().filter(|ask| ask.lead.is_none());
-        let crowds: Vec<(u16, Crowd)> = named.map(|ask| (ask.entity, crowd(ask.post.key))).collect();
-        let weigh_one = |ask: crate::resolve::Ask| {
+        let crowd_at =
+            |place, key| self.crowd_at(place, key, generation, file).union(facts.rarity.crowd(key, t, file));
+        let crowd = |key: Key| crowd_at(self.entries.find(key), key);
+        let places: SmallVec<[Option<u32>; 16]> =
+            resolved.asks.iter().map(|ask| self.entries.find(ask.post.key)).collect();
+        let named = resolved.asks.iter().zip(&places).filter(|(ask, _)| ask.lead.is_none());
+        let crowds: SmallVec<[(u16, Crowd); 16]> =
+            named.map(|(ask, place)| (ask.entity, crowd_at(*place, ask.post.key))).collect();
+        let weigh_one = |(ask, place): (crate::resolve::Ask, Option<u32>)| {
             let weighing = file.weighing(ask.post.kind);
             // All aliases of one entity have one crowd.
             let all = crowds
@@ -445,9 +455,9 @@ impl Board {
             // Telemetry knows entities; rules it does not know.
             let trust = if ask.post.kind == Evidence::Rule { 0 } else { trust };
             let believed = prior + times(ONE.saturating_sub(prior), trust);
-            Weighed { rarity: times(measured, believed), measured, ask }
+            Weighed { rarity: times(measured, believed), measured, place, ask }
         };
-        resolved.asks.into_iter().map(weigh_one).collect()
+        resolved.asks.into_iter().zip(places).map(weigh_one).collect()
     }
 
     /// Which of its posts are artefacts that only few share, and which of them are shared by more.
@@ -503,9 +513,9 @@ impl Board {
         let node = &self.nodes[index as usize];
         let news = &mut self.news;
         let nodes = &self.nodes;
-        let (entries, generation) = (&self.entries, generation(node.alert.time));
+        let (entries, generation) = (&self.entries, generation(node.time()));
         let may_spare = |key: Key| {
-            let met = entries.get(&spared(key)).map_or(0, |entry| entry.crowd(generation).count());
+            let met = entries.get(spared(key)).map_or(0, |entry| entry.crowd(generation).count());
             met < file.corroborated_max
         };
         let (marks, bound) = (&self.marks, Bound::of(node, asks, file));
@@ -565,8 +575,9 @@ impl Board {
 
     /// The nearest alerts that an alert shares a key with.
     pub(crate) fn candidates(&self, index: u32, asks: &[Weighed]) -> SmallVec<[u32; 32]> {
-        let rings = asks.iter().filter_map(|weighed| self.entries.get(&weighed.ask.post.key));
-        let mut found: SmallVec<[u32; 32]> = rings.flat_map(|entry| entry.ring.iter().copied()).collect();
+        let places = asks.iter().filter_map(|weighed| weighed.place);
+        let rings = places.map(|place| &self.entries.at(place).ring);
+        let mut found: SmallVec<[u32; 32]> = rings.flat_map(|ring| ring.iter().copied()).collect();
         found.sort_unstable();
         found.dedup();
         found.retain(|candidate| *candidate != index);
@@ -588,10 +599,10 @@ impl Board {
             self.nodes[index as usize].posts.binary_search_by_key(&key, |post| post.key).is_ok()
         };
         keys.iter().any(|key| {
-            let mut ring = SmallVec::new();
+            let mut ring = Ring::new();
             (0..later)
                 .filter(|i| is_at(*i, *key))
-                .for_each(|i| enter(&self.nodes, &self.marks, &mut ring, i, neighbours));
+                .for_each(|i| _ = enter(&self.nodes, &self.marks, &mut ring, i, neighbours));
             ring.contains(&earlier)
         })
     }
@@ -702,11 +713,7 @@ impl Board {
             }
         }
         self.forest = self.forest.keep(new_name, |edge| edge_name[edge as usize]);
-        for entry in self.entries.values_mut() {
-            entry.ring.retain(|v| new_name[*v as usize] != NONE);
-            entry.ring.iter_mut().for_each(|v| *v = new_name[*v as usize]);
-        }
-        self.entries.retain(|_, entry| !entry.ring.is_empty());
+        self.entries.rename(new_name);
         self.episodes.retain(|_, episode| new_name[episode.latest as usize] != NONE);
         self.episodes.values_mut().for_each(|episode| episode.latest = new_name[episode.latest as usize]);
         let (kept, dropped): (Vec<_>, Vec<_>) =
@@ -721,7 +728,10 @@ impl Board {
 
     /// Makes the marks of all nodes, which a snapshot does not have.
     pub(crate) fn mark(&mut self) {
-        self.marks = self.nodes.iter().map(Mark::of).collect();
+        self.marks.clear();
+        for node in &self.nodes {
+            self.marks.push(Mark::of(node, self.marks.last()));
+        }
     }
 
     pub(crate) fn entries(&self) -> usize {
@@ -729,39 +739,43 @@ impl Board {
     }
 }
 
-/// All that placing an alert reads on the board.
+/// All that placing an alert reads on the board, and with each key what is spared of it.
 fn reads(alert: &Keyed, resolved: &Resolved) -> Vec<Key> {
-    let asked = resolved.asks.iter().flat_map(|ask| {
-        let common = ask.common().iter().map(|(key, _)| *key);
-        common.chain([ask.post.key])
-    });
-    let posts = resolved.posts.iter().map(|post| post.key);
-    let rules = [alert.rule_key, alert.title_key];
-    let mut reads: Vec<Key> = asked.chain(posts).chain(rules).collect();
-    reads.extend_from_within(..);
-    let own = reads.len() / 2;
-    reads[own..].iter_mut().for_each(|key| *key = spared(*key));
-    reads.push(resolved.scene);
-    reads
+    let common = resolved.asks.iter().flat_map(|ask| ask.common().iter().map(|(key, _)| *key));
+    let asked = resolved.asks.iter().map(|ask| ask.post.key);
+    let is_asked = |key: Key| resolved.asks.binary_search_by_key(&key, |ask| ask.post.key).is_ok();
+    let posts = resolved.posts.iter().map(|post| post.key).filter(|key| !is_asked(*key));
+    asked.chain(common).chain(posts).chain([alert.rule_key, alert.title_key, resolved.scene]).collect()
 }
 
-fn enter(nodes: &[Node], marks: &[Mark], ring: &mut SmallVec<[u32; 2]>, index: u32, neighbours: usize) {
+/// Puts an alert into a ring; says which one made room for it.
+fn enter(
+    nodes: &[Node],
+    marks: &[Mark],
+    ring: &mut Ring,
+    index: u32,
+    neighbours: usize,
+) -> Option<Displaced> {
     let node = &nodes[index as usize];
+    let is_latest = index == 0 || marks[index as usize - 1].latest < node.begin;
     let is_before = |other: &u32| match marks[*other as usize].begin.cmp(&node.begin) {
         Ordering::Equal => nodes[*other as usize].order() < node.order(),
         by_time => by_time.is_lt(),
     };
-    // Nothing is of an episode that it begins.
-    if node.episode != index {
-        ring.retain(|other| nodes[*other as usize].episode != node.episode);
-    }
+    let leave = |ring: &mut Ring, position: usize| Displaced {
+        node: ring.remove(position),
+        position: position as u32,
+    };
+    // Nothing is of an episode that it begins, and of any other the ring has one alert at most.
+    let is_of_episode = |other: &u32| nodes[*other as usize].episode == node.episode;
+    let repeated = if node.episode == index { None } else { ring.iter().position(is_of_episode) };
+    let displaced = repeated.map(|position| leave(ring, position));
     match ring.last() {
-        Some(last) if !is_before(last) => ring.insert(ring.partition_point(is_before), index),
+        Some(last) if !is_latest && !is_before(last) => ring.insert(ring.partition_point(is_before), index),
         _ => ring.push(index),
     }
-    if ring.len() > neighbours {
-        ring.remove(0);
-    }
+    let is_full = ring.len() > neighbours;
+    displaced.or_else(|| is_full.then(|| leave(ring, 0)))
 }
 
 /// Whether an entity is part of an organisation, so that its name can tell of which part.
@@ -810,20 +824,6 @@ impl Resolved {
 }
 
 impl Undo {
-    /// An entry that is to be changed: as it was before, it is kept.
-    fn entry<'a>(&mut self, entries: &'a mut HashMap<Key, Entry>, key: Key) -> &'a mut Entry {
-        let is_kept = self.entries.iter().any(|(kept, _)| *kept == key);
-        let entry = entries.entry(key);
-        if !is_kept {
-            let before = match &entry {
-                hashbrown::hash_map::Entry::Occupied(known) => Some(known.get().clone()),
-                hashbrown::hash_map::Entry::Vacant(_) => None,
-            };
-            self.entries.push((key, before));
-        }
-        entry.or_default()
-    }
-
     /// The nodes whose component or joins changed.
     pub(crate) fn touched(&self) -> impl Iterator<Item = u32> + '_ {
         self.forest.touched()

@@ -22,6 +22,9 @@ pub(crate) fn within(
     names: &Calling,
     held_back: &mut Vec<HeldBack>,
 ) -> Vec<Group> {
+    if group.nodes.len() == 1 {
+        return vec![group];
+    }
     let cut = Cut { ground, names };
     let before = held_back.len();
     let mut parts = Vec::new();

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use event::{
     AlertId, Artefact, Campaign, CampaignId, EntityType, IncidentId, RelationChange, TenantId, Time,
 };
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::board::Node;
-use crate::evidence::{Evidence, Key};
+use crate::evidence::Key;
 use crate::keyed::Name;
 use crate::parameters::File;
 use crate::snapshot::sorted;
@@ -25,7 +26,7 @@ use crate::snapshot::sorted;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Campaigns {
     #[serde(with = "sorted")]
-    artefacts: HashMap<Key, Sighted>,
+    artefacts: HashMap<Key, Box<Sighted>>,
     /// Artefacts with several sightings.
     several: BTreeSet<Key>,
     /// Event time of the latest sealed alert with an artefact, in microseconds.
@@ -83,8 +84,7 @@ impl Campaigns {
         if node.rare == 0 && node.common == 0 {
             return;
         }
-        for (entity, Name { key, .. }) in node.alert.named().take(file.limits.entities_per_alert) {
-            let kind = Evidence::of(entity.entity_type, &entity.value);
+        for (entity, Name { key, kind, .. }) in node.alert.named().take(file.limits.entities_per_alert) {
             if !file.campaign.kinds.contains(&kind) {
                 continue;
             }
@@ -102,10 +102,18 @@ impl Campaigns {
         if !self.artefacts.contains_key(&key) && self.artefacts.len() >= file.limits.artefacts {
             self.make_room(file.limits.artefacts);
         }
-        let sighted = self.artefacts.entry(key).or_insert(new.clone());
-        if time.0.saturating_sub(sighted.last) > file.campaign.window.0 {
-            *sighted = new;
-        }
+        let window = file.campaign.window.0;
+        let is_over = |known: &Sighted| time.0.saturating_sub(known.last) > window;
+        let sighted = match self.artefacts.entry(key) {
+            Entry::Vacant(unknown) => unknown.insert(Box::new(new)),
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                if is_over(known) {
+                    **known = new;
+                }
+                known
+            }
+        };
         sighted.last = sighted.last.max(time.0);
         sighted.is_common |= is_common;
         let changed = !sighted.is_common && sighted.add(node, file.campaign.principals_max);

@@ -1,5 +1,6 @@
 //! Who plays which part in a story: where it happened, who acted, against whom.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -76,8 +77,8 @@ impl Cast {
         let devices: Vec<&str> = self.devices.iter().map(|d| short_device(d)).collect();
         let (doers, targets) = (self.names(Part::Doer), self.names(Part::Target));
         let mut place = String::new();
-        let mut say = |word: &str, names: Option<String>| {
-            names.iter().for_each(|names| place.push_str(&format!(" {word} {names}")));
+        let mut say = |word: &str, names: Option<Cow<'_, str>>| {
+            names.iter().for_each(|names| place.extend([" ", word, " ", names]));
         };
         say("on", listed(&devices, "devices"));
         say("by", listed(&doers, "accounts"));

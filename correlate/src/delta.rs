@@ -13,7 +13,7 @@ use crate::snapshot::sorted;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     #[serde(with = "sorted")]
-    incidents: HashMap<IncidentId, Arc<Incident>>,
+    incidents: HashMap<IncidentId, Told>,
     /// The incident that each alert was last said to be in.
     #[serde(with = "sorted")]
     home: HashMap<AlertId, IncidentId>,
@@ -27,9 +27,43 @@ pub(crate) struct Ledger {
     withdrawn: BTreeMap<IncidentId, Option<AlertId>>,
 }
 
+/// An incident as it was told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) incident: Arc<Incident>,
+    /// The digest of the names that it was told with; nothing is known of it after a restart.
+    #[serde(skip)]
+    pub(crate) names: Option<u64>,
+}
+
+/// The present state of an incident.
+#[derive(Debug)]
+pub(crate) enum Present {
+    Anew(Told),
+    /// As it was told, but sealed at this version.
+    Sealed(Arc<Incident>, u64),
+}
+
+impl Present {
+    pub(crate) fn incident(&self) -> &Incident {
+        match self {
+            Present::Anew(Told { incident, .. }) | Present::Sealed(incident, _) => incident,
+        }
+    }
+}
+
 impl Ledger {
     /// The incident of that id, or the one it was merged into.
     pub(crate) fn incident(&self, id: &IncidentId) -> Option<&Arc<Incident>> {
+        self.told(id).map(|told| &told.incident)
+    }
+
+    /// The incident that an alert was last said to be in, as it was told.
+    pub(crate) fn told_of(&self, alert: &AlertId) -> Option<&Told> {
+        self.told(self.home.get(alert)?)
+    }
+
+    fn told(&self, id: &IncidentId) -> Option<&Told> {
         let survivor = self.redirects.get(id).map_or(id, |(_, survivor)| survivor);
         self.incidents.get(survivor)
     }
@@ -55,27 +89,36 @@ impl Ledger {
 
     /// Takes in the present state of some incidents, complete in the sense that every alert of an incident they
     /// changed is in one of them, and says what is new.
-    pub(crate) fn tell(&mut self, present: Vec<Incident>) -> Vec<IncidentDelta> {
+    pub(crate) fn tell(&mut self, present: Vec<Present>) -> Vec<IncidentDelta> {
         let withdrawn = std::mem::take(&mut self.withdrawn);
-        let living: HashSet<IncidentId> = present.iter().map(|i| i.id.clone()).collect();
+        let living: HashSet<IncidentId> =
+            present.iter().map(|present| present.incident().id.clone()).collect();
         let mut gone: BTreeSet<IncidentId> = withdrawn.keys().cloned().collect();
-        let mut news = Vec::new();
-        for incident in present {
-            let newcomers = self.newcomers(&incident);
+        let mut news = Vec::with_capacity(present.len());
+        for present in present {
+            let newcomers = match &present {
+                Present::Anew(told) => self.newcomers(&told.incident),
+                Present::Sealed(..) => Vec::new(),
+            };
             let homes = newcomers.iter().filter_map(|alert| self.home.get(alert));
             gone.extend(homes.filter(|home| !living.contains(*home)).cloned());
-            news.push((incident, newcomers));
+            news.push((present, newcomers));
         }
         gone.retain(|home| !living.contains(home));
         let mut deltas = Vec::new();
         let mut arrived = Vec::new();
-        for (incident, newcomers) in news {
+        for (present, newcomers) in news {
+            let incident = present.incident();
             if withdrawn.contains_key(&incident.id) {
                 // What was withdrawn may have come again.
                 let homes = incident.alerts.iter().map(|alert| (alert.clone(), incident.id.clone()));
                 self.home.extend(homes);
             }
-            if let Some(delta) = self.tell_one(incident, &newcomers, &living) {
+            let delta = match present {
+                Present::Anew(told) => self.tell_one(told, &newcomers, &living),
+                Present::Sealed(incident, version) => self.seal(incident, version),
+            };
+            if let Some(delta) = delta {
                 arrived.push((Arc::clone(delta.incident()), newcomers));
                 deltas.push(delta);
             }
@@ -92,30 +135,45 @@ impl Ledger {
     fn newcomers(&self, incident: &Incident) -> Vec<AlertId> {
         let Some(before) = self.incidents.get(&incident.id) else { return incident.alerts.clone() };
         // Both are in order of event time, and most often nothing left.
-        let mut known = before.alerts.iter().peekable();
+        let mut known = before.incident.alerts.iter().peekable();
         let is_new = |alert: &&AlertId| known.next_if(|before| before == alert).is_none();
         let newcomers = incident.alerts.iter().filter(is_new).cloned().collect();
         if known.next().is_none() {
             return newcomers;
         }
-        let known: HashSet<&AlertId> = before.alerts.iter().collect();
+        let known: HashSet<&AlertId> = before.incident.alerts.iter().collect();
         incident.alerts.iter().filter(|alert| !known.contains(alert)).cloned().collect()
+    }
+
+    /// Seals what was told; where nobody else holds it any more, in place.
+    fn seal(&mut self, told: Arc<Incident>, version: u64) -> Option<IncidentDelta> {
+        let held = &mut self.incidents.get_mut(&told.id)?.incident;
+        drop(told);
+        if held.sealed {
+            return None;
+        }
+        let incident = Arc::make_mut(held);
+        incident.version = version.max(incident.version + 1);
+        incident.sealed = true;
+        Some(IncidentDelta::Sealed { incident: Arc::clone(held) })
     }
 
     fn tell_one(
         &mut self,
-        mut incident: Incident,
+        mut told: Told,
         newcomers: &[AlertId],
         living: &HashSet<IncidentId>,
     ) -> Option<IncidentDelta> {
-        let before = self.incidents.get(&incident.id);
+        let before = self.incidents.get(&told.incident.id).map(|before| &before.incident);
         if let Some(before) = before {
+            let incident = Arc::make_mut(&mut told.incident);
             let version = std::mem::replace(&mut incident.version, before.version);
-            if **before == incident {
+            if **before == *incident {
                 return None;
             }
             incident.version = version.max(before.version + 1);
         }
+        let incident = Arc::clone(&told.incident);
         let sealed_before = before.map(|before| before.sealed);
         let came_from = if before.is_none() { self.came_from(&incident, living) } else { None };
         for alert in newcomers {
@@ -126,8 +184,7 @@ impl Ledger {
         {
             from.remove(&incident.id);
         }
-        let incident = Arc::new(incident);
-        self.incidents.insert(incident.id.clone(), Arc::clone(&incident));
+        self.incidents.insert(incident.id.clone(), told);
         Some(match (sealed_before, came_from) {
             (Some(false), _) if incident.sealed && newcomers.is_empty() => IncidentDelta::Sealed { incident },
             (Some(_), _) => IncidentDelta::Updated { incident, added: newcomers.to_vec() },
@@ -152,11 +209,11 @@ impl Ledger {
     /// Leads from an incident that is no longer to the one that has its first alert that still is, or what stands in
     /// the place of those withdrawn.
     fn redirect(&mut self, gone: &IncidentId, in_place: Option<&AlertId>) -> Option<IncidentDelta> {
-        let alerts = self.incidents.get(gone)?.alerts.iter().chain(in_place);
+        let alerts = self.incidents.get(gone)?.incident.alerts.iter().chain(in_place);
         let moved = |alert: &&AlertId| self.home.get(*alert).is_some_and(|home| home != gone);
         let root = alerts.into_iter().find(moved)?.clone();
         let survivor = self.home.get(&root)?.clone();
-        let incident = Arc::clone(self.incidents.get(&survivor)?);
+        let incident = Arc::clone(&self.incidents.get(&survivor)?.incident);
         self.incidents.remove(gone);
         self.redirects.insert(gone.clone(), (root.clone(), survivor));
         self.redirected_root.entry(root).or_default().insert(gone.clone());
@@ -165,7 +222,7 @@ impl Ledger {
 
     /// An incident whose every alert was withdrawn, with nothing in their place: it stays, closed and empty.
     fn close_empty(&mut self, gone: &IncidentId) -> Option<IncidentDelta> {
-        let before = self.incidents.remove(gone)?;
+        let before = self.incidents.remove(gone)?.incident;
         let incident = Incident {
             version: before.version + 1,
             status: IncidentStatus::Closed,

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, AsArray, ListArray, StringViewArray};
 use event::{Class, EntityType, EventBatch, Role, TenantId, Time};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -14,7 +14,6 @@ use crate::lease::Leases;
 use crate::lineage::{Lineage, Mention};
 use crate::parameters::File;
 use crate::rarity::{Member, Rarity};
-use crate::snapshot::sorted_set;
 
 /// All that a tenant's telemetry has taught.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,12 +26,11 @@ pub(crate) struct Facts {
     pub(crate) links: Links,
 }
 
-/// What provisional work new facts make stale: from a time on, whatever asked for the keys that they are about.
+/// What new facts make stale: from a time on, whatever asked for the keys that they are about.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Stale {
-    /// Keys that provisional work has asked for; facts about other keys cannot matter to it.
-    #[serde(with = "sorted_set")]
-    consulted: HashSet<Key>,
+    /// Whether provisional work has asked for anything: before that nothing new matters to it.
+    is_consulted: bool,
     from: Option<Time>,
     /// What came of late, which a snapshot does not keep: after a restart all is found anew.
     #[serde(skip)]
@@ -52,10 +50,10 @@ pub(crate) struct Learnt {
 }
 
 impl Learnt {
-    /// Whether work at a time is stale that asked for these keys.
-    pub(crate) fn matters(&self, time: Time, asked: &[Key]) -> bool {
+    /// Whether work at a time is stale that asked for these keys; of `None` nobody knows what it asked for.
+    pub(crate) fn matters(&self, time: Time, asked: Option<&[Key]>) -> bool {
         let is_learnt = |key: &Key| self.keys.get(key).is_some_and(|from| *from <= time);
-        self.all.is_some_and(|from| from <= time) || asked.iter().any(is_learnt)
+        self.all.is_some_and(|from| from <= time) || asked.is_none_or(|asked| asked.iter().any(is_learnt))
     }
 }
 
@@ -66,7 +64,7 @@ impl Stale {
     }
 
     pub(crate) fn consult(&mut self, key: Key) {
-        self.consulted.insert(key);
+        self.is_consulted = true;
         self.asked.push(key);
     }
 
@@ -76,11 +74,12 @@ impl Stale {
     }
 
     pub(crate) fn learnt(&mut self, key: Key, time: Time) {
-        if self.consulted.contains(&key) {
-            let from = self.news.keys.entry(key).or_insert(time);
-            *from = time.min(*from);
-            self.stale_from(time);
+        if !self.is_consulted {
+            return;
         }
+        let from = self.news.keys.entry(key).or_insert(time);
+        *from = time.min(*from);
+        self.stale_from(time);
     }
 
     fn all_from(&mut self, time: Time) {
@@ -103,16 +102,9 @@ impl Stale {
         self.news.all = self.from;
     }
 
-    /// Keys consulted.
-    pub(crate) fn len(&self) -> usize {
-        self.consulted.len()
-    }
-
     /// No provisional work is left.
     pub(crate) fn reset(&mut self) {
-        self.consulted.clear();
-        self.from = None;
-        self.news = Learnt::default();
+        *self = Self::default();
     }
 }
 

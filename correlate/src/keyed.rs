@@ -3,10 +3,10 @@
 
 use std::ops::Deref;
 
-use event::{Alert, AlertId, Entity, EntityType, Time};
+use event::{Alert, Entity, EntityType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::evidence::Key;
+use crate::evidence::{Evidence, Key};
 
 /// An alert as the correlator holds it. Written, it is the alert alone.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub(crate) struct Name {
     pub(crate) key: Key,
     /// Of a user's address the mailbox, of a mailbox the user; of anything else `key` again.
     pub(crate) twin: Key,
+    pub(crate) kind: Evidence,
 }
 
 impl Name {
@@ -41,16 +42,11 @@ impl Name {
             EntityType::Mailbox => key(EntityType::User),
             _ => own,
         };
-        Self { key: own, twin }
+        Self { key: own, twin, kind: Evidence::of(entity.entity_type, &entity.value) }
     }
 }
 
 impl Keyed {
-    /// The order of alerts in event time.
-    pub(crate) fn order(&self) -> (Time, &AlertId) {
-        (self.alert.time, &self.alert.id)
-    }
-
     /// Its entities with their keys.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&Entity, Name)> + Clone {
         self.alert.entities.iter().zip(self.names.iter().copied())

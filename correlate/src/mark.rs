@@ -21,6 +21,8 @@ pub(crate) struct Mark {
     sigma: u32,
     pub(crate) begin: i64,
     end: i64,
+    /// The latest `begin` among it and those placed before it.
+    pub(crate) latest: i64,
 }
 
 fn print(key: Key) -> u16 {
@@ -28,14 +30,20 @@ fn print(key: Key) -> u16 {
 }
 
 impl Mark {
-    pub(crate) fn of(node: &Node) -> Self {
+    pub(crate) fn of(node: &Node, before: Option<&Mark>) -> Self {
         let first = node.posts.first().map_or(0, |post| print(post.key));
         let mut prints = [first; PRINTS];
         for (slot, post) in prints.iter_mut().zip(&node.posts) {
             *slot = print(post.key);
         }
         let is_whole = node.posts.len() <= PRINTS;
-        Self { prints, is_whole, sigma: node.sigma, begin: node.begin, end: node.end }
+        let (sigma, begin, end, latest) = (node.sigma, node.begin, node.end, node.begin);
+        Self { prints, is_whole, sigma, begin, end, latest }.after(before)
+    }
+
+    /// The same, placed after another.
+    pub(crate) fn after(self, before: Option<&Mark>) -> Self {
+        Self { latest: before.map_or(self.begin, |before| before.latest.max(self.begin)), ..self }
     }
 
     fn has(&self, print: u16) -> bool {

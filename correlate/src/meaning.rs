@@ -11,7 +11,6 @@ use event::{
 
 use crate::assets::assets;
 use crate::cast::{Cast, Toward};
-use crate::facts::Facts;
 use crate::fixed::ONE;
 use crate::keyed::Keyed;
 use crate::names::Names;
@@ -48,12 +47,11 @@ pub(crate) struct Story<'a> {
 const STAGES_TOLD: usize = 6;
 
 impl<'a> Story<'a> {
-    pub(crate) fn of(alerts: &'a [&'a Keyed], facts: &Facts, file: &File) -> Self {
+    pub(crate) fn of(alerts: &'a [&'a Keyed], names: Names<'a>) -> Self {
         let mut domains: Vec<Domain> = alerts.iter().map(|a| a.domain).collect();
         domains.sort_unstable();
         domains.dedup();
         let steps = steps(alerts);
-        let names = Names::of(alerts, facts, file);
         Self {
             alerts,
             stages: stages(&steps),
@@ -68,16 +66,17 @@ impl<'a> Story<'a> {
 
     /// Fills everything but identity, version, joins and standing.
     pub(crate) fn tell(self, incident: &mut Incident, file: &File) {
-        incident.title = self.title();
+        let place = self.place();
+        incident.title = self.title() + &place;
         (incident.assets, incident.blast_radius) = assets(self.alerts, &self.names);
-        incident.summary = self.summary(&incident.blast_radius);
+        incident.summary = self.summary(&place, &incident.blast_radius);
         incident.severity = self.severity();
         incident.priority = self.priority(&file.priority);
         incident.score = incident.priority.iter().map(|part| part.points).sum::<u32>().min(100);
         incident.confidence = self.confidence(&file.confidence, incident);
         incident.techniques = self.techniques();
         incident.tactics = self.tactics();
-        incident.timeline = timeline(self.alerts, &self.names);
+        incident.timeline = timeline(self.alerts, &self.cast, &self.names);
         incident.domains = self.domains;
         incident.entities = self.entities;
     }
@@ -90,19 +89,19 @@ impl<'a> Story<'a> {
         self.stages.iter().map(|(tactic, _)| *tactic).collect()
     }
 
-    /// What, where, who and against whom. A story of one rule keeps that rule's title.
+    /// What happened. A story of one rule keeps that rule's title.
     fn title(&self) -> String {
-        let what = match (self.only_rule(), self.steps.len()) {
+        match (self.only_rule(), self.steps.len()) {
             (Some(rule), 1) => rule.to_owned(),
             (Some(rule), times) => format!("{rule} (x{times})"),
             (None, steps) if self.stages.is_empty() => {
                 format!("{} and {}", self.gravest_title(), counted(steps - 1, "more alert", "more alerts"))
             }
             (None, _) => capitalised(&stage_range(&self.tactics())),
-        };
-        what + &self.place()
+        }
     }
 
+    /// Where, who and against whom.
     fn place(&self) -> String {
         let is_attack = self.only_rule().is_none() && !self.stages.is_empty();
         self.cast.place(if is_attack { Toward::Attack } else { Toward::Rule })
@@ -120,26 +119,24 @@ impl<'a> Story<'a> {
         self.steps.iter().find(|a| a.severity == self.gravest).map_or("", |a| headline(a))
     }
 
-    fn summary(&self, radius: &BlastRadius) -> String {
+    fn summary(&self, place: &str, radius: &BlastRadius) -> String {
         let (Some(first), Some(last), Some(start)) = (self.alerts.first(), self.alerts.last(), self.start())
         else {
             return String::new();
         };
         if self.alerts.len() == 1 {
             return format!(
-                "One {} alert of {} {}: {}{}.",
+                "One {} alert of {} {}: {}{place}.",
                 first.severity,
                 first.product,
                 span(first.time, first.time),
                 headline(first),
-                self.place()
             );
         }
         format!(
-            "{} alerts{}{} {}, in {}. It began with \"{}\"{}.{}{}",
+            "{} alerts{}{place} {}, in {}. It began with \"{}\"{}.{}{}",
             self.alerts.len(),
             self.context(),
-            self.place(),
             span(first.time, last.time),
             self.domains.iter().map(|d| d.as_str()).collect::<Vec<_>>().join(", "),
             headline(start),
@@ -218,31 +215,24 @@ impl<'a> Story<'a> {
         let capped = |points: u32, n: usize, max: u32| points.saturating_mul(n.min(100) as u32).min(max);
         let severity = priority.severity.of(self.gravest);
         let doublings = alerts.max(1).ilog2() as usize;
-        let parts = [
-            ("severity", severity, format!("the gravest alert is {}", self.gravest)),
-            (
-                "tactics",
-                capped(priority.tactic, stages, priority.tactic_max),
-                counted(stages, "stage", "stages"),
-            ),
-            (
-                "domains",
-                capped(priority.domain, domains.saturating_sub(1), priority.domain_max),
-                counted(domains, "domain", "domains"),
-            ),
-            (
-                "assets",
-                capped(priority.asset, assets, priority.asset_max),
-                counted(assets, "device or user", "devices and users"),
-            ),
-            (
-                "alerts",
-                capped(priority.alert_doubling, doublings, priority.alert_doubling_max),
-                counted(alerts, "alert", "alerts"),
-            ),
+        let points = [
+            ("severity", severity),
+            ("tactics", capped(priority.tactic, stages, priority.tactic_max)),
+            ("domains", capped(priority.domain, domains.saturating_sub(1), priority.domain_max)),
+            ("assets", capped(priority.asset, assets, priority.asset_max)),
+            ("alerts", capped(priority.alert_doubling, doublings, priority.alert_doubling_max)),
         ];
-        let given = parts.into_iter().filter(|(_, points, _)| *points > 0);
-        given.map(|(part, points, because)| PriorityPart { part: part.to_owned(), points, because }).collect()
+        let because = |part: &str| match part {
+            "severity" => format!("the gravest alert is {}", self.gravest),
+            "tactics" => counted(stages, "stage", "stages"),
+            "domains" => counted(domains, "domain", "domains"),
+            "assets" => counted(assets, "device or user", "devices and users"),
+            _ => counted(alerts, "alert", "alerts"),
+        };
+        let given = points.into_iter().filter(|(_, points)| *points > 0);
+        given
+            .map(|(part, points)| PriorityPart { part: part.to_owned(), points, because: because(part) })
+            .collect()
     }
 
     /// As `parameters.yml` documents under `confidence`.

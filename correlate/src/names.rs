@@ -1,9 +1,10 @@
 //! What people call the entities of an incident.
 
-use hashbrown::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use event::{Alert, Entity, EntityType, Role};
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
 use crate::alias::form_rank;
@@ -40,6 +41,18 @@ impl<'a> Names<'a> {
         }
         names.said = names.told(alerts, facts, file);
         names
+    }
+
+    /// A hash of all names: as long as a process lives, the same alerts with the same digest read the same.
+    pub(crate) fn digest(&self) -> u64 {
+        let one = |part: (bool, EntityType, &str, &Arc<str>)| {
+            let mut hasher = DefaultHasher::new();
+            part.hash(&mut hasher);
+            hasher.finish()
+        };
+        let known = self.known.iter().map(|((kind, value), name)| one((true, *kind, value, name)));
+        let said = self.said.iter().map(|((kind, value), name)| one((false, *kind, value, name)));
+        known.chain(said).fold(0, u64::wrapping_add)
     }
 
     /// The name that the alias table proves, else the value itself.

@@ -66,6 +66,11 @@ impl Crowd {
         Crowd(self.0 | other.0, self.1 | other.1)
     }
 
+    /// Those that are not in another.
+    pub(crate) const fn without(self, other: Crowd) -> Crowd {
+        Crowd(self.0 & !other.0, self.1 & !other.1)
+    }
+
     const fn intersection(self, other: Crowd) -> Crowd {
         Crowd(self.0 & other.0, self.1 & other.1)
     }

@@ -313,7 +313,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Posts and asks for one entity; the key that stands for all its aliases.
     fn entity(&mut self, entity: &Entity, name: Name) -> Key {
-        let (Name { key, .. }, Entity { entity_type, role, value, .. }) = (name, entity);
+        let (Name { key, kind, .. }, Entity { entity_type, role, value, .. }) = (name, entity);
         self.stale.consult(key);
         match entity_type {
             EntityType::User => self.user(name, value, Evidence::User),
@@ -321,7 +321,7 @@ impl Work<'_> {
             EntityType::Device => self.device(key, value),
             EntityType::Process => self.process(key, *role, value),
             _ => {
-                let post = Post { key, kind: Evidence::of(*entity_type, value), steps: 0, implied: false };
+                let post = Post { key, kind, steps: 0, implied: false };
                 self.add(post, value, true);
                 if *entity_type == EntityType::Ip {
                     self.holder(key, value);
@@ -394,7 +394,7 @@ impl Work<'_> {
     }
 
     /// A user, and by its addresses the mailboxes of the same principal.
-    fn user(&mut self, Name { key, twin }: Name, value: &Arc<str>, kind: Evidence) -> Key {
+    fn user(&mut self, Name { key, twin, .. }: Name, value: &Arc<str>, kind: Evidence) -> Key {
         let cluster = self.aliased(key, value, kind);
         let canonical = canonical(key, &cluster);
         if let Some(address) = session_address(value) {
@@ -420,7 +420,7 @@ impl Work<'_> {
     }
 
     /// A mailbox, and the user whose address it is.
-    fn mailbox(&mut self, Name { key, twin: owner }: Name, value: &Arc<str>) -> Key {
+    fn mailbox(&mut self, Name { key, twin: owner, .. }: Name, value: &Arc<str>) -> Key {
         self.add(Post { key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, true);
         self.stale.consult(owner);
         for alias in self.facts.aliases.cluster(owner, self.t, &self.file.alias) {

@@ -19,6 +19,8 @@ pub(crate) struct Weighed {
     pub(crate) rarity: u32,
     /// The same as counted, however little was seen so far.
     pub(crate) measured: u32,
+    /// Where the board has it.
+    pub(crate) place: Option<u32>,
 }
 
 /// One piece of shared evidence behind a weight.

@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use crate::board::{Again, Board, Excess, Node, Undo};
 use crate::campaign::Campaigns;
 use crate::claims::{Claims, Hold};
-use crate::delta::Ledger;
+use crate::delta::{Ledger, Present, Told};
 use crate::evidence::Key;
 use crate::facts::{Facts, Stale};
 use crate::input::AnalystInput;
 use crate::keyed::Keyed;
 use crate::meaning::{Story, blank};
 use crate::merge::{Ground, Group, HeldBack, groups};
-use crate::names::drop_untold;
+use crate::names::{Names, drop_untold};
 use crate::parameters::File;
 use crate::places::Places;
 use crate::risk::{Risks, Sight};
@@ -101,6 +101,23 @@ struct Deferred {
 enum Telling {
     InTime,
     Now,
+}
+
+/// What is told at once.
+#[derive(Debug, Default)]
+struct Emission {
+    /// Nodes whose incidents are among `present`.
+    done: HashSet<u32>,
+    /// Large incidents that are put off, by root.
+    deferred: BTreeMap<u32, Deferred>,
+    present: Vec<Present>,
+}
+
+impl Emission {
+    /// Whether the component of a node is told or put off.
+    fn has(&self, node: u32, root: u32) -> bool {
+        self.done.contains(&node) || self.deferred.contains_key(&root)
+    }
 }
 
 impl Shard {
@@ -197,7 +214,7 @@ impl Shard {
     pub(crate) fn advance(&mut self, watermarks: &Watermarks, file: &File) -> Vec<IncidentDelta> {
         self.watermark = self.watermark.max(watermarks.all().0);
         self.facts.joins.advance(watermarks, file);
-        self.take_back_stale(file);
+        self.take_back_stale();
         self.place_waiting(file);
         self.seal(file);
         if !self.must_clean(file) {
@@ -220,24 +237,21 @@ impl Shard {
     }
 
     /// Takes back provisional work that new facts or earlier alerts make stale.
-    fn take_back_stale(&mut self, file: &File) {
-        // The set of consulted keys only grows; beginning anew now and then keeps it to what is provisional.
-        if self.stale.len() > 1_024 + self.provisional.len() * file.limits.entities_per_alert * 4 {
-            self.take_back_to(self.sealed_len() as u32);
-            self.forget_taken();
-            self.stale.reset();
-        }
+    fn take_back_stale(&mut self) {
         let learnt = self.stale.take();
-        let stale_from = learnt.as_ref().map(|(from, _)| *from);
         let first_waiting = self.waiting.keys().next();
-        // Provisional alerts stand in order.
-        let is_fresh = |node: &Node| {
-            let (time, id) = node.order();
-            let before_facts = stale_from.is_none_or(|from| time < from);
-            before_facts && first_waiting.is_none_or(|(t, i)| (time, id) < (*t, i))
-        };
         let sealed = self.sealed_len();
-        let fresh = self.board.nodes[sealed..].partition_point(is_fresh);
+        let provisional = &self.board.nodes[sealed..];
+        // Provisional alerts stand in order.
+        let is_before = |node: &Node| first_waiting.is_none_or(|(time, id)| node.is_before((*time, id)));
+        let mut fresh = provisional.partition_point(is_before);
+        if let Some((from, learnt)) = &learnt {
+            let may_be_stale = provisional.partition_point(|node| node.time() < *from)..fresh;
+            let placed = self.provisional.iter().zip(provisional);
+            let mut placed = placed.take(may_be_stale.end).skip(may_be_stale.start);
+            let first = placed.position(|(undo, node)| undo.is_stale(node.time(), learnt));
+            fresh = first.map_or(fresh, |first| may_be_stale.start + first);
+        }
         self.take_back_to((sealed + fresh) as u32);
         if let Some((_, learnt)) = learnt {
             self.again.learnt(&learnt);
@@ -273,8 +287,9 @@ impl Shard {
         loop {
             let is_crowded = self.waiting.len() + self.again.len() > file.limits.waiting_alerts;
             let new = self.waiting.first_key_value().map(|((time, id), _)| (*time, id));
-            let taken = self.again.first().filter(|taken| new.is_none_or(|new| taken.order() < new)).cloned();
-            let Some(time) = taken.as_ref().map(|taken| taken.time).or(new.map(|(time, _)| time)) else {
+            let taken = self.again.first().filter(|taken| new.is_none_or(|new| taken.is_before(new)));
+            let is_taken = taken.is_some();
+            let Some(time) = taken.map(Node::time).or(new.map(|(time, _)| time)) else {
                 return;
             };
             if is_crowded && time > self.watermark {
@@ -286,8 +301,14 @@ impl Shard {
             if !is_due && self.provisional.len() >= file.limits.provisional_alerts {
                 return;
             }
-            let Some(alert) = taken.or_else(|| Some(self.waiting.pop_first()?.1)) else { return };
-            let placed = self.board.place_next(alert, &mut self.again, &self.facts, file, &mut self.stale);
+            let (again, stale) = (&mut self.again, &mut self.stale);
+            let placed = if is_taken {
+                self.board.place_taken(again, &self.facts, file, stale)
+            } else {
+                let alert = self.waiting.pop_first().map(|(_, alert)| alert);
+                alert.map(|alert| self.board.place_new(alert, again, &self.facts, file, stale))
+            };
+            let Some(placed) = placed else { return };
             self.touched.extend(placed.touched);
             self.provisional.push_back(placed.undo);
             if is_due {
@@ -298,7 +319,7 @@ impl Shard {
 
     fn seal(&mut self, file: &File) {
         while let Some(node) =
-            self.board.nodes.get(self.sealed_len()).filter(|node| node.alert.time <= self.watermark)
+            self.board.nodes.get(self.sealed_len()).filter(|node| node.time() <= self.watermark)
         {
             self.risks.raise(node, &self.facts, file);
             let place = (self.board.nodes.len() - self.provisional.len()) as u32;
@@ -307,7 +328,8 @@ impl Shard {
             self.campaigns.sight(node, file);
             self.provisional.pop_front();
         }
-        if self.provisional.is_empty() {
+        // What was taken back and is placed again as it was asks for nothing anew.
+        if self.provisional.is_empty() && self.again.len() == 0 {
             self.stale.reset();
         }
     }
@@ -380,36 +402,19 @@ impl Shard {
     }
 
     fn emit(&mut self, file: &File, telling: Telling) -> Vec<IncidentDelta> {
-        self.touch_sealed();
-        let touched = std::mem::take(&mut self.touched);
-        let (mut done, mut deferred) = (HashSet::new(), BTreeMap::new());
-        let mut present = Vec::new();
-        for node in touched {
-            let root = self.board.forest.root(node);
-            if done.contains(&node) || deferred.contains_key(&root) {
-                continue;
-            }
-            if telling == Telling::InTime
-                && let Some(since) = self.deferred_since(node, root, file)
-            {
-                deferred.insert(root, since);
-                self.touched.insert(node);
-                continue;
-            }
-            let size = self.board.forest.size(node) as usize;
-            if size > file.limits.incident_alerts_eager {
-                self.told.insert(root, size);
-            }
-            let (groups, held_back) = groups(self.ground(file), node);
-            self.suggest(&groups, &held_back, file);
-            for group in groups {
-                self.counts.alerts_told_total += group.nodes.len() as u64;
-                done.extend(group.nodes.iter().copied());
-                present.push(self.incident(&group, file));
-            }
+        let mut emission = Emission::default();
+        for node in std::mem::take(&mut self.touched) {
+            self.emit_node(node, telling, &mut emission, file);
         }
-        self.deferred = deferred;
-        present.sort_by(|a, b| (a.first_time, &a.id).cmp(&(b.first_time, &b.id)));
+        for node in std::mem::take(&mut self.sealed) {
+            self.emit_sealed(node, telling, &mut emission, file);
+        }
+        self.deferred = emission.deferred;
+        let mut present = emission.present;
+        present.sort_by(|a, b| {
+            let (a, b) = (a.incident(), b.incident());
+            (a.first_time, &a.id).cmp(&(b.first_time, &b.id))
+        });
         let deltas = self.ledger.tell(present);
         if !deltas.is_empty() {
             self.campaigns.incidents_changed();
@@ -420,16 +425,61 @@ impl Shard {
         deltas
     }
 
-    /// An incident changes when the last of its alerts is sealed, not with each of them.
-    fn touch_sealed(&mut self) {
-        for node in std::mem::take(&mut self.sealed) {
-            let alert = self.board.nodes[node as usize].id();
-            let told = self.ledger.home(alert).and_then(|id| self.ledger.incident(id));
-            let last = told.and_then(|incident| incident.alerts.last());
-            if last.is_some_and(|last| self.nodes.contains_key(last)) {
-                self.touched.insert(node);
-            }
+    /// Tells the incidents of the component of a node, or puts it off.
+    fn emit_node(&mut self, node: u32, telling: Telling, emission: &mut Emission, file: &File) {
+        let root = self.board.forest.root(node);
+        if emission.has(node, root) {
+            return;
         }
+        if telling == Telling::InTime
+            && let Some(since) = self.deferred_since(node, root, file)
+        {
+            emission.deferred.insert(root, since);
+            self.touched.insert(node);
+            return;
+        }
+        let size = self.board.forest.size(node) as usize;
+        if size > file.limits.incident_alerts_eager {
+            self.told.insert(root, size);
+        }
+        let (groups, held_back) = groups(self.ground(file), node);
+        self.suggest(&groups, &held_back, file);
+        for group in groups {
+            self.counts.alerts_told_total += group.nodes.len() as u64;
+            emission.done.extend(group.nodes.iter().copied());
+            emission.present.push(Present::Anew(self.told(&group, file)));
+        }
+    }
+
+    /// Tells the incident of a node that was sealed. It changes when the last of its alerts is, not with each of them.
+    fn emit_sealed(&mut self, node: u32, telling: Telling, emission: &mut Emission, file: &File) {
+        let Some(told) = self.ledger.told_of(self.board.nodes[node as usize].id()) else { return };
+        if !told.incident.alerts.last().is_some_and(|last| self.nodes.contains_key(last)) {
+            return;
+        }
+        let is_plain = self.claims.is_empty() && self.suggestions.is_empty();
+        let is_new = !emission.has(node, self.board.forest.root(node));
+        match self.sealed_nodes(node, told, file).filter(|_| is_plain && is_new) {
+            Some(nodes) => {
+                let sealed = Present::Sealed(Arc::clone(&told.incident), self.version(&nodes, 0));
+                emission.present.push(sealed);
+                self.counts.alerts_told_total += nodes.len() as u64;
+                emission.done.extend(nodes);
+            }
+            None => self.emit_node(node, telling, emission, file),
+        }
+    }
+
+    /// The nodes of an incident of which nothing but the seal can be new, if nobody said anything of it: it is what one of
+    /// its nodes is joined to, and its names read the same.
+    fn sealed_nodes(&self, node: u32, told: &Told, file: &File) -> Option<Vec<u32>> {
+        let size = self.board.forest.size(node) as usize;
+        if size != told.incident.alerts.len() || size > file.limits.incident_alerts_eager {
+            return None;
+        }
+        let nodes = self.board.component(node);
+        let digest = Names::of(&self.alerts(&nodes), &self.facts, file).digest();
+        (told.names == Some(digest)).then_some(nodes)
     }
 
     fn suggest(&mut self, groups: &[Group], held_back: &[HeldBack], file: &File) {
@@ -475,20 +525,43 @@ impl Shard {
 
     /// The incident of a group.
     pub(crate) fn incident(&self, group: &Group, file: &File) -> Incident {
-        let alerts: Vec<&Keyed> = group.nodes.iter().map(|n| &*self.board.nodes[*n as usize].alert).collect();
+        let alerts = self.alerts(&group.nodes);
+        let names = Names::of(&alerts, &self.facts, file);
+        self.incident_with(group, &alerts, names, file)
+    }
+
+    /// The incident of a group, to be told.
+    fn told(&self, group: &Group, file: &File) -> Told {
+        let alerts = self.alerts(&group.nodes);
+        let names = Names::of(&alerts, &self.facts, file);
+        let digest = Some(names.digest());
+        Told { incident: Arc::new(self.incident_with(group, &alerts, names, file)), names: digest }
+    }
+
+    fn incident_with(&self, group: &Group, alerts: &[&Keyed], names: Names<'_>, file: &File) -> Incident {
         let sealed = self.sealed_len() as u32;
-        let mut incident = blank(group.id.clone(), &self.tenant, &alerts);
+        let mut incident = blank(group.id.clone(), &self.tenant, alerts);
         incident.links.clone_from(&group.links);
         incident.joins.clone_from(&group.joins);
         incident.sealed = group.nodes.iter().all(|n| *n < sealed);
-        let sequence =
-            group.nodes.iter().filter(|n| **n < sealed).map(|n| self.board.nodes[*n as usize].sequence).max();
-        incident.version = version(sequence.unwrap_or(0), group.standing.inputs);
+        incident.version = self.version(&group.nodes, group.standing.inputs);
         incident.status = group.standing.status.unwrap_or(IncidentStatus::New);
         incident.assignee.clone_from(&group.standing.assignee);
         incident.classification.clone_from(&group.standing.classification);
-        Story::of(&alerts, &self.facts, file).tell(&mut incident, file);
+        Story::of(alerts, names).tell(&mut incident, file);
         incident
+    }
+
+    fn alerts(&self, nodes: &[u32]) -> Vec<&Keyed> {
+        nodes.iter().map(|n| &*self.board.nodes[*n as usize].alert).collect()
+    }
+
+    /// The version of an incident: the number of its last sealed alert in the order of sealing, then the inputs that
+    /// spoke of it. Provisional changes count up below the next sealed alert's number.
+    fn version(&self, nodes: &[u32], inputs: u64) -> u64 {
+        let sealed = nodes.iter().filter(|n| **n < self.sealed_len() as u32);
+        let sequence = sealed.map(|n| self.board.nodes[*n as usize].sequence).max().unwrap_or(0);
+        (sequence << 20) | (inputs.min(1_023) << 10)
     }
 
     /// All groups of the present state, by first alert, with the joins that inputs hold back.
@@ -632,10 +705,4 @@ impl Shard {
 /// Orders contents of one id: what lasted longer, names more, then whatever is larger as text.
 fn content_rank(alert: &Alert) -> (Time, usize, String) {
     (alert.end_time, alert.entities.len(), format!("{alert:?}"))
-}
-
-/// The version of an incident: the number of its last sealed alert in the order of sealing, then the inputs that
-/// spoke of it. Provisional changes count up below the next sealed alert's number.
-const fn version(sequence: u64, inputs: u64) -> u64 {
-    (sequence << 20) | ((if inputs < 1_023 { inputs } else { 1_023 }) << 10)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CorrelateError;
 
 /// Format of the bytes; raised with every change that older programs cannot read.
-const VERSION: u32 = 8;
+const VERSION: u32 = 9;
 
 /// Marks the bytes as ours.
 const MAGIC: &[u8; 8] = b"asterc03";
@@ -69,31 +69,5 @@ pub(crate) mod sorted {
         D: Deserializer<'de>,
     {
         Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
-    }
-}
-
-/// As [`sorted`], for sets.
-pub(crate) mod sorted_set {
-    use hashbrown::HashSet;
-    use std::hash::Hash;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<K, S>(set: &HashSet<K>, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        K: Serialize + Ord,
-        S: Serializer,
-    {
-        let mut keys: Vec<&K> = set.iter().collect();
-        keys.sort();
-        keys.serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, K, D>(deserializer: D) -> Result<HashSet<K>, D::Error>
-    where
-        K: Deserialize<'de> + Eq + Hash,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<K>::deserialize(deserializer)?.into_iter().collect())
     }
 }

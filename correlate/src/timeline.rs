@@ -21,10 +21,10 @@ const FOLD_US: i64 = 3_600_000_000;
 /// Who and where, as far as a line names it.
 type Parties = SmallVec<[(EntityType, Role, Arc<str>); 4]>;
 
-/// The timeline of alerts in order of event time.
-pub(crate) fn timeline(alerts: &[&Keyed], names: &Names<'_>) -> Vec<Moment> {
+/// The timeline of alerts in order of event time, whose cast is given.
+pub(crate) fn timeline(alerts: &[&Keyed], cast: &Cast, names: &Names<'_>) -> Vec<Moment> {
     if let [only] = alerts {
-        return vec![Line::new(only).moment(names)];
+        return vec![Line::new(only).moment(cast)];
     }
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut latest: HashMap<(&str, Parties), usize> = HashMap::new();
@@ -39,7 +39,11 @@ pub(crate) fn timeline(alerts: &[&Keyed], names: &Names<'_>) -> Vec<Moment> {
         }
     }
     shorten(&mut lines);
-    lines.into_iter().map(|line| line.moment(names)).collect()
+    let moment = |line: Line<'_>| {
+        let cast = Cast::of(&[line.first], names);
+        line.moment(&cast)
+    };
+    lines.into_iter().map(moment).collect()
 }
 
 fn parties(alert: &Alert, names: &Names<'_>) -> Parties {
@@ -84,8 +88,8 @@ impl<'a> Line<'a> {
         self.tactics.dedup();
     }
 
-    fn moment(self, names: &Names<'_>) -> Moment {
-        let place = Cast::of(&[self.first], names).place(Toward::Rule);
+    fn moment(self, cast: &Cast) -> Moment {
+        let place = cast.place(Toward::Rule);
         Moment {
             time: self.first.time,
             end_time: self.end,

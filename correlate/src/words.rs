@@ -1,5 +1,7 @@
 //! How numbers, times and lists are said to people: one wording and one rounding everywhere.
 
+use std::borrow::Cow;
+
 use event::{Alert, BlastRadius, Tactic, Time};
 
 /// Millionths as a share with two decimals, rounded half up: `0.55`.
@@ -26,12 +28,12 @@ pub(crate) fn counted(n: usize, one: &str, more: &str) -> String {
 }
 
 /// `a`, `a and b`, `a and 3 more devices`.
-pub(crate) fn listed(names: &[&str], more: &str) -> Option<String> {
+pub(crate) fn listed<'a>(names: &[&'a str], more: &str) -> Option<Cow<'a, str>> {
     match names {
         [] => None,
-        [one] => Some((*one).to_owned()),
-        [one, other] => Some(format!("{one} and {other}")),
-        [one, rest @ ..] => Some(format!("{one} and {} more {more}", rest.len())),
+        [one] => Some(Cow::Borrowed(one)),
+        [one, other] => Some(format!("{one} and {other}").into()),
+        [one, rest @ ..] => Some(format!("{one} and {} more {more}", rest.len()).into()),
     }
 }
 

@@ -400,6 +400,25 @@ fn a_mailbox_is_its_users() {
     assert_eq!(incidents[0].joins[0].reasons[0].kind, "mailbox");
 }
 
+/// A late alert that is sealed at once takes provisional ones back. They are placed again as they were, and what is learnt
+/// of the names that they asked for matters to them all the same.
+#[test]
+fn what_is_learnt_after_a_late_alert_still_matters() {
+    let mut correlator = correlator();
+    correlator.push([
+        alert("first", "r0", 0, &["session:s0"]),
+        alert("a", "r1", 200, &["user:contoso\\alice", "device:ws-01"]),
+        alert("b", "r2", 260, &["user:alice@contoso.com", "ip:203.0.113.5"]),
+    ]);
+    correlator.advance(watermark(100));
+    correlator.push([alert("late", "r3", 50, &["session:s1"])]);
+    correlator.advance(watermark(100));
+    let proof = [("actor_user_account", "CONTOSO\\alice"), ("actor_user_email", "alice@contoso.com")];
+    correlator.observe(&batch("authentication", &[(150, &proof)]));
+    correlator.flush();
+    assert_eq!(groups(&correlator.incidents(&tenant()))[0], ["a", "b"]);
+}
+
 #[test]
 fn tenants_never_meet() {
     let mut other = alert("b", "r2", 10, &["session:s1", "user:u@x.example"]);

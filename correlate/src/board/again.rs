@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use event::AlertId;
+use event::Time;
 use hashbrown::HashMap;
 
-use super::{Board, Edge, News, Node, Scored, Undo, restore};
+use super::entries::Change;
+use super::{Board, Edge, News, Node, Places, Scored, Undo, restore};
 use crate::evidence::Key;
 use crate::facts::{Facts, Learnt, Stale};
 use crate::fixed::mix;
@@ -26,6 +27,8 @@ pub(crate) struct Found {
     pub(super) asked: Vec<Key>,
     /// What it read on the board.
     pub(super) reads: Vec<Key>,
+    /// Where its posts are.
+    pub(super) places: Places,
     pub(super) asks: Vec<Weighed>,
     /// Alerts that it would join, strongest first.
     pub(super) scored: Scored,
@@ -40,6 +43,7 @@ pub(crate) struct Found {
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     node: Node,
+    mark: Mark,
     place: u32,
     /// Nothing where a snapshot did not keep it.
     found: Option<Box<Found>>,
@@ -66,6 +70,18 @@ pub(crate) struct Again {
     untold: BTreeSet<u32>,
 }
 
+impl Undo {
+    /// Whether something was learnt that the alert of this placing may have used.
+    pub(crate) fn is_stale(&self, time: Time, learnt: &Learnt) -> bool {
+        is_stale(self.found.as_deref(), time, learnt)
+    }
+}
+
+fn is_stale(found: Option<&Found>, time: Time, learnt: &Learnt) -> bool {
+    // Nobody knows what those asked for of which a snapshot did not keep what they found.
+    learnt.matters(time, found.map(|found| &*found.asked))
+}
+
 /// Counterparties stay.
 const FOR_GOOD: usize = usize::MAX;
 
@@ -84,9 +100,7 @@ impl Again {
     /// Something was learnt: it matters to what asked for it.
     pub(crate) fn learnt(&mut self, learnt: &Learnt) {
         for taken in &mut self.taken {
-            // Nobody knows what those asked for of which a snapshot did not keep what they found.
-            let asked = taken.found.as_ref().map_or(&[][..], |found| &found.asked);
-            taken.is_stale |= taken.found.is_none() || learnt.matters(taken.node.alert.time, asked);
+            taken.is_stale |= is_stale(taken.found.as_deref(), taken.node.alert.time, learnt);
         }
     }
 
@@ -109,13 +123,8 @@ impl Again {
     }
 
     /// The earliest of them.
-    pub(crate) fn first(&self) -> Option<&Arc<Keyed>> {
-        self.taken.last().map(|taken| &taken.node.alert)
-    }
-
-    /// The next alert as it was, if it is the one named.
-    fn next(&mut self, id: &AlertId) -> Option<Taken> {
-        self.taken.pop_if(|taken| taken.node.id() == id)
+    pub(crate) fn first(&self) -> Option<&Node> {
+        self.taken.last().map(|taken| &taken.node)
     }
 
     fn moved(&mut self, place: u32, index: u32) {
@@ -153,7 +162,8 @@ impl Again {
             let left = self.dirty.entry(post.key).or_default();
             *left = neighbours.max(*left);
         }
-        let lasting = news.iter().map(News::counted_at).chain([node.scene]);
+        // Whoever reads what is counted of a key reads what is spared of it too.
+        let lasting = news.iter().map(|news| news.key).chain([node.scene]);
         self.dirty.extend(lasting.map(|key| (key, FOR_GOOD)));
     }
 
@@ -183,23 +193,23 @@ pub(crate) struct Placed {
 impl Board {
     /// Takes back the latest placing.
     pub(crate) fn take_back(&mut self, undo: Undo) -> Option<Taken> {
-        let node = self.nodes.pop()?;
-        self.marks.pop();
+        let (node, mark) = (self.nodes.pop()?, self.marks.pop()?);
         self.sequence -= 1;
         self.forest.undo(&undo.forest, self.nodes.len());
         let edges = self.edges.split_off(undo.edges);
         for adopted in &undo.adopted {
             self.nodes[*adopted as usize].adopted.clear();
         }
-        restore(&mut self.entries, undo.entries);
-        restore(&mut self.episodes, undo.episodes);
         let (place, is_stale) = (self.nodes.len() as u32, false);
+        self.entries.fetch(undo.entries.iter().map(Change::place));
+        undo.entries.iter().rev().for_each(|change| self.entries.take_back(place, change));
+        restore(&mut self.episodes, undo.episodes);
         let Undo { found, adopted, forest, .. } = undo;
-        Some(Taken { node, place, found, edges, adopted, forest, is_stale })
+        Some(Taken { node, mark, place, found, edges, adopted, forest, is_stale })
     }
 
-    /// Places the next alert; one that was taken back the way it was before, where that still holds.
-    pub(crate) fn place_next(
+    /// Places an alert that comes for the first time.
+    pub(crate) fn place_new(
         &mut self,
         alert: Arc<Keyed>,
         again: &mut Again,
@@ -208,24 +218,33 @@ impl Board {
         stale: &mut Stale,
     ) -> Placed {
         let index = self.nodes.len() as u32;
-        let before = again.next(&alert.id);
-        if let Some(taken) = &before {
-            again.moved(taken.place, index);
+        let undo = self.place(alert, facts, file, stale);
+        self.pass(index, again);
+        let touched = self.compare(None, &undo, index, again, file);
+        Placed { undo, touched }
+    }
+
+    /// Places the next of those that were taken back, the way it was before where that still holds.
+    pub(crate) fn place_taken(
+        &mut self,
+        again: &mut Again,
+        facts: &Facts,
+        file: &File,
+        stale: &mut Stale,
+    ) -> Option<Placed> {
+        let taken = again.taken.pop()?;
+        let index = self.nodes.len() as u32;
+        again.moved(taken.place, index);
+        if again.holds(&taken) {
+            let touched = again.untold.remove(&taken.place).then_some(index).into_iter().collect();
+            let undo = self.place_again(taken, again, file);
+            self.pass(index, again);
+            return Some(Placed { undo, touched });
         }
-        match before {
-            Some(taken) if again.holds(&taken) => {
-                let touched = again.untold.remove(&taken.place).then_some(index).into_iter().collect();
-                let undo = self.place_again(taken, again, file);
-                self.pass(index, again);
-                Placed { undo, touched }
-            }
-            before => {
-                let undo = self.place(alert, facts, file, stale);
-                self.pass(index, again);
-                let touched = self.compare(before, &undo, index, again, file);
-                Placed { undo, touched }
-            }
-        }
+        let undo = self.place(Arc::clone(&taken.node.alert), facts, file, stale);
+        self.pass(index, again);
+        let touched = self.compare(Some(taken), &undo, index, again, file);
+        Some(Placed { undo, touched })
     }
 
     fn pass(&self, index: u32, again: &mut Again) {
@@ -236,7 +255,7 @@ impl Board {
     }
 
     fn place_again(&mut self, taken: Taken, again: &Again, file: &File) -> Undo {
-        let Taken { node, found, mut edges, .. } = taken;
+        let Taken { node, mark, found, mut edges, .. } = taken;
         let mut found = found.unwrap_or_default();
         self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
         self.sequence += 1;
@@ -245,7 +264,7 @@ impl Board {
         let index = self.forest.add(mix(node.hash));
         let node = Node { episode: index, sequence: self.sequence, ..node };
         let folded_into = self.fold(&node, index, file);
-        self.marks.push(Mark::of(&node));
+        self.marks.push(mark.after(self.marks.last()));
         self.nodes.push(node);
         if let Some(earlier) = folded_into {
             self.continue_episode(earlier, index);
@@ -255,7 +274,7 @@ impl Board {
         found.scored.iter_mut().for_each(|(_, candidate)| *candidate = again.now(*candidate));
         self.join_scored(index, &found.scored, &found.asks, edges, file);
         self.news = std::mem::take(&mut found.news);
-        found.news = self.post(index, file);
+        found.news = self.post(index, &found.places, file);
         self.undo.found = Some(found);
         self.undo.forest = self.forest.take_log();
         std::mem::take(&mut self.undo)

@@ -275,15 +275,16 @@ fn app_id(topic: &str, partition: i64) -> String {
 
 /// Most of a file are its raw records, of which no two are alike: Zstandard at its fastest level halves Snappy's size. Every
 /// column of every open file has a compressor of its own, though, and Zstandard's holds up to a megabyte; a dictionary
-/// holds some 50 KB before its first value, and pages wait in memory. So the other columns take Snappy and small pages,
-/// and those with few values a dictionary.
+/// holds some 50 KB before its first value, and of each column one page waits as it is, in a vector of up to twice its
+/// size. So the other columns take Snappy and small pages, and those with few values a dictionary.
 fn writer_properties() -> WriterProperties {
     let level = ZstdLevel::try_new(1).unwrap_or_default();
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_column_compression("raw".into(), Compression::ZSTD(level))
+        .set_column_compression(RAW.into(), Compression::ZSTD(level))
+        .set_column_data_page_size_limit(RAW.into(), RAW_PAGE_BYTES)
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_dictionary_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_dictionary_enabled(false);
     let few = FEW_VALUES
         .iter()
@@ -291,7 +292,14 @@ fn writer_properties() -> WriterProperties {
     few.fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, true)).build()
 }
 
-const PAGE_BYTES: usize = 256 << 10;
+const RAW: &str = "raw";
+
+/// Larger pages compress better.
+const RAW_PAGE_BYTES: usize = 256 << 10;
+
+const PAGE_BYTES: usize = 32 << 10;
+
+const DICTIONARY_BYTES: usize = 256 << 10;
 
 /// Paths of columns whose values repeat.
 const FEW_VALUES: [&str; 13] = [

@@ -20,6 +20,9 @@ use crate::{output, rule_loading};
 const POLL_RECORDS_MAX: usize = 4_096;
 const POLL_BYTES_MAX: usize = 4 << 20;
 
+/// Rows wait for their commit in memory. Half of what the daemon lets wait is 43 commits of two million records and not 20.
+const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
+
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
     let content = config::in_file(args.config.as_deref(), Content::load(&config))?;
@@ -33,8 +36,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let stores = Stores::open(&args.data_dir).await?;
     // Offline nothing is executed: what would be done is recorded, and waits.
     let mut options = pipeline_options(&config, content, None);
-    // Nobody waits for a response here: the disk sets the pace, in little memory.
+    // Nobody waits for a response here: the disk sets the pace, in little memory. Files of tables may be small.
     options.checkpoint.waiting_bytes_max = 0;
+    options.checkpoint.bytes_max = options.checkpoint.bytes_max.min(CHECKPOINT_BYTES_MAX);
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();
@@ -94,7 +98,7 @@ async fn feed(
         output::note(&known);
     }
     let (portions_in, mut portions) = tokio::sync::mpsc::channel::<(Detected, Vec<_>, Vec<_>)>(1);
-    let intake = tokio::spawn(async move {
+    let intake = async move {
         let mut tally = Tally::default();
         let progress = output::progress("replay");
         loop {
@@ -102,8 +106,7 @@ async fn feed(
             for fault in &polled.faults {
                 tally.fault(fault);
             }
-            let detected =
-                tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
+            let detected = detector.detect(&polled.records, now()).compacted();
             for (partition, reached) in &detected.progress {
                 if let Some(time) = reached.time_max {
                     source.progress(partition, time);
@@ -117,7 +120,11 @@ async fn feed(
                 return anyhow::Ok(tally);
             }
         }
-    });
+    };
+    // On a thread of its own, and not as a task that blocks: that one would go from thread to thread, and each keeps memory
+    // that it may need again.
+    let runtime = tokio::runtime::Handle::current();
+    let intake = tokio::task::spawn_blocking(move || runtime.block_on(intake));
     let mut clock = Time::default();
     while let Some((detected, assigned, finished)) = portions.recv().await {
         assigned.iter().for_each(|partition| pipeline.expect(partition));

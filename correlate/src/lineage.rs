@@ -135,6 +135,9 @@ struct Processes {
 /// Processes that are cold together.
 const PAGE: usize = if cfg!(test) { 16 } else { 256 };
 
+/// A table that grows makes room for one in so many that it has: twice as many would be megabytes that wait for a day.
+const ROOM_SHARE: usize = 8;
+
 /// Processes that nobody has spoken of while so many were mentioned are cold.
 const COLD_AFTER: usize = if cfg!(test) { 64 } else { 1 << 14 };
 
@@ -171,6 +174,11 @@ impl Processes {
 
     fn insert(&mut self, key: Key, seen: i64, process: Process) -> usize {
         let place = self.keys.len();
+        if place == self.keys.capacity() {
+            let room = PAGE + place / ROOM_SHARE;
+            self.keys.reserve_exact(room);
+            self.seen.reserve_exact(room);
+        }
         self.keys.push(key);
         self.seen.push(seen);
         if place.is_multiple_of(PAGE) {

@@ -67,21 +67,29 @@ impl Pair {
 /// A pair, seen from one of its ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    pub(crate) time: Time,
     pub(crate) own: Arc<End>,
     pub(crate) other: Arc<End>,
 }
 
 impl Link {
+    /// See [`Pair::time`].
+    fn time(&self) -> Time {
+        self.own.time.max(self.other.time)
+    }
+
     /// The order in which links are kept. The earliest stay, so that what is kept does not depend on what came first.
     fn rank(&self, other: &Link) -> Ordering {
-        let rank = |link: &Self| (link.time, link.other.time, link.own.time);
+        let rank = |link: &Self| (link.time(), link.other.time, link.own.time);
         rank(self)
             .cmp(&rank(other))
             .then_with(|| self.other.record.cmp(&other.other.record))
             .then_with(|| self.own.record.cmp(&other.own.record))
     }
 }
+
+/// Most keys have one link, for which there is no room to spare, and links of more have room for one more in so many:
+/// there are many keys, and a vector that grows by itself doubles, from four on.
+const ROOM_SHARE: usize = 4;
 
 /// The links of one join and side at one key: one for each face of the other side, by rank.
 #[derive(Debug, Clone)]
@@ -95,9 +103,9 @@ pub(crate) struct Group {
 impl Group {
     /// The links that became known within a span of time.
     pub(crate) fn known(&self, (from, to): (Time, Time)) -> &[Link] {
-        let start = self.links.partition_point(|link| link.time < from);
+        let start = self.links.partition_point(|link| link.time() < from);
         let known = &self.links[start..];
-        &known[..known.partition_point(|link| link.time <= to)]
+        &known[..known.partition_point(|link| link.time() <= to)]
     }
 
     /// Whether it holds something new, and by how many links it grew.
@@ -115,6 +123,9 @@ impl Group {
             self.links.remove(known);
         }
         let place = self.links.partition_point(|known| known.rank(&link) == Ordering::Less);
+        if self.links.len() == self.links.capacity() {
+            self.links.reserve_exact(1 + self.links.len() / ROOM_SHARE);
+        }
         self.links.insert(place, link);
         self.links.truncate(links_max);
         (true, usize::from(known.is_none() && !is_full))
@@ -153,14 +164,14 @@ impl Links {
         let ends = [(Side::First, &first, &second), (Side::Second, &second, &first)];
         for (side, own, other) in ends {
             for key in own.keys() {
-                let groups = self.by_key.entry(key).or_default();
+                let groups = self.by_key.entry(key).or_insert_with(|| Vec::with_capacity(1));
                 let place = groups.partition_point(|group| (group.join, group.side) < (pair.join, side));
                 let is_known =
                     groups.get(place).is_some_and(|group| (group.join, group.side) == (pair.join, side));
                 if !is_known {
                     groups.insert(place, Group { join: pair.join, side, links: Vec::new() });
                 }
-                let link = Link { time: pair.time(), own: Arc::clone(own), other: Arc::clone(other) };
+                let link = Link { own: Arc::clone(own), other: Arc::clone(other) };
                 let (is_new, grown) = groups[place].insert(link, links_max);
                 self.len += grown;
                 if is_new {
@@ -185,7 +196,7 @@ impl Links {
         // A quarter at once, so that the cost of finding them is spread over many insertions.
         let excess = self.len - (limit - limit / 4);
         let mut times: Vec<Time> =
-            self.by_key.values().flatten().flat_map(|group| group.links.iter().map(|l| l.time)).collect();
+            self.by_key.values().flatten().flat_map(|group| group.links.iter().map(Link::time)).collect();
         let (_, last, _) = times.select_nth_unstable(excess - 1);
         let before = self.len;
         self.forget_before(Time(last.0.saturating_add(1)));
@@ -195,7 +206,7 @@ impl Links {
     /// Forgets links that became known before `t`.
     pub(crate) fn forget_before(&mut self, t: Time) {
         self.by_key.retain(|_, groups| {
-            groups.iter_mut().for_each(|group| group.links.retain(|link| link.time >= t));
+            groups.iter_mut().for_each(|group| group.links.retain(|link| link.time() >= t));
             groups.retain(|group| !group.links.is_empty());
             !groups.is_empty()
         });
@@ -247,8 +258,7 @@ impl<'de> Deserialize<'de> for Links {
         for (key, join, side, numbers) in written.groups {
             let link = |(own, other): (u32, u32)| {
                 let (own, other) = (ends.get(own as usize)?, ends.get(other as usize)?);
-                let time = own.time.max(other.time);
-                Some(Link { time, own: Arc::clone(own), other: Arc::clone(other) })
+                Some(Link { own: Arc::clone(own), other: Arc::clone(other) })
             };
             let group: Option<Vec<Link>> = numbers.into_iter().map(link).collect();
             let group = group.ok_or_else(|| serde::de::Error::custom("a link without its end"))?;

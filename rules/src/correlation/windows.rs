@@ -46,7 +46,7 @@ pub const GROUPS_MAX: usize = 1_000_000;
 pub const EVENTS_MAX: usize = 2_000_000;
 
 /// Events that have been sealed for so long wait as compressed bytes, microseconds.
-const COLD_AFTER_US: i64 = if cfg!(test) { 60_000_000 } else { 900_000_000 };
+const COLD_AFTER_US: i64 = if cfg!(test) { 60_000_000 } else { 3_600_000_000 };
 
 /// The state of every correlation rule, for every tenant.
 ///

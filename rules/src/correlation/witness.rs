@@ -1,5 +1,5 @@
 //! Events that take part in correlations: what leads back to them. Windows of a day hold many of them, of which few
-//! come to be part of an alert: those that have waited for a quarter of an hour are pages of compressed bytes.
+//! come to be part of an alert: those that have waited for an hour are pages of compressed bytes.
 
 use std::fmt::Write;
 use std::sync::Arc;

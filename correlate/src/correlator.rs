@@ -61,6 +61,13 @@ impl Correlator {
         }
     }
 
+    /// Moves event time on, scores the alerts that were pushed against those nearest to them, and lets the forest grow; a call of
+    /// [`Correlator::advance`] says what came of it. That would do this itself: here it can be done before, and measured.
+    pub fn place(&mut self, watermarks: impl Into<Watermarks>) {
+        let (watermarks, file) = (watermarks.into(), &self.parameters.file);
+        self.shards.values_mut().for_each(|shard| shard.place(&watermarks, file));
+    }
+
     /// Takes an alert back that its source found not to stand; `in_place` stands instead. What is sealed stays.
     /// The incident loses the alert at the next [`Correlator::advance`]; one that loses its last leads on to the
     /// incident of `in_place`, else it is closed.

@@ -212,10 +212,7 @@ impl Shard {
 
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
     pub(crate) fn advance(&mut self, watermarks: &Watermarks, file: &File) -> Vec<IncidentDelta> {
-        self.watermark = self.watermark.max(watermarks.all().0);
-        self.facts.joins.advance(watermarks, file);
-        self.take_back_stale();
-        self.place_waiting(file);
+        self.place(watermarks, file);
         self.seal(file);
         if !self.must_clean(file) {
             return self.emit(file, Telling::InTime);
@@ -225,6 +222,14 @@ impl Shard {
         self.clean(file);
         deltas.extend(self.emit(file, Telling::InTime));
         deltas
+    }
+
+    /// Moves event time on, scores what waits, and joins it.
+    pub(crate) fn place(&mut self, watermarks: &Watermarks, file: &File) {
+        self.watermark = self.watermark.max(watermarks.all().0);
+        self.facts.joins.advance(watermarks, file);
+        self.take_back_stale();
+        self.place_waiting(file);
     }
 
     /// Tells what was put off: there is nothing else to do.

@@ -36,6 +36,7 @@ mod ids;
 mod incident;
 pub mod json;
 mod native;
+pub mod numbers;
 pub mod ocsf;
 mod relation;
 mod risk;

@@ -73,9 +73,9 @@ impl Ring {
         }
     }
 
-    /// See [`Segment::cool`].
+    /// See [`Segment::cool`]. Segments of the latest slice are about to become one with others.
     pub(crate) fn cool(&mut self) {
-        self.slices.values_mut().flatten().for_each(Segment::cool);
+        self.slices.values_mut().rev().skip(1).flatten().for_each(Segment::cool);
     }
 
     /// Drops the oldest slice; the rows that are lost.

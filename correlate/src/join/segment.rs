@@ -38,9 +38,12 @@ struct Body {
     /// The kept columns of the selection.
     texts: Vec<Texts>,
     topics: Texts,
+    #[serde(with = "event::numbers")]
     partitions: Vec<i64>,
+    #[serde(with = "event::numbers")]
     offsets: Vec<i64>,
     /// What a row's event led to or came from, hashed: rows of one face are one thing to whoever counts.
+    #[serde(with = "event::numbers")]
     faces: Vec<u64>,
 }
 

@@ -69,21 +69,30 @@ fn strings<'a>(values: impl Iterator<Item = Option<&'a str>> + Clone) -> StringA
     builder.finish()
 }
 
-/// A column in bytes: values behind each other, with the length of each, and the places of rows among them.
+/// A column in bytes: values behind each other, with the length of each, and the places of rows among them. [`NONE`] is
+/// that of what there is not.
 #[derive(Serialize, Deserialize)]
 struct WrittenTexts {
     text: String,
-    lengths: Vec<Option<u32>>,
-    places: Option<Vec<Option<u32>>>,
+    #[serde(with = "event::numbers")]
+    lengths: Vec<u32>,
+    places: Option<Places>,
 }
+
+#[derive(Serialize, Deserialize)]
+struct Places(#[serde(with = "event::numbers")] Vec<u32>);
+
+const NONE: u32 = u32::MAX;
 
 impl Serialize for Texts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let values = || self.values.iter();
+        let or_none =
+            |places: &UInt32Array| Places(places.iter().map(|place| place.unwrap_or(NONE)).collect());
         let written = WrittenTexts {
             text: values().flatten().collect(),
-            lengths: values().map(|value| value.map(|value| value.len() as u32)).collect(),
-            places: self.places.as_ref().map(|places| places.iter().collect()),
+            lengths: values().map(|value| value.map_or(NONE, |value| value.len() as u32)).collect(),
+            places: self.places.as_ref().map(or_none),
         };
         written.serialize(serializer)
     }
@@ -97,18 +106,20 @@ impl TryFrom<WrittenTexts> for Texts {
         let mut rest = written.text.as_str();
         let mut builder = StringBuilder::with_capacity(written.lengths.len(), written.text.len());
         for length in &written.lengths {
-            let Some(length) = length else {
+            if *length == NONE {
                 builder.append_null();
                 continue;
-            };
+            }
             let (value, after) = rest.split_at_checked(*length as usize).ok_or(WRONG)?;
             builder.append_value(value);
             rest = after;
         }
         let values = builder.finish();
-        let fits = |place: &Option<u32>| place.is_none_or(|place| (place as usize) < values.len());
-        let all_fit = written.places.iter().flatten().all(fits);
-        let places = written.places.map(UInt32Array::from);
+        let fits = |place: &u32| *place == NONE || (*place as usize) < values.len();
+        let all_fit = written.places.iter().flat_map(|places| &places.0).all(fits);
+        let or_null =
+            |Places(places)| places.into_iter().map(|place| (place != NONE).then_some(place)).collect();
+        let places = written.places.map(or_null);
         all_fit.then_some(Self { values, places }).ok_or(WRONG)
     }
 }
@@ -143,8 +154,7 @@ mod tests {
             let bytes = event::snapshot::write(b"test0001", texts);
             assert_eq!(all(&event::snapshot::read(b"test0001", &bytes).unwrap()), all(texts));
         }
-        let wrong =
-            WrittenTexts { text: "ab".to_owned(), lengths: vec![Some(2)], places: Some(vec![Some(1)]) };
+        let wrong = WrittenTexts { text: "ab".to_owned(), lengths: vec![2], places: Some(Places(vec![1])) };
         assert!(Texts::try_from(wrong).is_err());
     }
 }

@@ -7,7 +7,7 @@ use event::{EventBatch, Logsource, TenantId, Time};
 use ingest::{DecodeLimits, Decoder, MappingSet, Record, SourceKindHint};
 use rules::RuleSet;
 
-/// Records that are decoded at once: a poll of the engine.
+/// Records that are decoded at once: a poll of `asterism replay`.
 pub(crate) const POLL_RECORDS: usize = 4_096;
 
 /// Records from before this time have it as their time of ingest; it must only not change between runs.

@@ -215,23 +215,25 @@ impl<'a> Story<'a> {
         let capped = |points: u32, n: usize, max: u32| points.saturating_mul(n.min(100) as u32).min(max);
         let severity = priority.severity.of(self.gravest);
         let doublings = alerts.max(1).ilog2() as usize;
-        let points = [
-            ("severity", severity),
-            ("tactics", capped(priority.tactic, stages, priority.tactic_max)),
-            ("domains", capped(priority.domain, domains.saturating_sub(1), priority.domain_max)),
-            ("assets", capped(priority.asset, assets, priority.asset_max)),
-            ("alerts", capped(priority.alert_doubling, doublings, priority.alert_doubling_max)),
+        // What gives no points is not put into words.
+        let parts: [(&str, u32, &dyn Fn() -> String); 5] = [
+            ("severity", severity, &|| format!("the gravest alert is {}", self.gravest)),
+            ("tactics", capped(priority.tactic, stages, priority.tactic_max), &|| {
+                counted(stages, "stage", "stages")
+            }),
+            ("domains", capped(priority.domain, domains.saturating_sub(1), priority.domain_max), &|| {
+                counted(domains, "domain", "domains")
+            }),
+            ("assets", capped(priority.asset, assets, priority.asset_max), &|| {
+                counted(assets, "device or user", "devices and users")
+            }),
+            ("alerts", capped(priority.alert_doubling, doublings, priority.alert_doubling_max), &|| {
+                counted(alerts, "alert", "alerts")
+            }),
         ];
-        let because = |part: &str| match part {
-            "severity" => format!("the gravest alert is {}", self.gravest),
-            "tactics" => counted(stages, "stage", "stages"),
-            "domains" => counted(domains, "domain", "domains"),
-            "assets" => counted(assets, "device or user", "devices and users"),
-            _ => counted(alerts, "alert", "alerts"),
-        };
-        let given = points.into_iter().filter(|(_, points)| *points > 0);
+        let given = parts.into_iter().filter(|(_, points, _)| *points > 0);
         given
-            .map(|(part, points)| PriorityPart { part: part.to_owned(), points, because: because(part) })
+            .map(|(part, points, because)| PriorityPart { part: part.to_owned(), points, because: because() })
             .collect()
     }
 

@@ -70,8 +70,7 @@ impl WrittenFilter {
         Search::new(&fragments).map(Self)
     }
 
-    /// The rows in which the field may hold one. `None` where to look at all
-    /// of its values is faster.
+    /// The rows in which the field may hold one. `None` where it is faster to look at all of its values.
     pub(crate) fn rows(&self, batch: &EventBatch, field: &Field, reader: &FieldReader<'_>) -> Option<Rows> {
         let mut lower = Vec::new();
         if *field == Field::Keywords {

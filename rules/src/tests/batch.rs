@@ -1,8 +1,10 @@
 //! Batches from any JSON objects, every field native: a small stand-in for the decoder.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
+use event::json::unescaped;
 use event::{
     BatchBuilder, Class, ClassSchema, Domain, EventBatch, Logsource, NativeColumn, NativeFields, RowMeta,
     TenantId, Time,
@@ -34,8 +36,7 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
         }
         let uid = event.get("@uid").and_then(Value::as_str).map(str::to_owned);
         builder.set_text(at("event_uid"), &uid.unwrap_or_else(|| format!("test/0@{row}")));
-        let raw = event.get("@raw").and_then(Value::as_str).map(str::to_owned);
-        builder.set_text(at("raw"), &raw.unwrap_or_else(|| event.to_string()));
+        builder.set_text(at("raw"), &raw(event));
         for (column, value) in
             [("class_uid", 0), ("activity_id", 0), ("partition", 0), ("offset", row as i64)]
         {
@@ -47,7 +48,7 @@ pub(crate) fn of(events: &[Value], wanted: &HashSet<Arc<str>>, logsources: &[Log
     for name in wanted {
         let found: Vec<Option<Value>> = events.iter().map(|e| lookup(e, name)).collect();
         if found.iter().any(Option::is_some) {
-            native.insert(Arc::clone(name), native_column(&found));
+            native.insert(Arc::clone(name), native_column(name, &found, events));
         }
     }
     builder.finish(native, &[]).unwrap()
@@ -79,21 +80,40 @@ fn members_of(value: Value) -> Vec<Value> {
     }
 }
 
-fn native_column(found: &[Option<Value>]) -> NativeColumn {
+/// As the decoder makes it: values stand in the raw record where they can.
+fn native_column(name: &str, found: &[Option<Value>], events: &[Value]) -> NativeColumn {
     let mut column = NativeColumn::default();
-    for (row, value) in found.iter().enumerate() {
-        match value {
-            None => {}
-            Some(Value::Array(members)) => {
-                column.push_members(row, members.iter().filter_map(text).collect())
+    for (row, (value, event)) in found.iter().zip(events).enumerate() {
+        let text = value.as_ref().and_then(text);
+        match (value, text) {
+            (None, _) => {}
+            (Some(Value::Array(members)), _) => {
+                column.push_members(row, members.iter().filter_map(self::text).collect());
             }
-            Some(value) => match text(value) {
-                Some(text) => column.push_text(row, &text),
-                None => column.push_null(row),
+            (Some(_), None) => column.push_null(row),
+            (Some(_), Some(text)) => match place(&raw(event), name, &text) {
+                Some((bytes, written)) => column.push_place(row, bytes, written),
+                None => column.push_text(row, &text),
             },
         }
     }
     column
+}
+
+/// Where the text of a member stands in a raw record, and whether it is written with escapes.
+fn place(raw: &str, name: &str, text: &str) -> Option<(Range<u32>, bool)> {
+    let begin = format!("\"{name}\":\"");
+    let start = raw.find(&begin)? + begin.len();
+    let mut end = start;
+    while *raw.as_bytes().get(end)? != b'"' {
+        end += if raw.as_bytes()[end] == b'\\' { 2 } else { 1 };
+    }
+    let written = raw.get(start..end)?;
+    (unescaped(written) == text).then(|| (start as u32..end as u32, written.contains('\\')))
+}
+
+fn raw(event: &Value) -> String {
+    event.get("@raw").and_then(Value::as_str).map_or_else(|| event.to_string(), str::to_owned)
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -138,6 +138,41 @@ fn record() -> impl Strategy<Value = Value> {
         .prop_map(|(a, b, n)| json!({"@raw": format!("{{\"mimikatz\":\"{a}\",\"b\":[\"x {b} y\",{n}]}}")}))
 }
 
+fn long_field() -> impl Strategy<Value = String> {
+    let items = vec![
+        "{M|contains: ['mimikatz', 'sekurlsa::']}",
+        "{M|contains|all: ['kali', 'x']}",
+        "{M|endswith: '\\mimilib.dll'}",
+        "{M|contains: 'größe'}",
+        "{M|contains|cased: 'Kali'}",
+        "{M|re: 'mimi(katz|lib)'}",
+        "{M: '*nothing*mimikatz'}",
+        "{M|contains|neq: 'sekurlsa'}",
+        "{M|exists: true, M|contains: 'mimikatz'}",
+    ];
+    prop::sample::select(items).prop_map(|item| {
+        format!("title: m\nlogsource: {{product: test}}\ndetection:\n  s: {item}\n  condition: s\n")
+    })
+}
+
+/// A value so long that it is ruled out as it is written; few hold what rules look for.
+fn long_record() -> impl Strategy<Value = Value> {
+    let tail = prop_oneof![3 => Just(String::new()), 1 => written()];
+    let pad = prop::sample::select(vec!["x", "nothing ", "\\\\", "\\r\\n\\t"]);
+    (pad, 40..200usize, tail).prop_map(|(pad, times, tail)| {
+        let written = format!("{}{tail}", pad.repeat(times));
+        let value: Value = serde_json::from_str(&format!("\"{written}\"")).unwrap();
+        json!({"@raw": format!("{{\"M\":\"{written}\"}}"), "M": value})
+    })
+}
+
+fn load(rules: &[String]) -> RuleSet {
+    let documents = rules.iter().enumerate().map(|(i, text)| (format!("{i}.yml"), text.clone()));
+    let (set, report) = RuleSet::load(documents);
+    assert!(report.rejected.is_empty(), "{}\n{}", report.rejected[0], rules.join("\n"));
+    set
+}
+
 /// What fires by the columns, and by the row-wise interpreter.
 fn both(set: &RuleSet, events: &[Value]) -> [Vec<(crate::RuleIndex, usize)>; 2] {
     let batch = batch::of(events, &set.native_fields(), &[]);
@@ -155,18 +190,21 @@ proptest! {
 
     #[test]
     fn both_engines_agree_on_keywords_however_they_are_written(rules in prop::collection::vec(keywords(), 1..4), events in prop::collection::vec(record(), 1..20)) {
-        let documents = rules.iter().enumerate().map(|(i, text)| (format!("{i}.yml"), text.clone()));
-        let (set, report) = RuleSet::load(documents);
-        prop_assert!(report.rejected.is_empty(), "{}", report.rejected[0]);
+        let set = load(&rules);
+        let [fast, slow] = both(&set, &events);
+        prop_assert_eq!(fast, slow, "{}\n{:#?}", rules.join("\n"), events);
+    }
+
+    #[test]
+    fn both_engines_agree_on_long_values_however_they_are_written(rules in prop::collection::vec(long_field(), 1..4), events in prop::collection::vec(long_record(), 1..80)) {
+        let set = load(&rules);
         let [fast, slow] = both(&set, &events);
         prop_assert_eq!(fast, slow, "{}\n{:#?}", rules.join("\n"), events);
     }
 
     #[test]
     fn both_engines_agree(rules in prop::collection::vec(rule(), 1..5), events in prop::collection::vec(event(), 1..70), cut in 0..70usize) {
-        let documents = rules.iter().enumerate().map(|(i, text)| (format!("{i}.yml"), text.clone()));
-        let (set, report) = RuleSet::load(documents);
-        prop_assert!(report.rejected.is_empty(), "{}\n{}", report.rejected[0], rules.join("\n"));
+        let set = load(&rules);
         let [fast, slow] = both(&set, &events);
         prop_assert_eq!(&fast, &slow, "{}\n{:#?}", rules.join("\n"), events);
         // The result must not depend on where batches are cut.

@@ -198,15 +198,15 @@ fn bad_records_over_http_are_counted_and_the_others_go_on() {
     let config =
         format!("data_dir = {data_dir:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[store]\ncheckpoint_s = 1\n");
     let config = file(dir.path(), "asterism.toml", config.as_bytes());
-    let daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
+    let mut daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
     let body = format!("{GOOD}\n{{\"EventID\": 1, \"Chan\n[1,2,3]\n{{\"some\":\"shape\"}}\n{GOOD}\n");
     let url = format!("http://127.0.0.1:{api}/api/v1/ingest/auto");
-    let (status, answer) = eventually("the daemon answers", Duration::from_secs(60), || {
+    let (status, answer) = daemon.until("the daemon answers", Duration::from_secs(60), || {
         http(reqwest::Method::POST, &url, Some(body.clone()))
     });
     assert_eq!(status, 200, "{answer}");
     assert!(answer.contains("\"accepted\":5"), "{answer}");
-    eventually("good ones are stored, bad ones counted", Duration::from_secs(60), || {
+    daemon.until("good ones are stored, bad ones counted", Duration::from_secs(60), || {
         let counted = metric(api, "asterism_dead_letters_total")?;
         (lake_rows(api)? == 2 && counted == 3).then_some(())
     });
@@ -560,12 +560,12 @@ fn a_broker_that_comes_back_is_read_on() {
     let config = file(dir.path(), "asterism.toml", config.as_bytes());
     produce(30);
     let mut daemon = Running::start(asterism().args(["run", "-c"]).arg(&config), dir.path(), "daemon");
-    let rows_are = |rows: i64| {
-        eventually(&format!("{rows} rows are in the lake"), Duration::from_secs(90), || {
+    let rows_are = |rows: i64, daemon: &mut Running| {
+        daemon.until(&format!("{rows} rows are in the lake"), Duration::from_secs(90), || {
             (lake_rows(api)? == rows).then_some(())
         });
     };
-    rows_are(30);
+    rows_are(30, &mut daemon);
     let said = daemon.text().len();
     cluster.broker_down(1).unwrap();
     eventually("the broker is named", Duration::from_secs(60), || {
@@ -574,7 +574,7 @@ fn a_broker_that_comes_back_is_read_on() {
     assert!(daemon.is_running() && lake_rows(api) == Some(30), "{}", daemon.text());
     cluster.broker_up(1).unwrap();
     produce(20);
-    rows_are(50);
+    rows_are(50, &mut daemon);
     daemon.stop();
     let offsets = hunt(&data_dir, "SELECT count(DISTINCT \"offset\") AS n FROM process_activity");
     assert_eq!(offsets[0]["n"], 50, "no record twice");

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use event::Class;
@@ -105,6 +106,22 @@ impl Running {
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_none()
     }
+
+    /// Waits until `check` gives something; what the process said is part of the message where it does not, or where
+    /// the process ends.
+    pub fn until<T>(&mut self, what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = check() {
+                return found;
+            }
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                panic!("it ended before {what}: {status}\n{}", self.text());
+            }
+            assert!(begun.elapsed() < within, "not within {within:?}: {what}\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 impl Drop for Running {
@@ -127,10 +144,19 @@ pub fn eventually<T>(what: &str, within: Duration, mut check: impl FnMut() -> Op
     }
 }
 
-/// A port that was free a moment ago.
+/// A port for a daemon that is started more than once: free now, given to no other test, and below those that the
+/// system hands out by itself, so that nobody takes it between two starts.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at once begin at different places.
+    let first = std::process::id().wrapping_mul(61);
+    loop {
+        let place = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 16_000;
+        let port = 15_000 + u16::try_from(place).expect("a small number");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// `hunt --format ndjson` on a data directory.

@@ -166,27 +166,27 @@ fn killed_in_the_middle_it_ends_the_same() {
     let topics = runtime.block_on(produce(&client(&bootstrap), &prefix, &files));
 
     let calm = Site::new(scratch.path(), &format!("{prefix}-calm"), &bootstrap, &topics);
-    let daemon = calm.start();
-    eventually("every row is in the lake", Duration::from_secs(120), || {
+    let mut daemon = calm.start();
+    daemon.until("every row is in the lake", Duration::from_secs(120), || {
         (calm.rows() == Some(expected)).then_some(())
     });
-    eventually("the host is isolated", Duration::from_secs(30), || {
+    daemon.until("the host is isolated", Duration::from_secs(30), || {
         (!calm.edr.isolations().is_empty()).then_some(())
     });
     daemon.stop();
 
     let rough = Site::new(scratch.path(), &format!("{prefix}-rough"), &bootstrap, &topics);
     for share in [4, 2] {
-        let daemon = rough.start();
+        let mut daemon = rough.start();
         let some = |rows: i64| (rows > expected / (2 * share)).then_some(());
-        eventually("some rows are in the lake", Duration::from_secs(60), || rough.rows().and_then(some));
+        daemon.until("some rows are in the lake", Duration::from_secs(60), || rough.rows().and_then(some));
         daemon.kill_hard();
     }
-    let daemon = rough.start();
-    eventually("every row is in the lake", Duration::from_secs(120), || {
+    let mut daemon = rough.start();
+    daemon.until("every row is in the lake", Duration::from_secs(120), || {
         (rough.rows() == Some(expected)).then_some(())
     });
-    eventually("the host is isolated", Duration::from_secs(30), || {
+    daemon.until("the host is isolated", Duration::from_secs(30), || {
         (!rough.edr.isolations().is_empty()).then_some(())
     });
     daemon.stop();
@@ -256,8 +256,8 @@ fn a_secured_broker_is_read_with_the_password_of_a_file() {
     });
     assert!(!daemon.text().contains("correct-horse"), "{}", daemon.text());
     daemon.stop();
-    let daemon = start("let-in", &password);
-    eventually("the record is in the lake", Duration::from_secs(60), || {
+    let mut daemon = start("let-in", &password);
+    daemon.until("the record is in the lake", Duration::from_secs(60), || {
         (lake_rows(api) == Some(1)).then_some(())
     });
     assert!(!daemon.text().contains(&password), "{}", daemon.text());

@@ -5,6 +5,7 @@ mod again;
 mod entries;
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use event::{AlertId, Entity, EntityType, Tactic, Time};
@@ -180,6 +181,9 @@ const NEWS_MAX: usize = 2;
 /// Where the board has what an alert names, in the order of its posts.
 type Places = SmallVec<[u32; 16]>;
 
+/// The nearest alerts of one, by place.
+type Candidates = SmallVec<[u32; 96]>;
+
 /// Alerts that one would join, strongest first.
 type Scored = SmallVec<[(Strength, u32); 16]>;
 
@@ -215,10 +219,10 @@ impl Board {
         stale.begin();
         let mut resolved = Resolved::of(&alert, facts, file, stale);
         let asked = stale.asked();
-        self.news = self.news_of(&alert, &resolved, file);
-        let reads = reads(&alert, &resolved);
         let places: Places = resolved.posts.iter().map(|post| self.entries.place(post.key)).collect();
         self.entries.fetch(places.iter().copied());
+        self.news = self.news_of(&alert, &resolved, &places, file);
+        let reads = reads(&alert, &resolved);
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
@@ -272,17 +276,27 @@ impl Board {
     }
 
     /// Who meets whom for the first time: an address that ever more users share loses its weight within the hour.
-    fn news_of(&self, alert: &Keyed, resolved: &Resolved, file: &File) -> Vec<News> {
+    fn news_of(&self, alert: &Keyed, resolved: &Resolved, places: &[u32], file: &File) -> Vec<News> {
         let generation = generation(alert.time);
         let counts = |kind: Evidence| !matches!(kind, Evidence::Process | Evidence::Record);
+        // Whether one of them is not counted yet.
+        let is_new = |place: Option<u32>, members: &[Member]| {
+            let known = place.map(|place| self.entries.at(place));
+            let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowd_from(generation));
+            members.iter().any(|member| crowd.add(*member, file))
+        };
         let mut news = Vec::with_capacity(resolved.posts.len() + 1);
-        for post in resolved.posts.iter().filter(|post| counts(post.kind) && !post.implied) {
+        let posts = resolved.posts.iter().zip(places);
+        for (post, place) in posts.filter(|(post, _)| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
             if post.kind == Evidence::Rule {
-                let own = [alert.rule_key, alert.title_key];
-                for key in own.into_iter().filter(|_| post.key == alert.rule_key) {
+                let title = (alert.title_key, self.entries.find(alert.title_key));
+                let own = [(alert.rule_key, Some(*place)), title];
+                for (key, place) in own.into_iter().filter(|_| post.key == alert.rule_key) {
                     let members = SmallVec::from_slice(&[Member::Seen(resolved.fired_on)]);
-                    news.push(News { key, post: post.key, group, members, is_spared: false });
+                    if is_new(place, &members) {
+                        news.push(News { key, post: post.key, group, members, is_spared: false });
+                    }
                 }
                 continue;
             }
@@ -298,14 +312,11 @@ impl Board {
                 counterparties(of, &told).map(|key| resolved.member(key)).collect();
             members.sort_unstable();
             members.truncate(NEWS_MAX);
-            let members = SmallVec::from_slice(&members);
-            news.push(News { key: post.key, post: post.key, group, members, is_spared: false });
+            if is_new(Some(*place), &members) {
+                let members = SmallVec::from_slice(&members);
+                news.push(News { key: post.key, post: post.key, group, members, is_spared: false });
+            }
         }
-        news.retain(|news| {
-            let known = self.entries.get(news.key);
-            let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowd_from(generation));
-            news.members.iter().any(|member| crowd.add(*member, file))
-        });
         news
     }
 
@@ -495,20 +506,15 @@ impl Board {
     }
 
     fn edge(&self, candidate: u32, index: u32, asks: &[Weighed], file: &File) -> Edge {
-        let weight = weigh(&self.nodes[candidate as usize], &self.nodes[index as usize], asks, file);
-        let reasons = reasons(&weight, asks);
+        let node = &self.nodes[index as usize];
+        let weight = weigh(&self.nodes[candidate as usize], node, asks, file);
+        let reasons = reasons(&weight, asks, &node.alert);
         Edge { a: candidate, b: index, weight: weight.weight, gap_us: weight.gap_us, reasons }
     }
 
     /// Candidates at or above the threshold, strongest first: most of the weaker ones then close a circle and cost
     /// nothing more.
-    fn scored(
-        &mut self,
-        index: u32,
-        candidates: SmallVec<[u32; 32]>,
-        asks: &[Weighed],
-        file: &File,
-    ) -> Scored {
+    fn scored(&mut self, index: u32, candidates: Candidates, asks: &[Weighed], file: &File) -> Scored {
         self.counts.pairs += candidates.len() as u64;
         let node = &self.nodes[index as usize];
         let news = &mut self.news;
@@ -519,6 +525,8 @@ impl Board {
             met < file.corroborated_max
         };
         let (marks, bound) = (&self.marks, Bound::of(node, asks, file));
+        // Memory answers to all at once, not to one after the other.
+        black_box(candidates.iter().fold(0, |sum: i64, c| sum.wrapping_add(marks[*c as usize].begin)));
         let score = |candidate: u32| {
             if !bound.may_matter(&marks[candidate as usize]) && !cfg!(debug_assertions) {
                 return None;
@@ -574,10 +582,10 @@ impl Board {
     }
 
     /// The nearest alerts that an alert shares a key with.
-    pub(crate) fn candidates(&self, index: u32, asks: &[Weighed]) -> SmallVec<[u32; 32]> {
+    pub(crate) fn candidates(&self, index: u32, asks: &[Weighed]) -> Candidates {
         let places = asks.iter().filter_map(|weighed| weighed.place);
         let rings = places.map(|place| &self.entries.at(place).ring);
-        let mut found: SmallVec<[u32; 32]> = rings.flat_map(|ring| ring.iter().copied()).collect();
+        let mut found: Candidates = rings.flat_map(|ring| ring.iter().copied()).collect();
         found.sort_unstable();
         found.dedup();
         found.retain(|candidate| *candidate != index);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use event::{EntityId, EntityType, TenantId};
+use event::{EntityId, EntityType, TenantId, digest};
 use serde::{Deserialize, Serialize};
 
 /// A kind of evidence, each with its own weight and half-life. The order is part of stored formats.
@@ -132,10 +132,9 @@ impl Key {
 
     /// The key of a text that is no entity (a rule, an alert id); `domain` keeps the kinds apart.
     pub(crate) fn of_text(domain: &str, text: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(domain.as_bytes()).update(&[0]).update(text.as_bytes());
+        let hash = digest(&[domain.as_bytes(), &[0], text.as_bytes()]);
         let mut bytes = [0; 8];
-        hasher.finalize_xof().fill(&mut bytes);
+        bytes.copy_from_slice(&hash[..8]);
         Key(u64::from_le_bytes(bytes))
     }
 }

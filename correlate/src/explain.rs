@@ -234,7 +234,7 @@ impl Teller<'_> {
             b: later,
             weight: weight.weight,
             gap_us: weight.gap_us,
-            reasons: reasons(&weight, &asks),
+            reasons: reasons(&weight, &asks, &board.nodes[later as usize].alert),
         })
     }
 

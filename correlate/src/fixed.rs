@@ -49,19 +49,38 @@ pub(crate) fn decay(gap_us: i64, half_life_us: i64) -> u32 {
     (fraction >> (steps / STEPS)) as u32
 }
 
-/// The base-2 logarithm of `n >= 1` in 1/65536, by repeated squaring (Knuth, TAOCP 1.2.2, exercise 25).
+/// Logarithms of what is asked for most: a crowd counts no more members than this.
+static LOGARITHMS: [u32; 1_024] = logarithms();
+
+const fn logarithms() -> [u32; 1_024] {
+    let mut table = [0; 1_024];
+    let mut n = 1;
+    while n < table.len() {
+        table[n] = squared_log2(n as u32);
+        n += 1;
+    }
+    table
+}
+
+/// The base-2 logarithm of `n >= 1` in 1/65536.
 pub(crate) fn log2(n: u32) -> u32 {
-    let n = n.max(1);
+    LOGARITHMS.get(n as usize).copied().unwrap_or_else(|| squared_log2(n))
+}
+
+/// The same by repeated squaring (Knuth, TAOCP 1.2.2, exercise 25).
+const fn squared_log2(n: u32) -> u32 {
     let whole = n.ilog2();
-    let mut mantissa = (u64::from(n) << 31) >> whole;
+    let mut mantissa = ((n as u64) << 31) >> whole;
     let mut fraction = 0;
-    for _ in 0..16 {
+    let mut step = 0;
+    while step < 16 {
         mantissa = (mantissa * mantissa) >> 31;
         fraction <<= 1;
         if mantissa >= 1 << 32 {
             mantissa >>= 1;
             fraction |= 1;
         }
+        step += 1;
     }
     (whole << 16) | fraction
 }

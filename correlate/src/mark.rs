@@ -71,6 +71,8 @@ struct Cap {
     rarity: u32,
     beta: u32,
     half_life_us: i64,
+    /// With an alert of the same moment.
+    at_most: u32,
 }
 
 impl<'a> Bound<'a> {
@@ -86,7 +88,9 @@ impl<'a> Bound<'a> {
                 }
                 (None, _) => (own.beta.0, own.half_life.0),
             };
-            Cap { print: print(weighed.ask.post.key), rarity: weighed.rarity, beta, half_life_us }
+            let (print, rarity) = (print(weighed.ask.post.key), weighed.rarity);
+            let at_most = times(either(beta, file.at_once.share.0), rarity);
+            Cap { print, rarity, beta, half_life_us, at_most }
         };
         let asks = asks.iter().map(cap).collect();
         let order = &file.kappa;
@@ -116,16 +120,23 @@ impl<'a> Bound<'a> {
         if telling < self.enough {
             return telling;
         }
+        let shared = || self.asks.iter().filter(|ask| other.has(ask.print));
+        // Each step rounds, and these may come in another order than when the pair is weighed.
+        let rounded = self.asks.len() as u32 + 2;
+        let together = |worth: &dyn Fn(&Cap) -> u32| {
+            times(shared().fold(0, |sum, ask| either(sum, worth(ask))), telling).saturating_add(rounded)
+        };
+        // Time costs divisions, and most pairs are too weak at any distance.
+        let at_most = together(&|ask| ask.at_most);
+        if at_most < self.enough {
+            return at_most;
+        }
         let gap_us = self.begin.max(other.begin).saturating_sub(self.end.min(other.end)).max(0);
         let apart_us = self.begin.saturating_sub(other.begin).saturating_abs();
         let at_once = times(file.at_once.share.0, decay(apart_us, file.at_once.half_life.0));
-        let shared = self.asks.iter().filter(|ask| other.has(ask.print));
-        let worth = |ask: &Cap| {
+        together(&|ask| {
             let faded = times(ask.beta, decay(gap_us, ask.half_life_us));
             times(either(faded, at_once), ask.rarity)
-        };
-        // Each step rounds, and these may come in another order than when the pair is weighed.
-        let rounded = self.asks.len() as u32 + 2;
-        times(shared.fold(0, |sum, ask| either(sum, worth(ask))), telling).saturating_add(rounded)
+        })
     }
 }

@@ -30,8 +30,7 @@ pub(crate) struct Post {
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) post: Post,
-    /// What people call it.
-    pub(crate) value: Arc<str>,
+    called: Called,
     /// Asks of one number name one entity.
     pub(crate) entity: u16,
     /// Rarity known from process lineage, or what a walk over plain events left; [`ONE`] for all other evidence.
@@ -42,7 +41,29 @@ pub(crate) struct Ask {
     pub(crate) is_bare: bool,
 }
 
+/// What people call that which an alert asks for. Most asks lead to nobody, and need no name of their own.
+#[derive(Debug, Clone)]
+enum Called {
+    /// As the alert's entity of this number does.
+    Entity(u16),
+    /// As its rule does.
+    Rule,
+    Text(Arc<str>),
+}
+
 impl Ask {
+    /// What people call it.
+    pub(crate) fn value(&self, alert: &Alert) -> Arc<str> {
+        match &self.called {
+            Called::Entity(number) => {
+                let entity = alert.entities.get(usize::from(*number).wrapping_sub(1));
+                entity.map_or_else(Arc::default, |entity| Arc::clone(&entity.value))
+            }
+            Called::Rule => Arc::clone(&alert.rule.title),
+            Called::Text(text) => Arc::clone(text),
+        }
+    }
+
     /// The entities whose rarity weighs it, beside its own.
     pub(crate) fn common(&self) -> &[(Key, Evidence)] {
         self.lead.as_ref().map_or(&[], |lead| &lead.via.common)
@@ -52,7 +73,7 @@ impl Ask {
 /// Records of an alert by which joins of plain events find it. Alerts of many records are about more than events.
 const RECORDS_MAX: usize = 16;
 
-/// Posts and asks of most alerts.
+/// Posts of most alerts, and asks.
 const NAMES: usize = 16;
 
 /// An alert with its entities resolved as of its own time.
@@ -123,7 +144,7 @@ impl Resolved {
             t: alert.time,
             alert,
             asks: Vec::with_capacity(NAMES),
-            posts: Vec::with_capacity(NAMES),
+            posts: SmallVec::new(),
             entity: 0,
             tree_known: false,
         };
@@ -164,12 +185,16 @@ impl Resolved {
         let other = parties.iter().map(|p| p.key).min();
         let principal = device.or(user).or(other).unwrap_or(alert.own_key);
         let scene = scene(alert.rule_key, device, user, principal);
-        let Work { asks, posts, tree_known, .. } = work;
+        let Work { mut asks, mut posts, tree_known, .. } = work;
+        asks.sort_by_key(|ask| rank(&ask.post));
+        asks.dedup_by_key(|ask| ask.post.key);
+        posts.sort_by_key(rank);
+        posts.dedup_by_key(|post| post.key);
         let breadth = Breadth::of(&members);
         members.retain(|party| !standing.is_guessed(party.key));
         Self {
-            asks: unique(asks, |ask| ask.post),
-            posts: unique(posts, |post| *post),
+            asks,
+            posts: posts.to_vec(),
             breadth,
             named: standing.named(),
             writing: standing.writing(),
@@ -287,15 +312,11 @@ const fn role_rank(role: Role) -> u8 {
     }
 }
 
-/// Sorts by key and keeps the best of each: what the alert itself names before what events lead to, stated before
-/// implied, fewest steps.
-fn unique<T>(mut all: Vec<T>, post: impl Fn(&T) -> Post) -> Vec<T> {
-    all.sort_by_key(|t| {
-        let Post { key, kind, steps, implied } = post(t);
-        (key, matches!(kind, Evidence::Join(_)), implied, steps, kind)
-    });
-    all.dedup_by_key(|t| post(t).key);
-    all
+/// The order in which the best of each key comes first: what the alert itself names before what events lead to, stated
+/// before implied, fewest steps.
+fn rank(post: &Post) -> (Key, bool, bool, u8, Evidence) {
+    let Post { key, kind, steps, implied } = *post;
+    (key, matches!(kind, Evidence::Join(_)), implied, steps, kind)
 }
 
 struct Work<'a> {
@@ -305,7 +326,7 @@ struct Work<'a> {
     alert: &'a Keyed,
     t: Time,
     asks: Vec<Ask>,
-    posts: Vec<Post>,
+    posts: SmallVec<[Post; NAMES]>,
     entity: u16,
     tree_known: bool,
 }
@@ -317,48 +338,53 @@ impl Work<'_> {
         self.stale.consult(key);
         match entity_type {
             EntityType::User => self.user(name, value, Evidence::User),
-            EntityType::Mailbox => self.mailbox(name, value),
+            EntityType::Mailbox => self.mailbox(name),
             EntityType::Device => self.device(key, value),
-            EntityType::Process => self.process(key, *role, value),
+            EntityType::Process => self.process(key, *role),
             _ => {
                 let post = Post { key, kind, steps: 0, implied: false };
-                self.add(post, value, true);
+                self.add(post, Called::Entity(self.entity), true);
                 if *entity_type == EntityType::Ip {
-                    self.holder(key, value);
+                    self.holder(key);
                 }
                 key
             }
         }
     }
 
-    fn add(&mut self, post: Post, value: &Arc<str>, is_named: bool) {
+    fn add(&mut self, post: Post, called: Called, is_named: bool) {
         if is_named {
             self.posts.push(post);
         }
-        let is_bare = post.kind == Evidence::User && is_bare(value);
-        let (value, entity) = (Arc::clone(value), self.entity);
-        self.asks.push(Ask { post, value, entity, rarity: ONE, is_bare, lead: None });
+        let entity = self.entity;
+        self.asks.push(Ask { post, called, entity, rarity: ONE, is_bare: false, lead: None });
+    }
+
+    /// The same for a user's name.
+    fn add_name(&mut self, post: Post, called: Called, is_named: bool, name: &str) {
+        self.add(post, called, is_named);
+        if let Some(ask) = self.asks.last_mut() {
+            ask.is_bare = post.kind == Evidence::User && is_bare(name);
+        }
     }
 
     /// Posts and asks for all its aliases, which are returned.
-    fn aliased(&mut self, key: Key, value: &Arc<str>, kind: Evidence) -> SmallVec<[Alias; 4]> {
-        self.add(Post { key, kind, steps: 0, implied: false }, value, true);
+    fn aliased(&mut self, key: Key, value: &str, called: Called, kind: Evidence) -> SmallVec<[Alias; 4]> {
+        self.add_name(Post { key, kind, steps: 0, implied: false }, called.clone(), true, value);
         let cluster = self.facts.aliases.cluster(key, self.t, &self.file.alias);
         for alias in &cluster {
             self.stale.consult(alias.key);
             if alias.key != key {
-                self.add(Post { key: alias.key, kind, steps: 0, implied: false }, value, false);
-                if let Some(ask) = self.asks.last_mut() {
-                    ask.is_bare = kind == Evidence::User && is_bare(&alias.text);
-                }
+                let post = Post { key: alias.key, kind, steps: 0, implied: false };
+                self.add_name(post, called.clone(), false, &alias.text);
             }
         }
         cluster
     }
 
     /// A device, and the addresses that it had and no other.
-    fn device(&mut self, key: Key, value: &Arc<str>) -> Key {
-        let cluster = self.aliased(key, value, Evidence::Device);
+    fn device(&mut self, key: Key, value: &str) -> Key {
+        let cluster = self.aliased(key, value, Called::Entity(self.entity), Evidence::Device);
         let canonical = canonical(key, &cluster);
         let mut own: SmallVec<[Key; 4]> = SmallVec::from_slice(&[key]);
         own.extend(cluster.iter().map(|alias| alias.key));
@@ -367,41 +393,40 @@ impl Work<'_> {
             self.stale.consult(address);
             facts.leases.claimants(address).for_each(|device| self.stale.consult(device));
             if facts.holder(address, self.t, self.file).is_some_and(|holder| own.contains(&holder)) {
-                self.add(
-                    Post { key: address, kind: Evidence::Device, steps: 0, implied: false },
-                    text,
-                    false,
-                );
+                let post = Post { key: address, kind: Evidence::Device, steps: 0, implied: false };
+                self.add(post, Called::Text(Arc::clone(text)), false);
             }
         }
         canonical
     }
 
     /// The device that an address was at the time.
-    fn holder(&mut self, address: Key, value: &Arc<str>) {
+    fn holder(&mut self, address: Key) {
         let facts = self.facts;
         facts.leases.claimants(address).for_each(|device| self.stale.consult(device));
         let Some(holder) = facts.holder(address, self.t, self.file) else { return };
         let post = |key| Post { key, kind: Evidence::Device, steps: 0, implied: false };
         self.stale.consult(holder);
-        self.add(post(holder), value, false);
+        let called = Called::Entity(self.entity);
+        self.add(post(holder), called.clone(), false);
         for alias in facts.aliases.cluster(holder, self.t, &self.file.alias) {
             self.stale.consult(alias.key);
             if alias.key != holder {
-                self.add(post(alias.key), value, false);
+                self.add(post(alias.key), called.clone(), false);
             }
         }
     }
 
     /// A user, and by its addresses the mailboxes of the same principal.
     fn user(&mut self, Name { key, twin, .. }: Name, value: &Arc<str>, kind: Evidence) -> Key {
-        let cluster = self.aliased(key, value, kind);
+        let called = Called::Entity(self.entity);
+        let cluster = self.aliased(key, value, called.clone(), kind);
         let canonical = canonical(key, &cluster);
         if let Some(address) = session_address(value) {
             let address: Arc<str> = address.into();
             let owner = Key::of(&self.alert.tenant, EntityType::User, &address);
             self.stale.consult(owner);
-            self.aliased(owner, &address, kind);
+            self.aliased(owner, &address, Called::Text(Arc::clone(&address)), kind);
         }
         let named = (value.contains('@') && cluster.is_empty()).then(|| Arc::clone(value));
         for address in
@@ -410,31 +435,26 @@ impl Work<'_> {
             let is_named = address == *value;
             let of_alias = || Key::of(&self.alert.tenant, EntityType::Mailbox, &address);
             let mailbox = if is_named { twin } else { of_alias() };
-            self.add(
-                Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true },
-                value,
-                is_named,
-            );
+            let post = Post { key: mailbox, kind: Evidence::Mailbox, steps: 0, implied: true };
+            self.add(post, called.clone(), is_named);
         }
         canonical
     }
 
     /// A mailbox, and the user whose address it is.
-    fn mailbox(&mut self, Name { key, twin: owner, .. }: Name, value: &Arc<str>) -> Key {
-        self.add(Post { key, kind: Evidence::Mailbox, steps: 0, implied: false }, value, true);
+    fn mailbox(&mut self, Name { key, twin: owner, .. }: Name) -> Key {
+        let called = Called::Entity(self.entity);
+        self.add(Post { key, kind: Evidence::Mailbox, steps: 0, implied: false }, called.clone(), true);
         self.stale.consult(owner);
         for alias in self.facts.aliases.cluster(owner, self.t, &self.file.alias) {
             self.stale.consult(alias.key);
-            self.add(
-                Post { key: alias.key, kind: Evidence::Mailbox, steps: 0, implied: false },
-                value,
-                false,
-            );
+            let post = Post { key: alias.key, kind: Evidence::Mailbox, steps: 0, implied: false };
+            self.add(post, called.clone(), false);
         }
         key
     }
 
-    fn process(&mut self, key: Key, role: Role, value: &Arc<str>) -> Key {
+    fn process(&mut self, key: Key, role: Role) -> Key {
         let weighing = self.file.weighing(Evidence::Process);
         let lineage = &self.facts.lineage;
         // A parent that an alert names is a step away from what the alert is about.
@@ -445,7 +465,8 @@ impl Work<'_> {
         self.tree_known |= base == 0 && lineage.is_known(key, self.t);
         let mut ancestry = lineage.ancestry(key, self.t, self.file, weighing);
         if ancestry.is_empty() {
-            self.add(Post { key, kind: Evidence::Process, steps: base, implied: false }, value, true);
+            let post = Post { key, kind: Evidence::Process, steps: base, implied: false };
+            self.add(post, Called::Entity(self.entity), true);
         }
         for ancestor in ancestry.drain(..).filter(|a| a.steps + base <= self.file.tree.steps) {
             self.stale.consult(ancestor.key);
@@ -456,8 +477,8 @@ impl Work<'_> {
                 implied: false,
             };
             self.posts.push(post);
-            let (value, rarity) = (ancestor.name, ancestor.rarity);
-            self.asks.push(Ask { post, value, entity: self.entity, rarity, is_bare: false, lead: None });
+            let (called, rarity) = (Called::Text(ancestor.name), ancestor.rarity);
+            self.asks.push(Ask { post, called, entity: self.entity, rarity, is_bare: false, lead: None });
         }
         key
     }
@@ -465,12 +486,12 @@ impl Work<'_> {
     fn rule(&mut self) {
         self.entity += 1;
         let (alert, key) = (self.alert, self.alert.rule_key);
-        self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &alert.rule.title, true);
+        self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, Called::Rule, true);
         // One attacker who guesses sets off several rules: these are one rule, elsewhere.
         if let Some(key) = alert.guess_key {
             self.entity += 1;
-            let value = Arc::from(BRUTE_FORCE);
-            self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, &value, true);
+            let called = Called::Text(Arc::from(BRUTE_FORCE));
+            self.add(Post { key, kind: Evidence::Rule, steps: 0, implied: false }, called, true);
         }
     }
 
@@ -498,10 +519,10 @@ impl Work<'_> {
             self.entity += 1;
             let post =
                 Post { key: reached.key, kind: Evidence::Join(reached.join), steps: 0, implied: false };
-            let (value, rarity) = (Arc::clone(&reached.lead.via.text), reached.strength);
+            let (called, rarity) = (Called::Text(Arc::clone(&reached.lead.via.text)), reached.strength);
             self.asks.push(Ask {
                 post,
-                value,
+                called,
                 entity: self.entity,
                 rarity,
                 is_bare: false,

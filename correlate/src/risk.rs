@@ -346,22 +346,17 @@ const fn points(share: u32) -> u32 {
 /// Puts a part among others: of one rule the stronger one stays, of all the strongest few. Says whether that changed
 /// anything.
 fn unite(parts: &mut Vec<Part>, part: Part, half_life_us: i64) -> bool {
-    if let Some(known) = parts.iter_mut().find(|known| known.rule == part.rule) {
-        if known.strength(half_life_us) >= part.strength(half_life_us) {
+    let strength = part.strength(half_life_us);
+    let known = parts.iter().position(|known| known.rule == part.rule);
+    let rival = known.or_else(|| parts.len().checked_sub(1).filter(|_| parts.len() >= RULES_MAX));
+    if let Some(rival) = rival {
+        if parts[rival].strength(half_life_us) >= strength {
             return false;
         }
-        *known = part;
-        parts.sort_unstable_by(|a, b| b.strength(half_life_us).cmp(&a.strength(half_life_us)));
-    } else {
-        let weakest = parts.last().filter(|_| parts.len() >= RULES_MAX);
-        if weakest.is_some_and(|weakest| weakest.strength(half_life_us) >= part.strength(half_life_us)) {
-            return false;
-        }
-        let strength = part.strength(half_life_us);
-        let place = parts.partition_point(|other| other.strength(half_life_us) > strength);
-        parts.insert(place, part);
-        parts.truncate(RULES_MAX);
+        parts.remove(rival);
     }
+    let place = parts.partition_point(|other| other.strength(half_life_us) > strength);
+    parts.insert(place, part);
     true
 }
 

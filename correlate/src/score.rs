@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::Tactic;
+use event::{Alert, Tactic};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -231,8 +231,8 @@ fn kappa(a: &Node, b: &Node, file: &File) -> u32 {
     }
 }
 
-/// The reasons of a weight in full, strongest first.
-pub(crate) fn reasons(weight: &Weight, asks: &[Weighed]) -> Vec<Reason> {
+/// The reasons of a weight in full, strongest first; the asks are that alert's.
+pub(crate) fn reasons(weight: &Weight, asks: &[Weighed], alert: &Alert) -> Vec<Reason> {
     weight
         .reasons
         .iter()
@@ -240,7 +240,7 @@ pub(crate) fn reasons(weight: &Weight, asks: &[Weighed]) -> Vec<Reason> {
             let Weighed { ask, rarity, .. } = &asks[hit.ask];
             Reason {
                 kind: ask.post.kind,
-                value: Arc::clone(&ask.value),
+                value: ask.value(alert),
                 steps: hit.steps,
                 is_alias: hit.is_alias,
                 rarity: *rarity,

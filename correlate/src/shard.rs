@@ -13,7 +13,7 @@ use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
     RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark, Watermarks,
 };
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Again, Board, Excess, Node, Undo};
@@ -28,9 +28,8 @@ use crate::meaning::{Story, blank};
 use crate::merge::{Ground, Group, HeldBack, groups};
 use crate::names::{Names, drop_untold};
 use crate::parameters::File;
-use crate::places::Places;
+use crate::places::{Known, Places};
 use crate::risk::{Risks, Sight};
-use crate::snapshot::sorted;
 use crate::stats::Stats;
 use crate::suggest::Suggestions;
 
@@ -48,12 +47,7 @@ pub(crate) struct Shard {
     /// Provisional ones that were taken back since alerts were last placed.
     #[serde(skip)]
     again: Again,
-    /// Event time of every alert held.
-    #[serde(with = "sorted")]
-    known: HashMap<AlertId, Time>,
-    /// Place of every sealed alert.
-    #[serde(skip)]
-    nodes: HashMap<AlertId, u32>,
+    known: Known,
     pub(crate) claims: Claims,
     pub(crate) ledger: Ledger,
     suggestions: Suggestions,
@@ -130,8 +124,7 @@ impl Shard {
             waiting: BTreeMap::new(),
             provisional: VecDeque::new(),
             again: Again::default(),
-            known: HashMap::new(),
-            nodes: HashMap::new(),
+            known: Known::default(),
             claims: Claims::default(),
             ledger: Ledger::default(),
             suggestions: Suggestions::default(),
@@ -157,7 +150,7 @@ impl Shard {
 
     pub(crate) fn push(&mut self, mut alert: Alert, file: &File) {
         drop_untold(&mut alert);
-        if let Some(time) = self.known.get(&alert.id).copied() {
+        if let Some(time) = self.known.time(&alert.id) {
             self.push_again(time, alert, file);
             return;
         }
@@ -198,7 +191,7 @@ impl Shard {
     }
 
     pub(crate) fn withdraw(&mut self, alert: &AlertId, in_place: Option<AlertId>) {
-        let Some(time) = self.known.get(alert).copied().filter(|time| *time > self.watermark) else { return };
+        let Some(time) = self.known.time(alert).filter(|time| *time > self.watermark) else { return };
         if let Some(node) = self.node(alert) {
             self.take_back_to(node);
             self.forget_taken();
@@ -213,7 +206,7 @@ impl Shard {
     /// Seals what event time has passed, places the rest provisionally, and says what changed.
     pub(crate) fn advance(&mut self, watermarks: &Watermarks, file: &File) -> Vec<IncidentDelta> {
         self.place(watermarks, file);
-        self.seal(file);
+        self.seal();
         if !self.must_clean(file) {
             return self.emit(file, Telling::InTime);
         }
@@ -317,20 +310,18 @@ impl Shard {
             self.touched.extend(placed.touched);
             self.provisional.push_back(placed.undo);
             if is_due {
-                self.seal(file);
+                self.seal();
             }
         }
     }
 
-    fn seal(&mut self, file: &File) {
+    fn seal(&mut self) {
         while let Some(node) =
             self.board.nodes.get(self.sealed_len()).filter(|node| node.time() <= self.watermark)
         {
-            self.risks.raise(node, &self.facts, file);
-            let place = (self.board.nodes.len() - self.provisional.len()) as u32;
-            self.nodes.insert(node.id().clone(), place);
+            let place = self.sealed_len() as u32;
+            self.known.seal(node.id(), place);
             self.sealed.push(place);
-            self.campaigns.sight(node, file);
             self.provisional.pop_front();
         }
         // What was taken back and is placed again as it was asks for nothing anew.
@@ -378,7 +369,7 @@ impl Shard {
         self.facts.lineage.forget_before(Time(horizon));
         self.facts.links.forget_before(Time(horizon));
         self.find_sealed();
-        self.touched = touched.iter().filter_map(|id| self.nodes.get(id).copied()).collect();
+        self.touched = touched.iter().filter_map(|id| self.known.sealed(id)).collect();
         // Both go by places that are others now.
         self.deferred.clear();
         self.told.clear();
@@ -403,10 +394,15 @@ impl Shard {
             self.suggestions.forget(&alert.id);
         }
         let known = &self.known;
-        self.claims.forget(|alert| known.contains_key(alert), dropped);
+        self.claims.forget(|alert| known.has(alert), dropped);
     }
 
     fn emit(&mut self, file: &File, telling: Telling) -> Vec<IncidentDelta> {
+        for place in &self.sealed {
+            let node = &self.board.nodes[*place as usize];
+            self.risks.raise(node, &self.facts, file);
+            self.campaigns.sight(node, file);
+        }
         let mut emission = Emission::default();
         for node in std::mem::take(&mut self.touched) {
             self.emit_node(node, telling, &mut emission, file);
@@ -459,7 +455,7 @@ impl Shard {
     /// Tells the incident of a node that was sealed. It changes when the last of its alerts is, not with each of them.
     fn emit_sealed(&mut self, node: u32, telling: Telling, emission: &mut Emission, file: &File) {
         let Some(told) = self.ledger.told_of(self.board.nodes[node as usize].id()) else { return };
-        if !told.incident.alerts.last().is_some_and(|last| self.nodes.contains_key(last)) {
+        if !told.incident.alerts.last().is_some_and(|last| self.known.sealed(last).is_some()) {
             return;
         }
         let is_plain = self.claims.is_empty() && self.suggestions.is_empty();
@@ -618,7 +614,7 @@ impl Shard {
     }
 
     fn places(&self) -> Places<'_> {
-        Places { board: &self.board, sealed: &self.nodes, sealed_len: self.sealed_len(), known: &self.known }
+        Places { board: &self.board, known: &self.known, sealed_len: self.sealed_len() }
     }
 
     /// Makes what a snapshot does not have.
@@ -630,8 +626,10 @@ impl Shard {
 
     /// Notes where sealed alerts are: places change when alerts leave memory.
     fn find_sealed(&mut self) {
-        let sealed = self.board.nodes[..self.sealed_len()].iter();
-        self.nodes = sealed.enumerate().map(|(i, node)| (node.id().clone(), i as u32)).collect();
+        let sealed = self.sealed_len();
+        for (place, node) in (0..).zip(&self.board.nodes[..sealed]) {
+            self.known.seal(node.id(), place);
+        }
     }
 
     /// Records an analyst's input and says what it changed.

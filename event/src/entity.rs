@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, is_nfkc_quick};
 use utoipa::ToSchema;
 
-use crate::TenantId;
+use crate::{TenantId, digest};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -168,13 +168,11 @@ impl Entity {
 impl EntityId {
     /// The join key of a canonical value in a tenant.
     pub fn of(tenant: &TenantId, entity_type: EntityType, value: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(tenant.as_str().len() as u64).to_le_bytes());
-        hasher.update(tenant.as_str().as_bytes());
-        hasher.update(&[entity_type as u8]);
-        hasher.update(value.as_bytes());
+        let tenant = tenant.as_str().as_bytes();
+        let length = (tenant.len() as u64).to_le_bytes();
+        let hash = digest(&[&length, tenant, &[entity_type as u8], value.as_bytes()]);
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        bytes.copy_from_slice(&hash[..16]);
         EntityId(u128::from_le_bytes(bytes))
     }
 }

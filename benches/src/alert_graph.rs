@@ -35,7 +35,7 @@ struct Args {
     #[arg(long, default_value_t = 1_000_000)]
     storm: u64,
     /// Alerts handed over at once
-    #[arg(long, value_delimiter = ',', default_values_t = [PORTION, BACKLOG])]
+    #[arg(long, value_delimiter = ',', default_values_t = [PORTION, BACKLOG, LONG_BACKLOG])]
     portions: Vec<usize>,
     /// Alerts and incidents held in memory at most [default: as shipped]
     #[arg(long)]
@@ -49,6 +49,8 @@ struct Args {
 const PORTION: usize = 512;
 /// Alerts handed over at once while a backlog is worked off.
 const BACKLOG: usize = 8_192;
+/// The same where alerts of an hour and a half have waited.
+const LONG_BACKLOG: usize = 65_536;
 const START_S: i64 = 1_772_434_800;
 const LATENESS_US: i64 = 300_000_000;
 /// Alerts in a day of event time.

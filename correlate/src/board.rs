@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use event::{AlertId, Entity, EntityType, Tactic, Time};
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -25,7 +26,7 @@ use crate::keyed::Keyed;
 use crate::mark::{Bound, Mark};
 use crate::parameters::File;
 use crate::rarity::{Crowd, Member};
-use crate::resolve::{Breadth, Post, Resolved};
+use crate::resolve::{Ask, Breadth, Post, Resolved};
 use crate::score::{Reason, Weighed, reasons, weigh};
 use crate::snapshot::sorted;
 
@@ -210,19 +211,30 @@ pub(crate) struct Counts {
 }
 
 impl Board {
-    /// Places an alert, joins it to its neighbours, and says what that changed.
-    fn place(&mut self, alert: Arc<Keyed>, facts: &Facts, file: &File, stale: &mut Stale) -> Undo {
+    /// Places an alert, joins it to its neighbours, and says what that changed; of one that is placed for good only what
+    /// others have to know.
+    fn place(
+        &mut self,
+        alert: Arc<Keyed>,
+        is_for_good: bool,
+        facts: &Facts,
+        file: &File,
+        stale: &mut Stale,
+    ) -> Undo {
         self.undo = Undo { edges: self.edges.len(), ..Undo::default() };
         let entities_dropped = alert.entities.len().saturating_sub(file.limits.entities_per_alert) as u64;
         self.counts.entities_dropped += entities_dropped;
         let pairs_before = self.counts.pairs;
         stale.begin();
         let mut resolved = Resolved::of(&alert, facts, file, stale);
-        let asked = stale.asked();
         let places: Places = resolved.posts.iter().map(|post| self.entries.place(post.key)).collect();
         self.entries.fetch(places.iter().copied());
         self.news = self.news_of(&alert, &resolved, &places, file);
-        let reads = reads(&alert, &resolved);
+        // For when it is taken back.
+        let (asked, reads) = match is_for_good {
+            true => (Vec::new(), Vec::new()),
+            false => (stale.asked(), reads(&alert, &resolved)),
+        };
         let mut node = self.node(alert, &mut resolved, file);
         let index = self.forest.add(mix(node.hash));
         let folded_into = self.fold(&node, index, file);
@@ -236,7 +248,7 @@ impl Board {
             self.news.clear();
             (Vec::new(), Scored::new())
         } else {
-            self.join(index, resolved, facts, file)
+            self.join(index, resolved, &places, facts, file)
         };
         // They are asked for again where there is somebody to join, and hold on to every name.
         let asks = if scored.is_empty() { Vec::new() } else { asks };
@@ -262,7 +274,7 @@ impl Board {
             has_events: resolved.asks.iter().any(|ask| ask.lead.is_some()),
             breadth: resolved.breadth,
             adopted: SmallVec::new(),
-            stage: alert.tactics().last().copied(),
+            stage: alert.last_tactic(),
             rare: 0,
             common: 0,
             scope: file.scope_of(alert.entities.iter().filter(|e| is_placed(e)).map(|e| &*e.value)),
@@ -285,7 +297,7 @@ impl Board {
             let mut crowd = known.map_or_else(Crowd::default, |entry| entry.crowd_from(generation));
             members.iter().any(|member| crowd.add(*member, file))
         };
-        let mut news = Vec::with_capacity(resolved.posts.len() + 1);
+        let mut news = Vec::new();
         let posts = resolved.posts.iter().zip(places);
         for (post, place) in posts.filter(|(post, _)| counts(post.kind) && !post.implied) {
             let group = post.kind.group();
@@ -381,15 +393,24 @@ impl Board {
 
     /// The earlier alert of the same episode, if there is one within the gap.
     fn fold(&mut self, node: &Node, index: u32, file: &File) -> Option<u32> {
-        let known = self.episodes.get(&node.scene).cloned();
-        let folded = known.as_ref().map(|e| e.latest).filter(|latest| {
-            let before = &self.nodes[*latest as usize];
-            episode::is_same(before, node, file.episode_gap.0)
-        });
-        let generation = generation(node.time());
-        let next = episode::after(known.as_ref(), index, generation, folded.is_some());
+        let is_same =
+            |latest: &u32| episode::is_same(&self.nodes[*latest as usize], node, file.episode_gap.0);
+        let after = |known: Option<&Episode>, is_continued| {
+            episode::after(known, index, generation(node.time()), is_continued)
+        };
+        let (known, folded) = match self.episodes.entry(node.scene) {
+            Entry::Vacant(unknown) => {
+                unknown.insert(after(None, false));
+                (None, None)
+            }
+            Entry::Occupied(mut known) => {
+                let before = known.get().clone();
+                let folded = Some(before.latest).filter(is_same);
+                known.insert(after(Some(&before), folded.is_some()));
+                (Some(before), folded)
+            }
+        };
         self.undo.episodes.push((node.scene, known));
-        self.episodes.insert(node.scene, next);
         folded
     }
 
@@ -410,8 +431,15 @@ impl Board {
     }
 
     /// Joins an alert to its neighbours; says what it asked for and whom it would join.
-    fn join(&mut self, index: u32, resolved: Resolved, facts: &Facts, file: &File) -> (Vec<Weighed>, Scored) {
-        let mut asks = self.weighed(resolved, facts, Some(index), file);
+    fn join(
+        &mut self,
+        index: u32,
+        resolved: Resolved,
+        places: &[u32],
+        facts: &Facts,
+        file: &File,
+    ) -> (Vec<Weighed>, Scored) {
+        let mut asks = self.weighed(resolved, facts, index, places, file);
         self.note_artefacts(index, &asks, file);
         asks.retain(|weighed| weighed.rarity > 0);
         let mut scored = self.scored(index, self.candidates(index, &asks), &asks, file);
@@ -423,27 +451,36 @@ impl Board {
         (asks, scored)
     }
 
-    /// The asks that are worth looking up, with their rarity at the time of the alert.
+    /// The asks that are worth looking up, with their rarity at the time of the alert. The places of its posts spare
+    /// looking for them.
     pub(crate) fn weighed(
         &self,
         resolved: Resolved,
         facts: &Facts,
-        index: Option<u32>,
+        index: u32,
+        posts: &[u32],
         file: &File,
     ) -> Vec<Weighed> {
-        let Some(node) = index.map(|i| &self.nodes[i as usize]) else { return Vec::new() };
+        let node = &self.nodes[index as usize];
         let t = node.alert.time;
         let generation = generation(t);
         let trust = facts.rarity.trust(t, file);
         let crowd_at =
             |place, key| self.crowd_at(place, key, generation, file).union(facts.rarity.crowd(key, t, file));
         let crowd = |key: Key| crowd_at(self.entries.find(key), key);
-        let places: SmallVec<[Option<u32>; 16]> =
-            resolved.asks.iter().map(|ask| self.entries.find(ask.post.key)).collect();
+        // Both are sorted by key.
+        let mut placed = node.posts.iter().zip(posts).peekable();
+        let place = |ask: &Ask| {
+            let key = ask.post.key;
+            while placed.next_if(|(post, _)| post.key < key).is_some() {}
+            let own = placed.peek().filter(|(post, _)| post.key == key).map(|(_, place)| **place);
+            own.or_else(|| self.entries.find(key))
+        };
+        let places: SmallVec<[Option<u32>; 16]> = resolved.asks.iter().map(place).collect();
         let named = resolved.asks.iter().zip(&places).filter(|(ask, _)| ask.lead.is_none());
         let crowds: SmallVec<[(u16, Crowd); 16]> =
             named.map(|(ask, place)| (ask.entity, crowd_at(*place, ask.post.key))).collect();
-        let weigh_one = |(ask, place): (crate::resolve::Ask, Option<u32>)| {
+        let weigh_one = |(ask, place): (Ask, Option<u32>)| {
             let weighing = file.weighing(ask.post.kind);
             // All aliases of one entity have one crowd.
             let all = crowds
@@ -584,11 +621,17 @@ impl Board {
     /// The nearest alerts that an alert shares a key with.
     pub(crate) fn candidates(&self, index: u32, asks: &[Weighed]) -> Candidates {
         let places = asks.iter().filter_map(|weighed| weighed.place);
-        let rings = places.map(|place| &self.entries.at(place).ring);
-        let mut found: Candidates = rings.flat_map(|ring| ring.iter().copied()).collect();
-        found.sort_unstable();
-        found.dedup();
-        found.retain(|candidate| *candidate != index);
+        let near = places.flat_map(|place| self.entries.at(place).ring.iter().copied());
+        let mut found = Candidates::new();
+        // Most are met once: only where a bit is set already is there something to look for.
+        let mut met = [0_u64; 4];
+        for candidate in near.filter(|candidate| *candidate != index) {
+            let (word, bit) = (&mut met[candidate as usize / 64 % 4], 1 << (candidate % 64));
+            if *word & bit == 0 || !found.contains(&candidate) {
+                *word |= bit;
+                found.push(candidate);
+            }
+        }
         found
     }
 
@@ -770,20 +813,25 @@ fn enter(
         Ordering::Equal => nodes[*other as usize].order() < node.order(),
         by_time => by_time.is_lt(),
     };
-    let leave = |ring: &mut Ring, position: usize| Displaced {
-        node: ring.remove(position),
-        position: position as u32,
-    };
     // Nothing is of an episode that it begins, and of any other the ring has one alert at most.
     let is_of_episode = |other: &u32| nodes[*other as usize].episode == node.episode;
     let repeated = if node.episode == index { None } else { ring.iter().position(is_of_episode) };
-    let displaced = repeated.map(|position| leave(ring, position));
-    match ring.last() {
-        Some(last) if !is_latest && !is_before(last) => ring.insert(ring.partition_point(is_before), index),
-        _ => ring.push(index),
+    let leaving = repeated.or_else(|| (ring.len() >= neighbours).then_some(0));
+    let place = match ring.last() {
+        Some(last) if !is_latest && !is_before(last) => ring.partition_point(is_before),
+        _ => ring.len(),
+    };
+    let Some(position) = leaving else {
+        ring.insert(place, index);
+        return None;
+    };
+    // One that is older than all in a full ring makes room itself.
+    if repeated.is_none() && place == 0 {
+        return Some(Displaced { node: index, position: 0 });
     }
-    let is_full = ring.len() > neighbours;
-    displaced.or_else(|| is_full.then(|| leave(ring, 0)))
+    let node = ring.remove(position);
+    ring.insert(place - usize::from(position < place), index);
+    Some(Displaced { node, position: position as u32 })
 }
 
 /// Whether an entity is part of an organisation, so that its name can tell of which part.

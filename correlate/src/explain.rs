@@ -242,7 +242,7 @@ impl Teller<'_> {
         let Shard { board, facts, .. } = self.shard;
         let alert = &board.nodes[node as usize].alert;
         let resolved = Resolved::of(alert, facts, self.file, &mut Stale::default());
-        let mut asks = board.weighed(resolved, facts, Some(node), self.file);
+        let mut asks = board.weighed(resolved, facts, node, &[], self.file);
         asks.retain(|weighed| weighed.rarity > 0);
         asks
     }

@@ -271,7 +271,7 @@ impl Shard {
     fn forget_taken(&mut self) {
         let len = self.board.nodes.len() as u32;
         let (alerts, touched) = self.again.forget();
-        self.waiting.extend(alerts.map(|alert| ((alert.time, alert.id.clone()), alert)));
+        self.waiting.extend(alerts.into_iter().map(|alert| ((alert.time, alert.id.clone()), alert)));
         self.touched.extend(touched.into_iter().filter(|node| *node < len));
     }
 
@@ -304,7 +304,7 @@ impl Shard {
                 self.board.place_taken(again, &self.facts, file, stale)
             } else {
                 let alert = self.waiting.pop_first().map(|(_, alert)| alert);
-                alert.map(|alert| self.board.place_new(alert, again, &self.facts, file, stale))
+                alert.map(|alert| self.board.place_new(alert, is_due, again, &self.facts, file, stale))
             };
             let Some(placed) = placed else { return };
             self.touched.extend(placed.touched);
@@ -316,12 +316,8 @@ impl Shard {
     }
 
     fn seal(&mut self) {
-        while let Some(node) =
-            self.board.nodes.get(self.sealed_len()).filter(|node| node.time() <= self.watermark)
-        {
-            let place = self.sealed_len() as u32;
-            self.known.seal(node.id(), place);
-            self.sealed.push(place);
+        while self.board.nodes.get(self.sealed_len()).is_some_and(|node| node.time() <= self.watermark) {
+            self.sealed.push(self.sealed_len() as u32);
             self.provisional.pop_front();
         }
         // What was taken back and is placed again as it was asks for nothing anew.
@@ -398,6 +394,7 @@ impl Shard {
     }
 
     fn emit(&mut self, file: &File, telling: Telling) -> Vec<IncidentDelta> {
+        self.note_sealed();
         for place in &self.sealed {
             let node = &self.board.nodes[*place as usize];
             self.risks.raise(node, &self.facts, file);
@@ -624,6 +621,13 @@ impl Shard {
         self.stale.complete();
     }
 
+    /// Notes where those alerts are that were sealed since the last telling.
+    fn note_sealed(&mut self) {
+        for place in &self.sealed {
+            self.known.seal(self.board.nodes[*place as usize].id(), *place);
+        }
+    }
+
     /// Notes where sealed alerts are: places change when alerts leave memory.
     fn find_sealed(&mut self) {
         let sealed = self.sealed_len();
@@ -634,6 +638,7 @@ impl Shard {
 
     /// Records an analyst's input and says what it changed.
     pub(crate) fn hear(&mut self, input: AnalystInput, file: &File) -> Vec<IncidentDelta> {
+        self.note_sealed();
         let alerts = self.claims.add(input, file.limits.inputs);
         let nodes: Vec<u32> = alerts.iter().filter_map(|alert| self.node(alert)).collect();
         self.touched.extend(nodes);

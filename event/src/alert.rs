@@ -274,14 +274,19 @@ pub struct Alert {
 impl Alert {
     /// The tactics of the alert, in kill-chain order.
     pub fn tactics(&self) -> Vec<Tactic> {
-        let mut tactics: Vec<Tactic> = self
-            .attack
-            .iter()
-            .filter_map(|t| if let AttackTag::Tactic(t) = t { Some(*t) } else { None })
-            .collect();
+        let mut tactics: Vec<Tactic> = self.tagged_tactics().collect();
         tactics.sort_unstable();
         tactics.dedup();
         tactics
+    }
+
+    /// The last of its tactics in kill-chain order.
+    pub fn last_tactic(&self) -> Option<Tactic> {
+        self.tagged_tactics().max()
+    }
+
+    fn tagged_tactics(&self) -> impl Iterator<Item = Tactic> + '_ {
+        self.attack.iter().filter_map(|t| if let AttackTag::Tactic(t) = t { Some(*t) } else { None })
     }
 
     /// The technique ids of the alert.

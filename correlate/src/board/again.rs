@@ -17,7 +17,6 @@ use crate::forest::{Log, NONE};
 use crate::keyed::Keyed;
 use crate::mark::Mark;
 use crate::parameters::File;
-use crate::resolve::Post;
 use crate::score::Weighed;
 
 /// What placing an alert found.
@@ -63,11 +62,62 @@ pub(crate) struct Again {
     first: u32,
     /// Where those from `first` on are now.
     moved: Vec<u32>,
-    /// What reads otherwise than before, and for how many more alerts that are left there: after as many as are kept
-    /// the nearest are the same again. [`FOR_GOOD`] for what has other counterparties.
-    dirty: HashMap<Key, usize>,
+    dirty: Dirty,
     /// Former places of alerts whose incident has not been told.
     untold: BTreeSet<u32>,
+}
+
+/// What reads otherwise than before, and for how many more alerts that are left there: after as many as are kept the
+/// nearest are the same again. [`FOR_GOOD`] for what has other counterparties.
+#[derive(Debug, Clone)]
+struct Dirty {
+    left: HashMap<Key, usize>,
+    /// A bit of each key that ever was among them: most of what is asked for never was.
+    bits: Box<[u64; DIRTY_WORDS]>,
+}
+
+const DIRTY_WORDS: usize = 256;
+
+impl Default for Dirty {
+    fn default() -> Self {
+        Self { left: HashMap::new(), bits: Box::new([0; DIRTY_WORDS]) }
+    }
+}
+
+impl Dirty {
+    fn bit(key: Key) -> (usize, u64) {
+        ((key.0 >> 6) as usize % DIRTY_WORDS, 1 << (key.0 & 63))
+    }
+
+    fn has(&self, key: Key) -> bool {
+        let (word, bit) = Self::bit(key);
+        self.bits[word] & bit != 0 && self.left.contains_key(&key)
+    }
+
+    /// For so many more alerts at least.
+    fn insert(&mut self, key: Key, alerts: usize) {
+        let (word, bit) = Self::bit(key);
+        self.bits[word] |= bit;
+        let left = self.left.entry(key).or_default();
+        *left = alerts.max(*left);
+    }
+
+    /// An alert was left there.
+    fn pass(&mut self, key: Key) {
+        if !self.has(key) {
+            return;
+        }
+        match self.left.get_mut(&key) {
+            Some(&mut FOR_GOOD) | None => {}
+            Some(1) => drop(self.left.remove(&key)),
+            Some(left) => *left -= 1,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.left.clear();
+        self.bits.fill(0);
+    }
 }
 
 impl Undo {
@@ -106,15 +156,20 @@ impl Again {
 
     /// Placing begins.
     pub(crate) fn begin(&mut self) {
-        self.moved = vec![NONE; self.taken.len()];
+        self.moved.clear();
+        self.moved.resize(self.taken.len(), NONE);
     }
 
     /// Those that are left, and places before them whose joins taking back changed; all is forgotten.
-    pub(crate) fn forget(&mut self) -> (impl Iterator<Item = Arc<Keyed>> + use<>, Vec<u32>) {
+    pub(crate) fn forget(&mut self) -> (Vec<Arc<Keyed>>, Vec<u32>) {
         let places = self.taken.iter().flat_map(|taken| taken.forest.touched()).map(|place| self.now(place));
         let places = places.filter(|place| *place != NONE).collect();
-        let left = std::mem::take(self).taken;
-        (left.into_iter().map(|taken| taken.node.alert), places)
+        // Its memory is used again: as many are taken back with every portion.
+        let left = self.taken.drain(..).map(|taken| taken.node.alert).collect();
+        self.moved.clear();
+        self.dirty.clear();
+        self.untold.clear();
+        (left, places)
     }
 
     /// Those that wait.
@@ -142,9 +197,7 @@ impl Again {
     }
 
     fn holds(&self, taken: &Taken) -> bool {
-        let is_clean = |found: &Found| {
-            self.dirty.is_empty() || !found.reads.iter().any(|key| self.dirty.contains_key(key))
-        };
+        let is_clean = |found: &Found| !found.reads.iter().any(|key| self.dirty.has(*key));
         !taken.is_stale && taken.found.as_deref().is_some_and(is_clean)
     }
 
@@ -159,25 +212,17 @@ impl Again {
     ) {
         let given = adopted.filter_map(|place| board.nodes.get(place as usize));
         for post in given.chain([node]).flat_map(|node| &node.posts) {
-            let left = self.dirty.entry(post.key).or_default();
-            *left = neighbours.max(*left);
+            self.dirty.insert(post.key, neighbours);
         }
         // Whoever reads what is counted of a key reads what is spared of it too.
         let lasting = news.iter().map(|news| news.key).chain([node.scene]);
-        self.dirty.extend(lasting.map(|key| (key, FOR_GOOD)));
+        lasting.for_each(|key| self.dirty.insert(key, FOR_GOOD));
     }
 
     /// An alert that begins an episode was left at its keys.
     fn pass(&mut self, node: &Node) {
-        if self.dirty.is_empty() {
-            return;
-        }
-        for Post { key, .. } in &node.posts {
-            match self.dirty.get_mut(key) {
-                Some(&mut FOR_GOOD) | None => {}
-                Some(1) => drop(self.dirty.remove(key)),
-                Some(left) => *left -= 1,
-            }
+        if !self.taken.is_empty() {
+            node.posts.iter().for_each(|post| self.dirty.pass(post.key));
         }
     }
 }
@@ -208,17 +253,18 @@ impl Board {
         Some(Taken { node, mark, place, found, edges, adopted, forest, is_stale })
     }
 
-    /// Places an alert that comes for the first time.
+    /// Places an alert that comes for the first time; one that is placed for good is never taken back.
     pub(crate) fn place_new(
         &mut self,
         alert: Arc<Keyed>,
+        is_for_good: bool,
         again: &mut Again,
         facts: &Facts,
         file: &File,
         stale: &mut Stale,
     ) -> Placed {
         let index = self.nodes.len() as u32;
-        let undo = self.place(alert, facts, file, stale);
+        let undo = self.place(alert, is_for_good, facts, file, stale);
         self.pass(index, again);
         let touched = self.compare(None, &undo, index, again, file);
         Placed { undo, touched }
@@ -241,7 +287,7 @@ impl Board {
             self.pass(index, again);
             return Some(Placed { undo, touched });
         }
-        let undo = self.place(Arc::clone(&taken.node.alert), facts, file, stale);
+        let undo = self.place(Arc::clone(&taken.node.alert), false, facts, file, stale);
         self.pass(index, again);
         let touched = self.compare(Some(taken), &undo, index, again, file);
         Some(Placed { undo, touched })

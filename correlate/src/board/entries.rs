@@ -13,8 +13,8 @@ use crate::parameters::File;
 use crate::rarity::{Crowd, Member};
 use crate::snapshot::sorted;
 
-/// The nearest alerts at an entity value, oldest first.
-pub(super) type Ring = SmallVec<[u32; 4]>;
+/// The nearest alerts at an entity value, oldest first; with the entry itself where they are as many as shipped.
+pub(super) type Ring = SmallVec<[u32; 8]>;
 
 /// One entity value.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

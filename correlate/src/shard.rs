@@ -452,7 +452,7 @@ impl Shard {
     /// Tells the incident of a node that was sealed. It changes when the last of its alerts is, not with each of them.
     fn emit_sealed(&mut self, node: u32, telling: Telling, emission: &mut Emission, file: &File) {
         let Some(told) = self.ledger.told_of(self.board.nodes[node as usize].id()) else { return };
-        if !told.incident.alerts.last().is_some_and(|last| self.known.sealed(last).is_some()) {
+        if told.incident.alerts.last().is_none_or(|last| self.known.sealed(last).is_none()) {
             return;
         }
         let is_plain = self.claims.is_empty() && self.suggestions.is_empty();

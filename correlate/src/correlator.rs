@@ -61,9 +61,9 @@ impl Correlator {
         }
     }
 
-    /// Moves event time on, scores the alerts that were pushed against those nearest to them, and lets the forest grow; a call of
-    /// [`Correlator::advance`] says what came of it, and is to come before a snapshot. That would do this itself: here it can be done
-    /// before, and measured.
+    /// Moves event time on, scores the alerts that were pushed against those nearest to them, and lets the forest grow; a
+    /// call of [`Correlator::advance`] says what came of it. That would do this itself: here it can be done before, and
+    /// measured.
     pub fn place(&mut self, watermarks: impl Into<Watermarks>) {
         let (watermarks, file) = (watermarks.into(), &self.parameters.file);
         self.shards.values_mut().for_each(|shard| shard.place(&watermarks, file));

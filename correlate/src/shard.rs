@@ -54,8 +54,8 @@ pub(crate) struct Shard {
     campaigns: Campaigns,
     /// Nodes whose incident may differ from what the ledger says.
     touched: BTreeSet<u32>,
-    /// Nodes that were sealed since the last telling.
-    #[serde(skip)]
+    /// Nodes that were sealed since the last telling, which brings risk and campaigns up to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sealed: Vec<u32>,
     /// Large incidents with untold growth, by root.
     deferred: BTreeMap<u32, Deferred>,

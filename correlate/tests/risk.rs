@@ -138,18 +138,32 @@ fn some_alerts() -> impl Strategy<Value = Vec<Alert>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// In any order, in any steps, restored in between: the same rows.
+    /// In any order, in any steps, restored in between, also where alerts are placed and not told yet: the same rows.
     #[test]
-    fn risk_is_a_function_of_the_alerts(alerts in some_alerts(), step in 1..12_i64, kill in 0..30_usize) {
+    fn risk_is_a_function_of_the_alerts(
+        alerts in some_alerts(),
+        step in 1..12_i64,
+        kill in 0..30_usize,
+        is_placed: bool,
+    ) {
         let mut at_once = correlator();
         at_once.push(alerts.clone());
         at_once.advance(watermark(100 * 900));
         let mut live = correlator();
-        live.push(alerts.into_iter().rev());
+        // What comes with the step of the kill is sealed as it is placed.
+        let stop = watermark(kill as i64 * step * 900).0;
+        let (early, with_it): (Vec<Alert>, Vec<Alert>) =
+            alerts.into_iter().rev().partition(|alert| !is_placed || alert.time <= stop);
+        let mut with_it = Some(with_it);
+        live.push(early);
         for (n, s) in (0..=100 * 900).step_by(step as usize * 900).enumerate() {
             live.advance(watermark(s));
             drop(live.risk_changes());
             if n == kill {
+                live.push(with_it.take().into_iter().flatten());
+                if is_placed {
+                    live.place(watermark((s + step * 900).min(100 * 900)));
+                }
                 live = Correlator::restore(Parameters::builtin().unwrap(), &live.snapshot()).unwrap();
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -109,18 +109,9 @@ impl Running {
 
     /// Waits until `check` gives something; what the process said is part of the message where it does not, or where
     /// the process ends.
-    pub fn until<T>(&mut self, what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
-        loop {
-            if let Some(found) = check() {
-                return found;
-            }
-            if let Some(status) = self.child.try_wait().expect("wait") {
-                panic!("it ended before {what}: {status}\n{}", self.text());
-            }
-            assert!(begun.elapsed() < within, "not within {within:?}: {what}\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+    pub fn until<T>(&mut self, what: &str, within: Duration, check: impl FnMut() -> Option<T>) -> T {
+        let found = poll(what, within, check, || self.child.try_wait().expect("wait"));
+        found.unwrap_or_else(|why| panic!("{why}\n{}", self.text()))
     }
 }
 
@@ -133,13 +124,28 @@ impl Drop for Running {
 }
 
 /// Waits until `check` gives something.
-pub fn eventually<T>(what: &str, within: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, within: Duration, check: impl FnMut() -> Option<T>) -> T {
+    poll(what, within, check, || None).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// What `check` gives, or why it gave nothing: time was over, or what it waits for has ended.
+fn poll<T>(
+    what: &str,
+    within: Duration,
+    mut check: impl FnMut() -> Option<T>,
+    mut ended: impl FnMut() -> Option<ExitStatus>,
+) -> Result<T, String> {
     let begun = Instant::now();
     loop {
         if let Some(found) = check() {
-            return found;
+            return Ok(found);
         }
-        assert!(begun.elapsed() < within, "not within {within:?}: {what}");
+        if let Some(status) = ended() {
+            return Err(format!("it ended before {what}: {status}"));
+        }
+        if begun.elapsed() >= within {
+            return Err(format!("not within {within:?}: {what}"));
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -153,25 +153,25 @@ fn killed(case: &Case, dir: &Path) -> Outcome {
 
     append(case, &data, 0);
     let mut daemon = start(&settings(3_600, 1_000_000));
-    daemon.until("the first third is taken", Duration::from_secs(120), || {
+    daemon.until("the first third is taken", Duration::from_secs(60), || {
         (metric(api, "asterism_events_total")? > 0).then_some(())
     });
     daemon.kill_hard();
 
     append(case, &data, 1);
     let mut daemon = start(&settings(1, 1));
-    daemon.until("some rows are in the lake", Duration::from_secs(120), || (rows()? > 0).then_some(()));
+    daemon.until("some rows are in the lake", Duration::from_secs(60), || (rows()? > 0).then_some(()));
     daemon.kill_hard();
 
     append(case, &data, 2);
     let mut daemon = start(&settings(1, 1));
-    daemon.until("every row is in the lake", Duration::from_secs(120), || {
+    daemon.until("every row is in the lake", Duration::from_secs(60), || {
         (rows()? == case.rows as i64).then_some(())
     });
     let outcome = Outcome::of(case, &data);
     let executed = [outcome.executed("host.isolate"), outcome.executed("user.revoke_sessions")];
     let done = || [edr.isolations().len(), graph.changes("revokeSignInSessions")];
-    daemon.until("what was decided is done", Duration::from_secs(60), || {
+    daemon.until("what was decided is done", Duration::from_secs(30), || {
         done().iter().zip(&executed).all(|(done, decided)| done >= decided).then_some(())
     });
     daemon.stop();

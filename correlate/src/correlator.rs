@@ -7,7 +7,7 @@ use std::sync::Arc;
 use event::snapshot::Pieces;
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph,
-    IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Suggestion, TenantId, Watermark,
+    IncidentId, IncidentStatus, InputId, RelationChange, RiskChange, Shelf, Suggestion, TenantId, Watermark,
     Watermarks,
 };
 
@@ -26,12 +26,21 @@ use crate::stats::Stats;
 pub struct Correlator {
     parameters: Parameters,
     shards: BTreeMap<TenantId, Shard>,
+    shelf: Shelf,
 }
 
 impl Correlator {
     /// A correlator that has seen nothing.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters, shards: BTreeMap::new() }
+        Self { parameters, shards: BTreeMap::new(), shelf: Shelf::in_memory() }
+    }
+
+    /// From now on it puts on a shelf what it seldom asks for.
+    #[must_use]
+    pub fn on(mut self, shelf: Shelf) -> Self {
+        self.shards.values_mut().for_each(|shard| shard.shelf = shelf.clone());
+        self.shelf = shelf;
+        self
     }
 
     /// Hash of the parameters: results with one hash are comparable.
@@ -41,9 +50,9 @@ impl Correlator {
 
     fn shard(&mut self, tenant: &TenantId) -> &mut Shard {
         if !self.shards.contains_key(tenant) {
-            self.shards.insert(tenant.clone(), Shard::new(tenant.clone()));
+            self.shards.insert(tenant.clone(), Shard::new(tenant.clone(), self.shelf.clone()));
         }
-        self.shards.entry(tenant.clone()).or_insert_with(|| Shard::new(tenant.clone()))
+        self.shards.entry(tenant.clone()).or_insert_with(|| Shard::new(tenant.clone(), self.shelf.clone()))
     }
 
     /// Learns aliases, process lineage and rarity from rows. Call it for every batch, before the alerts of the
@@ -228,7 +237,7 @@ impl Correlator {
         input: AnalystInput,
     ) -> Result<(AnalystInput, Vec<IncidentDelta>), CorrelateError> {
         let recorded = if input.alerts.is_empty() {
-            let nothing_yet = Shard::new(input.tenant.clone());
+            let nothing_yet = Shard::new(input.tenant.clone(), Shelf::in_memory());
             record(self.shards.get(&input.tenant).unwrap_or(&nothing_yet), input)?
         } else {
             input
@@ -291,7 +300,7 @@ impl Correlator {
             (shard.tenant().clone(), shard)
         };
         let shards = shards.into_iter().map(found).collect();
-        Ok(Self { parameters, shards })
+        Ok(Self { parameters, shards, shelf: Shelf::in_memory() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What telemetry and alerts teach: aliases, process lineage, rarity. Every fact is keyed by event time.
 
 use arrow::array::{Array, AsArray, ListArray, StringViewArray};
-use event::{Class, EntityType, EventBatch, Role, TenantId, Time};
+use event::{Class, EntityType, EventBatch, Role, Shelf, TenantId, Time};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -164,7 +164,13 @@ impl Facts {
                 self.count(&names, Attempt { signs_in, is_mail }, time, file, stale);
             }
         }
-        self.lineage.bound(file.limits.processes);
+    }
+
+    /// After so many rows: what nobody asks for goes on a shelf, and what is too much goes.
+    pub(crate) fn settle(&mut self, rows: usize, file: &File, shelf: &Shelf) {
+        self.joins.cool(rows, shelf);
+        self.lineage.cool(shelf);
+        self.lineage.bound(file.limits.processes, shelf);
     }
 
     /// Joins the rows with those of other batches.

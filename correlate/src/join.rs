@@ -4,7 +4,8 @@
 //! ```text
 //! batch -> predicate.rs: rows of each selection, column by column
 //!       -> key.rs:       hashes of their keys, once a batch
-//!       -> segment.rs:   the rows as a mini-segment (Arrow columns, sorted hashes, blocked Bloom)
+//!       -> segment.rs:   the rows as a mini-segment (columns, sorted hashes, blocked Bloom)
+//!          index.rs:     its hashes, in memory or on a shelf
 //!       -> ring.rs:      asks the other side's rings (Bloom first), then waits in its own until its window has passed
 //!       -> link.rs:      the pairs found, by record and by what each event led to or came from
 //! alert -> walk.rs:      from its records and processes over links to what other alerts are about
@@ -16,6 +17,7 @@
 
 mod bloom;
 mod definition;
+mod index;
 mod key;
 mod link;
 mod predicate;
@@ -27,7 +29,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{Entity, EventBatch, RecordRef, TenantId, Watermark, Watermarks};
+use event::{Entity, EventBatch, RecordRef, Shelf, TenantId, Watermark, Watermarks};
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
@@ -124,7 +126,6 @@ impl Joins {
             }
         }
         self.bound(file);
-        self.cool(batch.len());
         self.counts.pairs += pairs.len() as u64;
         pairs
     }
@@ -141,13 +142,13 @@ impl Joins {
         let definition = &file.definitions.joins[place.join];
         let others = place.side.other();
         let slice_us = slice_us(definition, others);
-        let mut found: BTreeMap<usize, Vec<(Row<'_>, u8)>> = BTreeMap::new();
+        let mut found: BTreeMap<usize, (Row<'_>, Vec<(Row<'_>, u8)>)> = BTreeMap::new();
         for selection in 0..definition.selections(others).len() as u8 {
             let Some(ring) = self.rings.get(&(place.join as u8, others, selection)) else { continue };
             for (hash, row) in segment.keys() {
                 let window = definition.window(place.side, row.time().0);
                 for other in ring.find(hash, window, slice_us) {
-                    let met = found.entry(row.row).or_default();
+                    let (_, met) = found.entry(row.row).or_insert_with(|| (row, Vec::new()));
                     if met.len() < CANDIDATES_MAX {
                         met.push((other, selection));
                     } else {
@@ -158,8 +159,7 @@ impl Joins {
         }
         let faces_max = file.joins.kinds[place.join].population as usize;
         let selection = file.definitions.selection(place);
-        for (row, met) in found {
-            let row = Row { segment, row };
+        for (row, met) in found.into_values() {
             let own = Member { row, selection };
             let selections = definition.selections(others);
             let met = met.into_iter().map(|(row, s)| Member { row, selection: &selections[s as usize] });
@@ -203,12 +203,12 @@ impl Joins {
         self.rings = rings;
     }
 
-    /// Most rows that wait are not asked for.
-    fn cool(&mut self, came: usize) {
+    /// Most rows that wait are not asked for: from time to time those go on a shelf.
+    pub(crate) fn cool(&mut self, came: usize, shelf: &Shelf) {
         self.seen += came;
         if self.seen >= COLD_AFTER {
             self.seen = 0;
-            self.rings.values_mut().for_each(Ring::cool);
+            self.rings.values_mut().for_each(|ring| ring.cool(shelf));
         }
     }
 
@@ -325,6 +325,7 @@ impl Member<'_> {
 pub struct EventJoins {
     parameters: Parameters,
     tenants: BTreeMap<TenantId, Joins>,
+    shelf: Shelf,
 }
 
 /// Two events that a join brought together. That their users and devices are one is not proved yet: see `joins.yml`.
@@ -341,7 +342,7 @@ pub struct EventPair {
 impl EventJoins {
     /// Joins that have seen nothing.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters, tenants: BTreeMap::new() }
+        Self { parameters, tenants: BTreeMap::new(), shelf: Shelf::in_memory() }
     }
 
     /// The pairs that the rows of a batch make with each other and with what came before, in any order.
@@ -353,7 +354,9 @@ impl EventJoins {
             first: pair.first.record.clone(),
             second: pair.second.record.clone(),
         };
-        joins.observe(batch, file).into_iter().map(pair).collect()
+        let pairs = joins.observe(batch, file).into_iter().map(pair).collect();
+        joins.cool(batch.len(), &self.shelf);
+        pairs
     }
 
     /// Event time moves on: events whose windows have passed are forgotten.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{Cold, Time};
+use event::{Cold, Shelf, Time};
 use hashbrown::{HashMap, HashTable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -190,7 +190,7 @@ impl Processes {
         place
     }
 
-    fn retain(&mut self, keep: impl Fn(Key, i64) -> bool) {
+    fn retain(&mut self, keep: impl Fn(Key, i64) -> bool, shelf: &Shelf) {
         let old = std::mem::take(self);
         let all = old.keys.chunks(PAGE).zip(old.seen.chunks(PAGE)).zip(old.pages);
         for ((keys, seen), page) in all {
@@ -198,15 +198,15 @@ impl Processes {
                 if keep(*key, *seen) {
                     let place = self.insert(*key, *seen, process);
                     if place % PAGE == PAGE - 1 {
-                        self.pages[place / PAGE].freeze();
+                        self.pages[place / PAGE].freeze(shelf);
                     }
                 }
             }
         }
     }
 
-    fn cool(&mut self) {
-        self.pages.iter_mut().for_each(Cold::cool);
+    fn cool(&mut self, shelf: &Shelf) {
+        self.pages.iter_mut().for_each(|page| page.cool(shelf));
     }
 }
 
@@ -236,10 +236,6 @@ impl Lineage {
     /// Learns a process, its image and its parent; `true` where any of it is new.
     pub(crate) fn learn(&mut self, process: &Mention<'_>, parent: Option<&Mention<'_>>, time: Time) -> bool {
         self.mentions += 1;
-        if self.mentions >= COLD_AFTER {
-            self.mentions = 0;
-            self.processes.cool();
-        }
         let mut changed = self.mention(process, time);
         let Some(parent) = parent.filter(|p| p.key != process.key) else { return changed };
         changed |= self.mention(parent, time);
@@ -254,6 +250,14 @@ impl Lineage {
             changed = true;
         }
         changed
+    }
+
+    /// From time to time processes that nobody speaks of go on a shelf.
+    pub(crate) fn cool(&mut self, shelf: &Shelf) {
+        if self.mentions >= COLD_AFTER {
+            self.mentions = 0;
+            self.processes.cool(shelf);
+        }
     }
 
     fn mention(&mut self, mention: &Mention<'_>, time: Time) -> bool {
@@ -331,7 +335,7 @@ impl Lineage {
     }
 
     /// Forgets the processes that were mentioned longest ago until the table is within its limit.
-    pub(crate) fn bound(&mut self, limit: usize) {
+    pub(crate) fn bound(&mut self, limit: usize, shelf: &Shelf) {
         if self.processes.len() <= limit {
             return;
         }
@@ -344,22 +348,22 @@ impl Lineage {
                 by_age.pop_last();
             }
         }
-        self.processes.retain(|key, seen| !by_age.contains_key(&(seen, key)));
+        self.processes.retain(|key, seen| !by_age.contains_key(&(seen, key)), shelf);
         self.evicted += excess as u64;
-        self.forget_texts();
+        self.forget_texts(shelf);
     }
 
     /// Forgets processes last mentioned before `t`, which are beyond the horizon of any join.
-    pub(crate) fn forget_before(&mut self, t: Time) {
+    pub(crate) fn forget_before(&mut self, t: Time, shelf: &Shelf) {
         let before = self.processes.len();
-        self.processes.retain(|_, seen| seen >= t.0);
+        self.processes.retain(|_, seen| seen >= t.0, shelf);
         if self.processes.len() < before {
-            self.forget_texts();
+            self.forget_texts(shelf);
         }
     }
 
     /// Lets go of the texts of forgotten processes, once they may be most of them.
-    fn forget_texts(&mut self) {
+    fn forget_texts(&mut self, shelf: &Shelf) {
         if self.texts.texts.len() < 1_024 || self.texts.texts.len() < self.processes.len() / 8 {
             return;
         }
@@ -368,7 +372,7 @@ impl Lineage {
             for process in page.get_mut() {
                 process.image = self.texts.id(old.get(process.image));
             }
-            page.freeze();
+            page.freeze(shelf);
         }
     }
 
@@ -521,6 +525,7 @@ mod tests {
         for id in 0..5_000 {
             let parent = mention(id / 10, &format!("i{}.exe", id / 10));
             lineage.learn(&mention(id + 1_000, &format!("i{id}.exe")), Some(&parent), Time(id as i64));
+            lineage.cool(&Shelf::in_memory());
         }
         let bytes = event::snapshot::write(b"asterc02", &lineage);
         let mut restored: Lineage = event::snapshot::read(b"asterc02", &bytes).unwrap();
@@ -531,7 +536,7 @@ mod tests {
         // One that was cold is another's parent late.
         lineage.learn(&mention(99_999, "late.exe"), Some(&mention(2_000, "i1000.exe")), Time(6_000));
         assert_eq!(steps(&lineage, 99_999, 9_999)[..2], [(99_999, 0), (2_000, 1)]);
-        restored.bound(100);
+        restored.bound(100, &Shelf::in_memory());
         assert!(restored.texts.texts.len() < 300, "{}", restored.texts.texts.len());
         assert_eq!(restored.image(Key(5_999)).map(AsRef::as_ref), Some("i4999.exe"));
     }
@@ -542,7 +547,7 @@ mod tests {
         for id in 0..10 {
             lineage.learn(&mention(id, "a.exe"), None, Time(id as i64));
         }
-        lineage.bound(8);
+        lineage.bound(8, &Shelf::in_memory());
         assert_eq!((lineage.len(), lineage.evicted), (6, 4));
         assert_eq!(steps(&lineage, 3, 20), []);
         assert_eq!(steps(&lineage, 4, 20), [(4, 0)]);

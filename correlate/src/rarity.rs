@@ -62,6 +62,14 @@ impl Crowd {
         is_new
     }
 
+    /// The bits that are set, in order.
+    fn bits(self) -> impl Iterator<Item = u16> {
+        (0..128_u16).filter(move |bit| {
+            let (word, place) = if *bit < 64 { (self.0, *bit) } else { (self.1, bit - 64) };
+            word >> place & 1 == 1
+        })
+    }
+
     pub(crate) fn union(self, other: Crowd) -> Crowd {
         Crowd(self.0 | other.0, self.1 | other.1)
     }
@@ -90,11 +98,16 @@ struct Sketch {
     crowds: Slots,
 }
 
-/// The slots of a sketch. At night and in small companies most are empty.
+/// The slots of a sketch. At night and in small companies most are empty, and most others have a bit or two.
 #[derive(Debug, Clone)]
 enum Slots {
-    Sparse { len: usize, used: HashMap<u32, Crowd> },
+    Sparse {
+        len: usize,
+        used: HashMap<u32, Crowd>,
+    },
     Dense(Vec<Crowd>),
+    /// Of an epoch that is most likely over.
+    Settled(Bits),
 }
 
 impl Slots {
@@ -109,6 +122,39 @@ impl Slots {
         match self {
             Slots::Sparse { len, .. } => *len,
             Slots::Dense(crowds) => crowds.len(),
+            Slots::Settled(bits) => bits.len,
+        }
+    }
+
+    /// Those that are not empty, in no order.
+    fn used(&self) -> Vec<(u32, Crowd)> {
+        match self {
+            Slots::Sparse { used, .. } => used.iter().map(|(slot, crowd)| (*slot, *crowd)).collect(),
+            Slots::Dense(crowds) => {
+                (0..).zip(crowds.iter().copied()).filter(|(_, c)| *c != Crowd::default()).collect()
+            }
+            Slots::Settled(bits) => bits.used(),
+        }
+    }
+
+    /// Of slots that are not empty.
+    fn of(len: usize, used: &[(u32, Crowd)]) -> Self {
+        if used.len() < len / Self::SPARSE_SHARE {
+            return Slots::Sparse { len, used: used.iter().copied().collect() };
+        }
+        let mut crowds = vec![Crowd::default(); len];
+        used.iter().for_each(|(slot, crowd)| crowds[*slot as usize] = *crowd);
+        Slots::Dense(crowds)
+    }
+
+    /// As few bytes as may be.
+    fn settle(&mut self) {
+        if let Slots::Settled(_) = self {
+            return;
+        }
+        let bits = Bits::of(self.len(), self.used());
+        if bits.bytes() < self.len() * size_of::<Crowd>() {
+            *self = Slots::Settled(bits);
         }
     }
 
@@ -116,24 +162,89 @@ impl Slots {
         match self {
             Slots::Sparse { used, .. } => used.get(&(slot as u32)).copied().unwrap_or_default(),
             Slots::Dense(crowds) => crowds[slot],
+            Slots::Settled(bits) => bits.get(slot),
         }
     }
 
     /// Sets a bit of the crowd of a slot; `true` where it was not.
     fn set(&mut self, slot: usize, bit: u64) -> bool {
-        if let Slots::Sparse { len, used } = self
-            && used.len() >= *len / Self::SPARSE_SHARE
-        {
-            let mut crowds = vec![Crowd::default(); *len];
-            for (slot, crowd) in used {
-                crowds[*slot as usize] = *crowd;
-            }
-            *self = Slots::Dense(crowds);
+        let is_full = matches!(self, Slots::Sparse { len, used } if used.len() >= *len / Self::SPARSE_SHARE);
+        // Events that come late are few, and seldom the first of what they tell.
+        let is_new = matches!(self, Slots::Settled(bits) if bits.get(slot).set(bit));
+        if is_full || is_new {
+            *self = Self::of(self.len(), &self.used());
         }
         match self {
             Slots::Sparse { used, .. } => used.entry(slot as u32).or_default().set(bit),
             Slots::Dense(crowds) => crowds[slot].set(bit),
+            Slots::Settled(_) => false,
         }
+    }
+}
+
+/// Slots as the bits that are set, in order: two bytes for each.
+#[derive(Debug, Clone)]
+struct Bits {
+    /// Slots, set or not.
+    len: usize,
+    /// Where the bits of each block of slots begin, and where those of the last end.
+    blocks: Box<[u32]>,
+    /// Of each bit, its slot in its block and its place in the crowd of that.
+    bits: Box<[u16]>,
+}
+
+/// So that a slot within it and a bit of a crowd are sixteen bits.
+const SLOTS_OF_BLOCK: usize = 512;
+
+impl Bits {
+    fn of(len: usize, mut used: Vec<(u32, Crowd)>) -> Self {
+        used.sort_unstable_by_key(|(slot, _)| *slot);
+        let mut bits = Vec::with_capacity(used.iter().map(|(_, crowd)| crowd.bits().count()).sum());
+        let mut blocks = vec![0];
+        let mut used = used.into_iter().peekable();
+        for block in 1..=len.div_ceil(SLOTS_OF_BLOCK) {
+            while let Some((slot, crowd)) =
+                used.next_if(|(slot, _)| (*slot as usize) < block * SLOTS_OF_BLOCK)
+            {
+                let slot = (slot as usize % SLOTS_OF_BLOCK) as u16;
+                bits.extend(crowd.bits().map(|bit| slot << 7 | bit));
+            }
+            blocks.push(bits.len() as u32);
+        }
+        Self { len, blocks: blocks.into(), bits: bits.into() }
+    }
+
+    const fn bytes(&self) -> usize {
+        self.blocks.len() * size_of::<u32>() + self.bits.len() * size_of::<u16>()
+    }
+
+    fn block(&self, block: usize) -> &[u16] {
+        &self.bits[self.blocks[block] as usize..self.blocks[block + 1] as usize]
+    }
+
+    fn get(&self, slot: usize) -> Crowd {
+        let block = self.block(slot / SLOTS_OF_BLOCK);
+        let slot = (slot % SLOTS_OF_BLOCK) as u16;
+        let from = block.partition_point(|bit| bit >> 7 < slot);
+        let mut crowd = Crowd::default();
+        block[from..].iter().take_while(|bit| *bit >> 7 == slot).for_each(|bit| {
+            crowd.set(u64::from(bit & 127));
+        });
+        crowd
+    }
+
+    fn used(&self) -> Vec<(u32, Crowd)> {
+        let of_block = |block: usize| {
+            let slots = self.block(block).chunk_by(|a, b| a >> 7 == b >> 7);
+            slots.map(move |bits| {
+                let mut crowd = Crowd::default();
+                bits.iter().for_each(|bit| {
+                    crowd.set(u64::from(bit & 127));
+                });
+                ((block * SLOTS_OF_BLOCK) as u32 + u32::from(bits[0] >> 7), crowd)
+            })
+        };
+        (0..self.blocks.len() - 1).flat_map(of_block).collect()
     }
 }
 
@@ -179,6 +290,10 @@ impl Rarity {
         }
         if !self.epochs.contains_key(&epoch) && !self.make_room(epoch, file) {
             return is_earlier.then_some(i64::MIN);
+        }
+        if !self.epochs.contains_key(&epoch) {
+            // What comes late is mostly of the epoch before.
+            self.epochs.values_mut().rev().skip(1).for_each(|sketch| sketch.crowds.settle());
         }
         let sketch = self.epochs.entry(epoch).or_insert_with(|| Sketch::new(file.rarity_slots));
         let is_new = sketch.set(key, member.bit(file.rarity_hearsay));
@@ -230,11 +345,7 @@ mod sparse {
     use super::{Crowd, Slots};
 
     pub(super) fn serialize<S: Serializer>(slots: &Slots, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut used: Vec<(u32, Crowd)> = match slots {
-            Slots::Sparse { used, .. } => used.iter().map(|(slot, crowd)| (*slot, *crowd)).collect(),
-            Slots::Dense(crowds) => (0..).zip(crowds.iter().copied()).collect(),
-        };
-        used.retain(|(_, crowd)| *crowd != Crowd::default());
+        let mut used = slots.used();
         used.sort_unstable_by_key(|(slot, _)| *slot);
         (slots.len() as u32, used).serialize(serializer)
     }
@@ -248,13 +359,7 @@ mod sparse {
         if used.iter().any(|(slot, _)| *slot >= len) {
             return Err(serde::de::Error::custom("slot outside its sketch"));
         }
-        let len = len as usize;
-        let is_sparse = used.len() < len / Slots::SPARSE_SHARE;
-        let sparse = Slots::Sparse { len, used: used.iter().copied().collect() };
-        if is_sparse {
-            return Ok(sparse);
-        }
-        Ok(Slots::Dense((0..len).map(|slot| sparse.get(slot)).collect()))
+        Ok(Slots::of(len as usize, &used))
     }
 }
 
@@ -297,6 +402,31 @@ mod tests {
             assert!((0..50).all(|key| restored.crowd(Key(key)) == sketch.crowd(Key(key))));
         }
         assert!(matches!(sketch.crowds, Slots::Dense(_)));
+    }
+
+    proptest! {
+        /// Settled slots say the same, and take late members as others do.
+        #[test]
+        fn settled_slots_say_the_same(
+            early in proptest::collection::vec((0..2_000_u64, any::<u64>()), 0..400),
+            late in proptest::collection::vec((0..2_000_u64, any::<u64>()), 0..20),
+        ) {
+            let mut open = Sketch::new(1_024);
+            for (key, member) in early {
+                open.set(Key(key), Member::Seen(Key(member)).bit(8));
+            }
+            let mut settled = open.clone();
+            settled.crowds.settle();
+            prop_assert!(matches!(settled.crowds, Slots::Settled(_)));
+            for (key, member) in late.into_iter().chain([(1, 2), (1, 2)]) {
+                let bit = Member::Seen(Key(member)).bit(8);
+                prop_assert_eq!(settled.set(Key(key), bit), open.set(Key(key), bit));
+                prop_assert!((0..2_048).all(|slot| settled.crowds.get(slot) == open.crowds.get(slot)));
+                settled.crowds.settle();
+            }
+            let bytes = event::snapshot::write(b"asterc03", &open);
+            prop_assert_eq!(event::snapshot::write(b"asterc03", &settled), bytes);
+        }
     }
 
     proptest! {

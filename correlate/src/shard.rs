@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use event::{
     Alert, AlertId, Campaign, EntityRisk, EventBatch, Incident, IncidentDelta, IncidentStatus,
-    RelationChange, RiskChange, Suggestion, TenantId, Time, Watermark, Watermarks,
+    RelationChange, RiskChange, Shelf, Suggestion, TenantId, Time, Watermark, Watermarks,
 };
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,9 @@ pub(crate) struct Shard {
     counts: Stats,
     #[serde(default)]
     risks: Risks,
+    /// Where it puts what it seldom asks for.
+    #[serde(skip)]
+    pub(crate) shelf: Shelf,
 }
 
 /// Components are cleaned out once a day of event time.
@@ -115,7 +118,7 @@ impl Emission {
 }
 
 impl Shard {
-    pub(crate) fn new(tenant: TenantId) -> Self {
+    pub(crate) fn new(tenant: TenantId, shelf: Shelf) -> Self {
         Self {
             tenant,
             facts: Facts::default(),
@@ -137,6 +140,7 @@ impl Shard {
             cleaned: i64::MIN,
             counts: Stats::default(),
             risks: Risks::default(),
+            shelf,
         }
     }
 
@@ -146,6 +150,7 @@ impl Shard {
 
     pub(crate) fn observe(&mut self, batch: &EventBatch, file: &File) {
         self.facts.observe(&self.tenant, batch, file, &mut self.stale);
+        self.facts.settle(batch.len(), file, &self.shelf);
     }
 
     pub(crate) fn push(&mut self, mut alert: Alert, file: &File) {
@@ -362,7 +367,7 @@ impl Shard {
             self.counts.alerts_retired_early_total += dropped.iter().filter(is_early).count() as u64;
         }
         self.forget(&dropped, file);
-        self.facts.lineage.forget_before(Time(horizon));
+        self.facts.lineage.forget_before(Time(horizon), &self.shelf);
         self.facts.links.forget_before(Time(horizon));
         self.find_sealed();
         self.touched = touched.iter().filter_map(|id| self.known.sealed(id)).collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CorrelateError;
 
 /// Format of the bytes; raised with every change that older programs cannot read.
-const VERSION: u32 = 9;
+const VERSION: u32 = 10;
 
 /// Marks the bytes as ours.
 const MAGIC: &[u8; 8] = b"asterc03";

@@ -1,4 +1,4 @@
-//! Parts of a state that are seldom looked at, as compressed bytes. A window of a day is mostly such parts.
+//! Parts of a state that are seldom looked at, as compressed bytes on a shelf. A window of a day is mostly such parts.
 
 use std::fmt;
 use std::io::BufReader;
@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::shelf::{Kept, Shelf};
 use crate::snapshot::LEVEL;
 
 /// A value that is bytes while nobody looks at it. Looking at it makes it a value again, which it stays until
 /// [`Cold::cool`] has found twice that nobody did.
 ///
 /// ```
-/// use event::Cold;
+/// use event::{Cold, Shelf};
 /// let mut texts = Cold::new(vec!["cmd.exe".to_owned(); 1_000]);
-/// texts.cool();
-/// texts.cool();
+/// texts.cool(&Shelf::in_memory());
+/// texts.cool(&Shelf::in_memory());
 /// assert!(texts.is_cold());
 /// assert_eq!(texts.get()[999], "cmd.exe");
 /// ```
@@ -66,17 +67,17 @@ impl<T: Serialize + DeserializeOwned> Cold<T> {
         }
     }
 
-    /// Makes the value bytes if nobody has looked at it since the last call.
-    pub fn cool(&mut self) {
+    /// Makes the value bytes on a shelf if nobody has looked at it since the last call.
+    pub fn cool(&mut self, shelf: &Shelf) {
         if !std::mem::take(self.looked_at.get_mut()) {
-            self.freeze();
+            self.freeze(shelf);
         }
     }
 
-    /// Makes the value bytes.
-    pub fn freeze(&mut self) {
+    /// Makes the value bytes on a shelf.
+    pub fn freeze(&mut self, shelf: &Shelf) {
         if let Some(value) = self.value.take() {
-            self.bytes.get_or_insert_with(|| Packed::of(&*value));
+            self.bytes.get_or_insert_with(|| Packed::of(&*value)).shelve(shelf);
         }
         *self.looked_at.get_mut() = false;
     }
@@ -93,14 +94,13 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 /// A value as compressed bytes.
-pub struct Packed<T> {
-    bytes: Box<[u8]>,
+struct Packed<T> {
+    bytes: Kept,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> Packed<T> {
-    /// Packs a value.
-    pub fn of(value: &T) -> Self {
+    fn of(value: &T) -> Self {
         let mut plain = Vec::new();
         let written = ciborium::into_writer(value, &mut plain).map_err(|error| error.to_string());
         let bytes = written.and_then(|()| zstd::bulk::compress(&plain, LEVEL).map_err(|e| e.to_string()));
@@ -111,9 +111,8 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
         }
     }
 
-    /// Makes it a value again.
-    pub fn unpack(&self) -> T {
-        match read(&self.bytes) {
+    fn unpack(&self) -> T {
+        match read(&self.bytes.read()) {
             Ok(value) => value,
             // They were made here of such a value, or looked at when they came.
             Err(error) => unreachable!("bytes of a value are one: {error}"),
@@ -124,7 +123,11 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
 impl<T> Packed<T> {
     /// Of bytes that are known to be a value.
     fn known(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), of: PhantomData }
+        Self { bytes: Shelf::in_memory().keep(bytes), of: PhantomData }
+    }
+
+    fn shelve(&mut self, shelf: &Shelf) {
+        self.bytes.shelve(shelf);
     }
 }
 
@@ -142,16 +145,7 @@ impl<T> fmt::Debug for Packed<T> {
 
 impl<T> Serialize for Packed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.bytes)
-    }
-}
-
-/// Bytes from elsewhere are looked at once: they are a value, or refused.
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Packed<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
-        read::<T>(&bytes).map_err(D::Error::custom)?;
-        Ok(Self::known(bytes))
+        serializer.serialize_bytes(&self.bytes.read())
     }
 }
 
@@ -219,24 +213,24 @@ mod tests {
     #[test]
     fn a_value_is_bytes_when_nobody_has_looked_for_a_while() {
         let mut cold = Cold::new(vec![7_u64; 10_000]);
-        cold.cool();
+        cold.cool(&Shelf::in_memory());
         assert!(!cold.is_cold(), "it was new");
-        cold.cool();
+        cold.cool(&Shelf::in_memory());
         assert!(cold.is_cold());
         assert!(cold.bytes.as_ref().is_some_and(|bytes| bytes.bytes.len() < 100));
         assert_eq!(cold.get()[9_999], 7);
-        cold.cool();
+        cold.cool(&Shelf::in_memory());
         assert!(!cold.is_cold(), "somebody looked");
-        cold.cool();
+        cold.cool(&Shelf::in_memory());
         assert!(cold.is_cold());
     }
 
     #[test]
     fn a_change_is_kept() {
         let mut cold = Cold::new(vec![1, 2]);
-        (0..2).for_each(|_| cold.cool());
+        (0..2).for_each(|_| cold.cool(&Shelf::in_memory()));
         cold.get_mut().push(3);
-        (0..2).for_each(|_| cold.cool());
+        (0..2).for_each(|_| cold.cool(&Shelf::in_memory()));
         assert!(cold.is_cold());
         assert_eq!(cold.clone().get(), &[1, 2, 3]);
     }
@@ -245,7 +239,7 @@ mod tests {
     fn a_snapshot_is_the_same_of_cold_and_warm_and_damage_is_refused() {
         let warm = Cold::new(vec![1_u64, 2, 3]);
         let mut cold = warm.clone();
-        cold.freeze();
+        cold.freeze(&Shelf::in_memory());
         let bytes = crate::snapshot::write(b"test0001", &warm);
         assert_eq!(crate::snapshot::write(b"test0001", &cold), bytes);
         let back: Cold<Vec<u64>> = crate::snapshot::read(b"test0001", &bytes).unwrap();

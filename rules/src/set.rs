@@ -220,6 +220,7 @@ impl RuleSet {
                 evaluated.alerts.push(alert);
             }
         }
+        observer.finish(&mut evaluated.observations);
         evaluated
     }
 

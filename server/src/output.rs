@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use storage::StorageError;
 
 /// Writes lines of data to standard output through one buffer.
 pub(crate) struct Lines {
@@ -59,6 +60,13 @@ pub(crate) fn note(message: &str) {
 /// An error with its causes, one line.
 pub(crate) fn error(error: &anyhow::Error) {
     note(&format!("error: {error:#}"));
+}
+
+/// Ends the process, since a part of its state cannot be read any more: no answer would be right.
+pub(crate) fn lost_state(cause: StorageError) -> ! {
+    let told = "a part of the state is lost; the next start goes on from the last checkpoint";
+    error(&anyhow::Error::new(cause).context(told));
+    std::process::exit(1)
 }
 
 /// Whether the reader of our output went away (`asterism ... | head`): no failure.

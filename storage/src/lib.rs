@@ -14,6 +14,7 @@
 //!   the snapshot's positions say that everything before them is kept.
 //! - [`StateDb`]: [`StateDb::commit`] applies a [`StateChange`] in one durable transaction; queries answer the API.
 //! - [`Positions`]: where reading goes on; stored with the correlator's [`Snapshot`].
+//! - [`shelf_in`]: where the state that pure crates hold puts what it seldom asks for, beside the memory.
 //! - [`Hunt`]: SQL of one tenant over both, read-only, within [`HuntLimits`].
 //! - [`StorageError`]: variants by what the operator must do.
 //!
@@ -23,12 +24,14 @@ mod error;
 mod hunt;
 mod lake;
 mod positions;
+mod shelf;
 mod state;
 
 pub use error::StorageError;
 pub use hunt::{Hunt, HuntLimits, HuntResult};
 pub use lake::{Flushed, Lake, LakeWriter};
 pub use positions::Positions;
+pub use shelf::shelf_in;
 pub use state::{
     ActionFilter, AlertFilter, AnalystInput, AuditRow, Committed, CompletenessFilter, CompletenessRow,
     Cursor, DeadLetterRow, ExceptionRow, IncidentCounts, IncidentFilter, IncidentSort, OutboxRow, Page,

@@ -19,8 +19,7 @@ impl Default for Bloom {
 impl Bloom {
     /// For that many hashes.
     pub(crate) fn with_room(hashes: usize) -> Self {
-        let words = (hashes * BITS_PER_HASH / 64).next_power_of_two();
-        Self { words: vec![0; words] }
+        Self { words: vec![0; (hashes * BITS_PER_HASH).div_ceil(64).max(1)] }
     }
 
     /// Hashes that it has room for.
@@ -40,7 +39,8 @@ impl Bloom {
     }
 
     fn word(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & (self.words.len() - 1)
+        // As many hashes for each word, without a division.
+        (((hash >> 32) * self.words.len() as u64) >> 32) as usize
     }
 }
 

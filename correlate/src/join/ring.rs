@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use event::Shelf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bloom::Bloom;
@@ -31,9 +32,9 @@ impl Ring {
 
     pub(crate) fn insert(&mut self, slice: i64, segment: Segment) {
         self.rows += segment.len();
-        self.hashes += segment.hashes().len();
+        self.hashes += segment.keys_len();
         if self.hashes <= self.bloom.room() {
-            segment.hashes().iter().for_each(|hash| self.bloom.insert(*hash));
+            segment.keys().for_each(|(hash, _)| self.bloom.insert(hash));
         }
         let segments = self.slices.entry(slice).or_default();
         segments.push(segment);
@@ -46,10 +47,10 @@ impl Ring {
     fn rebuild(&mut self) {
         let segments = || self.slices.values().flatten();
         self.rows = segments().map(Segment::len).sum();
-        self.hashes = segments().map(|segment| segment.hashes().len()).sum();
-        // Room for twice as many: rebuilding costs a hash no more than inserting it once more.
-        let mut bloom = Bloom::with_room(self.hashes * 2);
-        segments().flat_map(Segment::hashes).for_each(|hash| bloom.insert(*hash));
+        self.hashes = segments().map(Segment::keys_len).sum();
+        // Room for half as many more: rebuilding costs a hash no more than inserting it twice.
+        let mut bloom = Bloom::with_room(self.hashes + self.hashes / 2);
+        segments().flat_map(Segment::keys).for_each(|(hash, _)| bloom.insert(hash));
         self.bloom = bloom;
     }
 
@@ -73,9 +74,13 @@ impl Ring {
         }
     }
 
-    /// See [`Segment::cool`]. Segments of the latest slice are about to become one with others.
-    pub(crate) fn cool(&mut self) {
-        self.slices.values_mut().rev().skip(1).flatten().for_each(Segment::cool);
+    /// See [`Segment::cool`]. Small segments of the latest slice are about to become one with others.
+    pub(crate) fn cool(&mut self, shelf: &Shelf) {
+        let latest = self.slices.last_key_value().map(|(slice, _)| *slice);
+        for (slice, segments) in &mut self.slices {
+            let is_to_stay = |segment: &&mut Segment| Some(*slice) != latest || size(segment) > 0;
+            segments.iter_mut().filter(is_to_stay).for_each(|segment| segment.cool(shelf));
+        }
     }
 
     /// Drops the oldest slice; the rows that are lost.

@@ -1,16 +1,17 @@
-//! Mini-segments: rows of one selection that came together, as immutable Arrow columns of their own size, with the hashes
-//! of their keys in order and a Bloom filter before them.
+//! Mini-segments: rows of one selection that came together, as immutable columns of their own size, with the hashes of
+//! their keys in order and a Bloom filter before them.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, Int64Array, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{Array, AsArray, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
-use event::{Cold, EventBatch, RecordRef, Time};
+use event::{Cold, EventBatch, RecordRef, Shelf, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::bloom::Bloom;
 use super::definition::{Selection, Source};
+use super::index::{Entry, Index};
 use super::key::{Part, combine, hash_form, host_of};
 use super::texts::Texts;
 use crate::fixed::mix;
@@ -22,11 +23,10 @@ const KEYS_PER_ROW_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     body: Cold<Body>,
-    times: Int64Array,
-    /// Hashes of keys, in order.
-    hashes: Vec<u64>,
-    /// The row of each hash.
-    rows: Vec<u32>,
+    /// Rows.
+    len: usize,
+    index: Index,
+    /// Of the index.
     bloom: Bloom,
     from: i64,
     to: i64,
@@ -50,8 +50,9 @@ struct Body {
 /// A row of a segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
-    pub(crate) segment: &'a Segment,
+    segment: &'a Segment,
     pub(crate) row: usize,
+    time: i64,
 }
 
 impl<'a> Row<'a> {
@@ -65,7 +66,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn time(&self) -> Time {
-        Time(self.segment.times.value(self.row))
+        Time(self.time)
     }
 
     pub(crate) fn face(&self) -> u64 {
@@ -187,9 +188,6 @@ impl Segment {
         let topics =
             batch.column("topic").map_or_else(|| Texts::none(rows.len()), |c| Texts::copied(c, rows));
         let (partitions, offsets) = (numbers("partition"), numbers("offset"));
-        let column = times(batch);
-        let time = |row: &u32| column.map_or(0, |column| column.value(*row as usize));
-        let times: Int64Array = rows.iter().map(time).collect::<Vec<_>>().into();
         let face = |row: usize| {
             let mut anchors = selection.anchors.iter().filter_map(|(_, column)| texts[*column].get(row));
             match anchors.next() {
@@ -198,66 +196,78 @@ impl Segment {
             }
         };
         let faces = (0..rows.len()).map(face).collect();
+        let column = times(batch);
+        let entry = |(hash, row): (u64, u32)| {
+            (hash, row, column.map_or(0, |column| column.value(rows[row as usize] as usize)))
+        };
+        let entries = keys.into_iter().map(entry).collect();
         let body = Body { texts, topics, partitions, offsets, faces };
-        Self::assembled(Cold::new(body), times, keys)
+        Self::assembled(Cold::new(body), rows.len(), entries)
     }
 
-    fn assembled(body: Cold<Body>, times: Int64Array, mut keys: Vec<(u64, u32)>) -> Self {
-        keys.sort_unstable();
-        let (hashes, rows): (Vec<u64>, Vec<u32>) = keys.into_iter().unzip();
-        let mut bloom = Bloom::with_room(hashes.len());
-        hashes.iter().for_each(|hash| bloom.insert(*hash));
-        let from = times.values().iter().copied().min().unwrap_or(i64::MAX);
-        let to = times.values().iter().copied().max().unwrap_or(i64::MIN);
-        Self { body, times, hashes, rows, bloom, from, to }
+    /// Every row has a key.
+    fn assembled(body: Cold<Body>, len: usize, entries: Vec<Entry>) -> Self {
+        let mut bloom = Bloom::with_room(entries.len());
+        let (mut from, mut to) = (i64::MAX, i64::MIN);
+        for (hash, _, time) in &entries {
+            bloom.insert(*hash);
+            (from, to) = (from.min(*time), to.max(*time));
+        }
+        Self { body, len, index: Index::of(entries), bloom, from, to }
     }
 
-    /// Its rows are bytes from the second call on, until somebody asks for one.
-    pub(crate) fn cool(&mut self) {
-        self.body.cool();
+    /// Its keys go on the shelf, and its rows from the second call on, until somebody asks for one.
+    pub(crate) fn cool(&mut self, shelf: &Shelf) {
+        self.index.shelve(shelf);
+        self.body.cool(shelf);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.times.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     /// Rows at or before a time.
     pub(crate) fn late(&self, t: Time) -> usize {
-        self.times.values().iter().filter(|time| **time <= t.0).count()
+        let is_late = |(_, row): &(u64, Row<'_>)| row.time <= t.0;
+        let mut late: Vec<usize> = self.keys().filter(is_late).map(|(_, row)| row.row).collect();
+        late.sort_unstable();
+        late.dedup();
+        late.len()
     }
 
-    pub(crate) fn hashes(&self) -> &[u64] {
-        &self.hashes
+    /// Hashes in all, those of one row apart.
+    pub(crate) fn keys_len(&self) -> usize {
+        self.index.len()
     }
 
     /// Each key with its row.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (u64, Row<'_>)> {
-        let row = |row: &u32| Row { segment: self, row: *row as usize };
-        self.hashes.iter().copied().zip(self.rows.iter().map(row))
+        let row = |(hash, row, time)| (hash, Row { segment: self, row: row as usize, time });
+        self.index.all().into_iter().map(row)
     }
 
     /// The rows of a key within a span of time.
     pub(crate) fn find(&self, hash: u64, (from, to): (i64, i64)) -> impl Iterator<Item = Row<'_>> {
         let is_possible = self.from <= to && self.to >= from && self.bloom.may_contain(hash);
-        let start = if is_possible { self.hashes.partition_point(|h| *h < hash) } else { self.hashes.len() };
-        let same = self.hashes[start..].iter().take_while(move |h| **h == hash).count();
-        self.rows[start..start + same]
-            .iter()
-            .map(|row| Row { segment: self, row: *row as usize })
-            .filter(move |row| (from..=to).contains(&row.time().0))
+        let found = if is_possible { self.index.find(hash) } else { SmallVec::new() };
+        found
+            .into_iter()
+            .map(|(row, time)| Row { segment: self, row: row as usize, time })
+            .filter(move |row| (from..=to).contains(&row.time))
     }
 
     /// One segment of several of one selection.
     pub(crate) fn merged(segments: &[Segment]) -> Self {
-        let mut times = Vec::with_capacity(segments.iter().map(Segment::len).sum());
-        let mut keys = Vec::with_capacity(segments.iter().map(|s| s.hashes.len()).sum());
+        let mut entries = Vec::with_capacity(segments.iter().map(Segment::keys_len).sum());
+        let mut len = 0;
         for segment in segments {
-            let before = times.len() as u32;
-            keys.extend(segment.hashes.iter().copied().zip(segment.rows.iter().map(|row| row + before)));
-            times.extend_from_slice(segment.times.values());
+            let before = len as u32;
+            entries
+                .extend(segment.index.all().into_iter().map(|(hash, row, time)| (hash, row + before, time)));
+            len += segment.len();
         }
         let bodies: Vec<&Body> = segments.iter().map(|segment| segment.body.get()).collect();
-        Self::assembled(Cold::new(Body::merged(&bodies)), times.into(), keys)
+        Self::assembled(Cold::new(Body::merged(&bodies)), len, entries)
     }
 }
 
@@ -283,30 +293,24 @@ impl Body {
 
 /// A segment in a snapshot. Everything else follows from it.
 #[derive(Serialize, Deserialize)]
-struct Written<B, T, H, R> {
+struct Written<B> {
     body: B,
-    times: T,
-    hashes: H,
-    rows: R,
+    len: usize,
+    entries: Vec<Entry>,
 }
 
 impl Serialize for Segment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let times: &[i64] = self.times.values();
-        Written { body: &self.body, times, hashes: &self.hashes, rows: &self.rows }.serialize(serializer)
+        Written { body: &self.body, len: self.len, entries: self.index.all() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Written::<Cold<Body>, Vec<i64>, Vec<u64>, Vec<u32>>::deserialize(deserializer)?;
-        let Written { body, times, hashes, rows } = written;
-        let all_fit = body.get().is_of(times.len())
-            && hashes.len() == rows.len()
-            && rows.iter().all(|row| (*row as usize) < times.len());
-        if !all_fit {
+        let Written { body, len, entries } = Written::<Cold<Body>>::deserialize(deserializer)?;
+        if !body.get().is_of(len) || entries.iter().any(|(_, row, _)| *row as usize >= len) {
             return Err(serde::de::Error::custom("rows of a join that do not fit together"));
         }
-        Ok(Self::assembled(body, times.into(), hashes.into_iter().zip(rows).collect()))
+        Ok(Self::assembled(body, len, entries))
     }
 }

@@ -7,7 +7,7 @@ use event::{Alert, AlertId, Class, TenantId, Time};
 use super::definition::{Definition, Kind, Member};
 use super::timeline::{Place, Verdict, Window};
 use super::windows::CorrelationChange;
-use super::witness::{Reader, Seen};
+use super::witness::Witness;
 
 /// An alert leads back to at most this many events: the first and the last ones of its window.
 const WITNESSES_MAX: usize = 100;
@@ -50,7 +50,6 @@ fn id(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], at: Place) 
 
 fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: &Window) -> Alert {
     let info = &definition.info;
-    let mut reader = Reader::default();
     let mut alert = Alert {
         id: id(definition, tenant, keys, window.at),
         tenant: tenant.clone(),
@@ -70,7 +69,7 @@ fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: 
         evidence: evidence(definition, keys, window),
     };
     for witness in telling(&window.witnesses) {
-        let account = reader.read(witness);
+        let account = witness.account();
         alert.entities.extend(account.entities.iter());
         for record in &account.records {
             if alert.records.len() < WITNESSES_MAX && !alert.records.contains(record) {
@@ -82,17 +81,17 @@ fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: 
     alert.entities.dedup();
     alert.entities.truncate(ENTITIES_MAX);
     if let Some(last) = window.witnesses.last() {
-        let last = reader.read(last);
-        (alert.domain, alert.class, alert.event_uid) = (last.domain, last.class, last.uid.as_ref().into());
-        (alert.product, alert.source) = (Arc::clone(&last.product), Arc::clone(&last.source));
+        let last = last.account();
+        (alert.domain, alert.class, alert.event_uid) = (last.domain, last.class, last.uid.into());
+        (alert.product, alert.source) = (last.product, last.source);
     }
     alert
 }
 
 /// The first and the last events of a window that has too many.
-fn telling(witnesses: &[Seen]) -> impl Iterator<Item = &Seen> {
+fn telling(witnesses: &[Witness]) -> impl Iterator<Item = &Witness> {
     let (first, last) = match witnesses.len() {
-        0..=WITNESSES_MAX => (witnesses, &[] as &[Seen]),
+        0..=WITNESSES_MAX => (witnesses, &[] as &[Witness]),
         len => (&witnesses[..WITNESSES_MAX / 2], &witnesses[len - WITNESSES_MAX / 2..]),
     };
     first.iter().chain(last)

@@ -10,7 +10,6 @@ use super::definition::{Definition, Kind, Source, Way};
 use super::measure::{Measure, window_holds};
 use super::observation::{Keys, Observation};
 use super::timeline::{Entry, Timeline, Verdict, WindowCounts};
-use super::witness::Seen;
 use super::{CorrelationChange, alert, seen_by, witness_of};
 use crate::set::RuleSet;
 
@@ -120,8 +119,8 @@ impl<'a> CorrelationExplainer<'a> {
         let mut groups = Groups::new();
         let own = self.observations.get(&index).into_iter().flatten();
         for Observation { tenant, member, time, keys, value, witness, .. } in own {
-            let witness = Seen::Warm(Arc::clone(witness));
-            let entry = Entry { time: time.0, member: *member, value: value.clone(), witness };
+            let entry =
+                Entry { time: time.0, member: *member, value: value.clone(), witness: witness.clone() };
             groups.entry((tenant.clone(), keys.clone())).or_default().push(entry);
         }
         let mut inner = BTreeMap::new();
@@ -175,8 +174,7 @@ struct Fired {
 fn hand_on(definition: &Definition, number: u16, fired: &[Fired], groups: &mut Groups) {
     for Fired { tenant, keys, alert } in fired {
         let Some((group, value)) = seen_by(definition, number, keys) else { continue };
-        let witness = Seen::Warm(Arc::new(witness_of(alert)));
-        let entry = Entry { time: alert.time.0, member: number, value, witness };
+        let entry = Entry { time: alert.time.0, member: number, value, witness: witness_of(alert) };
         groups.entry((tenant.clone(), group)).or_default().push(entry);
     }
 }

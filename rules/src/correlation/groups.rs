@@ -65,11 +65,6 @@ impl Groups {
         groups
     }
 
-    /// Every group's events.
-    pub(super) fn timelines(&mut self) -> impl Iterator<Item = &mut Timeline> {
-        self.slab.iter_mut().map(|group| &mut group.timeline)
-    }
-
     /// Puts back a group that was written.
     pub(super) fn restore(&mut self, keys: Keys, timeline: Timeline, wake_at: i64) {
         let id = self.place(&keys);

@@ -142,7 +142,7 @@ impl Correlations {
                     time: alert.time,
                     keys: outer_keys,
                     value,
-                    witness: Arc::new(witness_of(alert)),
+                    witness: witness_of(alert),
                 }),
                 CorrelationChange::Retracted { alert, time, .. } => {
                     let place: Place = (time.0, *number, hash_of(&[alert.as_str()]));
@@ -165,7 +165,7 @@ fn seen_by(outer: &Definition, number: u16, keys: &[Arc<str>]) -> Option<(Keys, 
 
 /// An alert of a correlation as an event of another.
 fn witness_of(alert: &event::Alert) -> Witness {
-    Witness::new(Account {
+    Witness::alone(&Account {
         uid: alert.id.as_str().into(),
         records: SmallVec::from_vec(alert.records.clone()),
         entities: PackedEntities::of(&alert.entities),

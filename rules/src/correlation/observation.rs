@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::definition::{Definition, Kind, Member, Source};
 use super::measure::SCALE;
-use super::witness::{Account, PackedEntities, Witness};
+use super::witness::{Account, Draft, PackedEntities, Witness};
 use crate::atom::FieldId;
 use crate::field::{Cell, RowReader};
 use crate::fold::fold;
@@ -25,7 +25,7 @@ pub struct Observation {
     pub(crate) time: Time,
     pub(crate) keys: Keys,
     pub(crate) value: Value,
-    pub(crate) witness: Arc<Witness>,
+    pub(crate) witness: Witness,
 }
 
 /// The group-by values of a group, in lower case. Correlations that group an event alike share them.
@@ -100,7 +100,8 @@ pub(crate) enum Value {
     /// Hash of a text.
     One(u64),
     /// Hashes of the members of a list.
-    Many(Box<[u64]>),
+    #[expect(clippy::box_collection, reason = "one word: there are millions of the others")]
+    Many(Box<Vec<u64>>),
     /// In millionths.
     Number(i64),
 }
@@ -136,16 +137,16 @@ pub(crate) struct Observer<'a> {
     set: &'a RuleSet,
     batch: &'a EventBatch,
     cells: RowReader<'a>,
-    /// The topic of the last witness: mostly that of the next one.
-    topic: Arc<str>,
+    /// What is told of the events.
+    draft: Draft,
 }
 
 impl<'a> Observer<'a> {
     pub(crate) fn new(set: &'a RuleSet, batch: &'a EventBatch) -> Self {
-        Self { set, batch, cells: RowReader::new(&set.atoms, batch), topic: "".into() }
+        Self { set, batch, cells: RowReader::new(&set.atoms, batch), draft: Draft::default() }
     }
 
-    /// What every correlation over `rule` is told of a row.
+    /// What every correlation over `rule` is told of a row. All are to be finished by [`Observer::finish`].
     pub(crate) fn observe(&mut self, rule: u32, row: usize, out: &mut Vec<Observation>) {
         let mut witness = None;
         // Many correlations group by the same fields.
@@ -159,8 +160,7 @@ impl<'a> Observer<'a> {
                 known.len() - 1
             });
             for keys in &known[place].1 {
-                let witness =
-                    witness.get_or_insert_with(|| Arc::new(witness_of(self.batch, row, &mut self.topic)));
+                let witness = witness.get_or_insert_with(|| self.draft.write(&account_of(self.batch, row)));
                 out.push(Observation {
                     tenant: self.batch.meta.tenant.clone(),
                     correlation: *correlation,
@@ -168,10 +168,16 @@ impl<'a> Observer<'a> {
                     time: self.batch.time(row),
                     keys: keys.clone(),
                     value: value.clone(),
-                    witness: Arc::clone(witness),
+                    witness: witness.clone(),
                 });
             }
         }
+    }
+
+    /// What was observed lies on one page.
+    pub(crate) fn finish(mut self, observations: &mut [Observation]) {
+        let page = self.draft.page();
+        observations.iter_mut().for_each(|observation| observation.witness.put_on(&page));
     }
 
     /// The groups of an event: none where a group-by field has no value.
@@ -204,7 +210,9 @@ impl<'a> Observer<'a> {
             [field] => match self.cells.cell(*field, row) {
                 Cell::Absent | Cell::Null => None,
                 Cell::One(text) => Some(Value::One(hash_of(&[&fold(&text)]))),
-                Cell::Many(texts) => Some(Value::Many(texts.iter().map(|t| hash_of(&[&fold(t)])).collect())),
+                Cell::Many(texts) => {
+                    Some(Value::Many(Box::new(texts.iter().map(|t| hash_of(&[&fold(t)])).collect())))
+                }
             },
             fields => {
                 let mut parts = Vec::with_capacity(fields.len());
@@ -222,22 +230,16 @@ impl<'a> Observer<'a> {
     }
 }
 
-fn witness_of(batch: &EventBatch, row: usize, topic: &mut Arc<str>) -> Witness {
-    let mut record = batch.record(row);
-    if record.topic == *topic {
-        record.topic = Arc::clone(topic);
-    } else {
-        *topic = Arc::clone(&record.topic);
-    }
-    Witness::new(Account {
+fn account_of(batch: &EventBatch, row: usize) -> Account {
+    Account {
         uid: batch.text("event_uid", row).unwrap_or_default().into(),
-        records: SmallVec::from_iter([record]),
+        records: SmallVec::from_iter([batch.record(row)]),
         entities: PackedEntities::of(&crate::alert::entities(batch, row)),
         domain: batch.meta.domain,
         product: Arc::clone(&batch.meta.product),
         source: Arc::clone(&batch.meta.source),
         class: batch.class,
-    })
+    }
 }
 
 /// Millionths of a decimal number, saturating.

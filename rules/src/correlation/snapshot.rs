@@ -1,12 +1,12 @@
 //! The state of correlations as bytes. An event takes part in many correlations and groups: it is written once, and they
-//! name it by its number. Pages are written as they are.
+//! name it by its number.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use event::TenantId;
 use event::snapshot::Pieces;
+use event::{Shelf, TenantId};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -14,10 +14,10 @@ use super::groups::{Group, Groups};
 use super::observation::Value;
 use super::timeline::{Entry, Firing, Timeline, WindowCounts};
 use super::windows::{Limits, Windows};
-use super::witness::{Page, Seen, Witness};
+use super::witness::{Pile, Witness, shelve};
 
 /// Marks the bytes and their format.
-const MAGIC: &[u8; 8] = b"asterw05";
+const MAGIC: &[u8; 8] = b"asterw06";
 
 /// Bytes that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,11 +33,10 @@ impl SnapshotError {
     }
 }
 
-/// The whole state. Groups are in the order of their keys, pages and witnesses in that in which groups name them.
+/// The whole state. Groups are in the order of their keys, pages of witnesses in that in which groups name them.
 #[derive(Serialize, Deserialize)]
-struct Written<P, W, S> {
+struct Written<P, S> {
     pages: P,
-    witnesses: W,
     states: S,
     counts: WindowCounts,
     limits: Limits,
@@ -52,7 +51,7 @@ struct WrittenGroup<K, F, E> {
     events: E,
 }
 
-/// Where a witness is written: on which page, counted from 1, and where on it; 0 is the list of those on no page.
+/// Where a witness is written: on which page, and as which of those on it.
 type Number = (u32, u32);
 
 /// What is sealed, and groups by tenant, by the key of their correlation.
@@ -79,8 +78,7 @@ pub(super) fn write_to(windows: &Windows, out: impl Write) -> io::Result<()> {
     let groups = states.iter().flat_map(|(_, _, tenants)| tenants).flat_map(|(_, groups)| groups);
     let numbers = &Numbers::of(groups.copied());
     let written = Written {
-        pages: &numbers.pages,
-        witnesses: &numbers.witnesses,
+        pages: Lazy(|| numbers.pages().map(|page| Lazy(move || page.iter().map(|w| w.account())))),
         states: Lazy(|| {
             states
                 .iter()
@@ -115,61 +113,63 @@ fn written_group(group: &Group, numbers: &Numbers<'_>) -> impl Serialize {
     WrittenGroup { keys: &group.keys[..], wake_at: group.wake_at, firings, events }
 }
 
-/// The number of each witness. Those of one hash and content are one.
-#[derive(Default)]
+/// The number of each witness.
 struct Numbers<'a> {
-    pages: Vec<&'a Page>,
-    page_numbers: HashMap<*const Page, u32>,
+    /// In the order of their pages, and of their places there.
     witnesses: Vec<&'a Witness>,
-    witness_numbers: HashMap<(u64, u64), u32>,
+    /// The number of each page, and its first witness.
+    pages: HashMap<usize, (u32, usize)>,
 }
 
 impl<'a> Numbers<'a> {
     fn of(groups: impl Iterator<Item = &'a Group>) -> Self {
-        let mut numbers = Self::default();
+        let mut pages: HashMap<usize, (u32, usize)> = HashMap::new();
+        let mut witnesses = Vec::new();
         for entry in groups.flat_map(|group| group.timeline.parts().0) {
-            match &entry.witness {
-                Seen::Cold(page, _) => {
-                    numbers.page_numbers.entry(Arc::as_ptr(page)).or_insert_with(|| {
-                        numbers.pages.push(page);
-                        numbers.pages.len() as u32
-                    });
-                }
-                Seen::Warm(witness) => {
-                    let hashes = (entry.witness.hash(), entry.witness.content());
-                    numbers.witness_numbers.entry(hashes).or_insert_with(|| {
-                        numbers.witnesses.push(witness);
-                        numbers.witnesses.len() as u32 - 1
-                    });
-                }
-            }
+            let number = pages.len() as u32;
+            pages.entry(entry.witness.place().0).or_insert((number, 0));
+            witnesses.push(&entry.witness);
         }
+        let place = |witness: &Witness| {
+            let (page, at) = witness.place();
+            (pages[&page].0, at)
+        };
+        witnesses.sort_by_cached_key(|witness| place(witness));
+        witnesses.dedup_by_key(|witness| witness.place());
+        let mut numbers = Self { witnesses, pages: HashMap::new() };
+        let mut first = 0;
+        numbers.pages = numbers
+            .pages()
+            .zip(0..)
+            .map(|(page, number)| {
+                let at = first;
+                first += page.len();
+                (page[0].place().0, (number, at))
+            })
+            .collect();
         numbers
     }
 
+    fn pages(&self) -> impl Iterator<Item = &[&'a Witness]> {
+        self.witnesses.chunk_by(|a, b| a.place().0 == b.place().0)
+    }
+
     /// Every witness of a group has one.
-    fn of_witness(&self, seen: &Seen) -> Number {
-        match seen {
-            Seen::Cold(page, at) => {
-                (self.page_numbers.get(&Arc::as_ptr(page)).copied().unwrap_or(u32::MAX), *at)
-            }
-            Seen::Warm(_) => {
-                (0, self.witness_numbers.get(&(seen.hash(), seen.content())).copied().unwrap_or(u32::MAX))
-            }
-        }
+    fn of_witness(&self, witness: &Witness) -> Number {
+        let (page, at) = witness.place();
+        let (number, first) = self.pages[&page];
+        let on_page = self.witnesses[first..].partition_point(|w| w.place().0 == page && w.place().1 < at);
+        (number, on_page as u32)
     }
 }
 
-pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
+pub(super) fn read(bytes: &Pieces, shelf: Shelf) -> Result<Windows, SnapshotError> {
     let refuse = |problem: String| SnapshotError::new("correlation rules", problem);
-    let Written { pages, witnesses, states, counts, limits } =
-        event::snapshot::read::<Written<Vec<Arc<Page>>, Vec<Arc<Witness>>, States>>(MAGIC, bytes)
-            .map_err(refuse)?;
-    let seen = |(page, at): Number| match page.checked_sub(1) {
-        None => witnesses.get(at as usize).map(|witness| Seen::Warm(Arc::clone(witness))),
-        Some(page) => Page::seen(pages.get(page as usize)?, at),
-    };
-    let mut windows = Windows { counts, limits, ..Windows::default() };
+    let Written { mut pages, states, counts, limits } =
+        event::snapshot::read::<Written<Vec<Pile>, States>>(MAGIC, bytes).map_err(refuse)?;
+    pages.iter_mut().for_each(|Pile(witnesses)| shelve(witnesses.iter_mut(), &shelf));
+    let witness = |(page, at): Number| pages.get(page as usize)?.0.get(at as usize).cloned();
+    let mut windows = Windows { counts, limits, ..Windows::on(shelf) };
     for (key, sealed, tenants) in states {
         let state = windows.states.entry(key).or_default();
         state.sealed = sealed;
@@ -179,7 +179,7 @@ pub(super) fn read(bytes: &Pieces) -> Result<Windows, SnapshotError> {
                 let mut entries = Vec::with_capacity(events.len());
                 for (time, member, value, number) in events {
                     let witness =
-                        seen(number).ok_or_else(|| refuse(format!("no event has number {number:?}")))?;
+                        witness(number).ok_or_else(|| refuse(format!("no event has number {number:?}")))?;
                     entries.push(Entry { time, member, value, witness });
                 }
                 groups.restore(keys.into_iter().collect(), Timeline::of_parts(entries, firings), wake_at);

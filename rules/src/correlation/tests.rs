@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use event::{Alert, Time, Watermark};
+use event::{Alert, Shelf, Time, Watermark};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -497,7 +497,7 @@ proptest! {
             standing.apply(windows.advance(&set, &Watermark(sealed).into()));
             if i == restart_at {
                 let bytes = windows.snapshot();
-                windows = Windows::restore(&set, &bytes).unwrap();
+                windows = Windows::restore(&set, &bytes, Shelf::in_memory()).unwrap();
                 prop_assert_eq!(windows.snapshot(), bytes);
             }
         }

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use super::definition::{Definition, GROUP_EVENTS_MAX, Kind};
 use super::measure::{Measure, holds_for, window_holds};
 use super::observation::{Value, hash_of_bytes};
-use super::witness::{Cooler, Pages, Reader, Seen};
+use super::witness::Witness;
 
 /// An event of a group.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) time: i64,
     pub(crate) member: u16,
     pub(crate) value: Value,
-    pub(crate) witness: Seen,
+    pub(crate) witness: Witness,
 }
 
 /// The order of events. Clocks tick in seconds: at one time, members count as having come in the order of the list.
@@ -42,7 +42,7 @@ impl Entry {
         (self.time, self.member, self.witness.hash())
     }
 
-    /// The order of places. Witnesses lie far apart in memory, and are asked only where times do not tell.
+    /// The order of places.
     fn order(&self, other: &Entry) -> Ordering {
         let order = (self.time, self.member).cmp(&(other.time, other.member));
         order.then_with(|| self.witness.hash().cmp(&other.witness.hash()))
@@ -84,13 +84,13 @@ pub(crate) struct Window {
     pub(crate) time: i64,
     pub(crate) first_time: i64,
     /// In order.
-    pub(crate) witnesses: Vec<Seen>,
+    pub(crate) witnesses: Vec<Witness>,
     /// Equal for windows that hold the same.
     content: u64,
 }
 
 impl Window {
-    fn new(at: Place, time: i64, first_time: i64, witnesses: Vec<Seen>) -> Self {
+    fn new(at: Place, time: i64, first_time: i64, witnesses: Vec<Witness>) -> Self {
         let content = content(time, &witnesses);
         Self { at, time, first_time, witnesses, content }
     }
@@ -211,17 +211,6 @@ impl Timeline {
         Self { entries: entries.into(), firings, ..Self::default() }
     }
 
-    /// Notes witnesses of events at or before `until`.
-    pub(crate) fn note(&self, until: i64, cooler: &mut Cooler) {
-        self.entries.iter().take_while(|e| e.time <= until).for_each(|e| cooler.note(&e.witness));
-    }
-
-    /// Replaces witnesses of events at or before `until` by their places.
-    pub(crate) fn cool(&mut self, until: i64, pages: &Pages) {
-        let old = self.entries.iter_mut().take_while(|e| e.time <= until);
-        old.for_each(|e| pages.replace(&mut e.witness));
-    }
-
     /// Takes events in, and out, and judges what they touch. `added` is empty afterwards.
     pub(crate) fn update(
         &mut self,
@@ -282,8 +271,7 @@ impl Timeline {
         }
         let mut tail: Vec<Entry> = self.entries.drain(begin..).collect();
         let before = tail.len();
-        let mut reader = Reader::default();
-        tail.sort_by_cached_key(|entry| (entry.place(), reader.read(&entry.witness).records.clone()));
+        tail.sort_by_cached_key(|entry| (entry.place(), entry.witness.account().records));
         tail.dedup_by_key(|entry| entry.place());
         counts.duplicates += (before - tail.len()) as u64;
         self.entries.extend(tail);
@@ -504,7 +492,7 @@ fn needed<'a>(
 }
 
 /// The hash of what a window holds.
-fn content(time: i64, witnesses: &[Seen]) -> u64 {
+fn content(time: i64, witnesses: &[Witness]) -> u64 {
     let mut bytes = SmallVec::<[u8; 256]>::from_slice(&time.to_le_bytes());
     for witness in witnesses {
         bytes.extend_from_slice(&witness.content().to_le_bytes());

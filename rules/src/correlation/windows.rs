@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use event::snapshot::Pieces;
-use event::{Alert, AlertId, TenantId, Time, Watermark, Watermarks};
+use event::{Alert, AlertId, Shelf, TenantId, Time, Watermark, Watermarks};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, GROUP_EVENTS_MAX};
 use super::groups::{Arrival, Groups, Told};
 use super::observation::{Keys, Observation};
-use super::timeline::{Entry, Place, Timeline, WindowCounts};
-use super::witness::{Cooler, Seen, Witness};
+use super::timeline::{Entry, Place, WindowCounts};
+use super::witness::shelve;
 use super::{SnapshotError, alert, snapshot};
 use crate::set::RuleSet;
 
@@ -45,9 +45,6 @@ pub const GROUPS_MAX: usize = 1_000_000;
 /// Events of one correlation and tenant, at most. Beyond it the group that has rested longest is given up.
 pub const EVENTS_MAX: usize = 2_000_000;
 
-/// Events that have been sealed for so long wait as compressed bytes, microseconds.
-const COLD_AFTER_US: i64 = if cfg!(test) { 60_000_000 } else { 3_600_000_000 };
-
 /// The state of every correlation rule, for every tenant.
 ///
 /// What it reports is a function of the events, not of their order: after all changes are applied, the alerts that
@@ -59,8 +56,8 @@ pub struct Windows {
     pub(super) states: BTreeMap<Arc<str>, State>,
     pub(super) counts: WindowCounts,
     pub(super) limits: Limits,
-    /// How far event time had come when witnesses were last made pages.
-    pub(super) cooled: i64,
+    /// Where it is told of events what leads back to them.
+    pub(super) shelf: Shelf,
 }
 
 /// One correlation.
@@ -69,12 +66,6 @@ pub(super) struct State {
     /// How far event time has come with the sources that can give what it watches.
     pub(super) sealed: i64,
     pub(super) tenants: BTreeMap<TenantId, Groups>,
-}
-
-impl State {
-    fn timelines(&mut self) -> impl Iterator<Item = &mut Timeline> {
-        self.tenants.values_mut().flat_map(Groups::timelines)
-    }
 }
 
 impl Default for State {
@@ -103,7 +94,7 @@ impl Default for Windows {
             states: BTreeMap::new(),
             counts: WindowCounts::default(),
             limits: Limits { groups: GROUPS_MAX, events: EVENTS_MAX },
-            cooled: Watermark::START.0.0,
+            shelf: Shelf::in_memory(),
         }
     }
 }
@@ -115,7 +106,7 @@ pub struct WorstCase {
     pub groups: usize,
     /// Events, over all groups.
     pub events: usize,
-    /// Bytes of them in memory, without the texts of their keys, ids and entities.
+    /// Bytes of them in memory, without the texts of their keys and what leads back to them.
     pub bytes: usize,
 }
 
@@ -124,8 +115,7 @@ impl WorstCase {
     pub(crate) fn of(definition: &Definition) -> Self {
         let groups = if definition.group_by.is_empty() { 1 } else { GROUPS_MAX };
         let events = if definition.group_by.is_empty() { GROUP_EVENTS_MAX } else { EVENTS_MAX };
-        let event = size_of::<Entry>() + size_of::<Witness>();
-        Self { groups, events, bytes: groups * Groups::bytes_of_group() + events * event }
+        Self { groups, events, bytes: groups * Groups::bytes_of_group() + events * size_of::<Entry>() }
     }
 }
 
@@ -135,8 +125,14 @@ impl Windows {
         Self { limits, ..Self::default() }
     }
 
+    /// Windows that have seen nothing, and put what leads back to events on a shelf.
+    pub fn on(shelf: Shelf) -> Self {
+        Self { shelf, ..Self::default() }
+    }
+
     /// Takes in what [`RuleSet::evaluate`] observed.
-    pub fn observe(&mut self, set: &RuleSet, observations: Vec<Observation>) -> Vec<CorrelationChange> {
+    pub fn observe(&mut self, set: &RuleSet, mut observations: Vec<Observation>) -> Vec<CorrelationChange> {
+        shelve(observations.iter_mut().map(|observation| &mut observation.witness), &self.shelf);
         let mut inboxes = inboxes(set);
         for observation in observations {
             inboxes[observation.correlation as usize].added.push(observation);
@@ -147,35 +143,7 @@ impl Windows {
     /// Event time has come to `watermarks`: windows that ended are judged for what was absent, and forgotten. A correlation
     /// waits for the sources that can give what it watches.
     pub fn advance(&mut self, set: &RuleSet, watermarks: &Watermarks) -> Vec<CorrelationChange> {
-        let changes = self.run(set, inboxes(set), Some(watermarks));
-        let newest = self.states.values().map(|state| state.sealed).max().unwrap_or_default();
-        if newest >= self.cooled.saturating_add(COLD_AFTER_US / 4) {
-            self.cool(set);
-            self.cooled = newest;
-        }
-        changes
-    }
-
-    /// Makes pages of the witnesses that have waited for [`COLD_AFTER_US`]. All that hold one change together.
-    fn cool(&mut self, set: &RuleSet) {
-        let is_long = |key: &Arc<str>| {
-            set.correlations.definitions.iter().any(|d| d.span_us > COLD_AFTER_US && d.key == *key)
-        };
-        let mut long: Vec<&mut State> =
-            self.states.iter_mut().filter(|(key, _)| is_long(key)).map(|(_, state)| state).collect();
-        let mut cooler = Cooler::default();
-        for state in &mut long {
-            let until = state.sealed.saturating_sub(COLD_AFTER_US);
-            state.timelines().for_each(|timeline| timeline.note(until, &mut cooler));
-        }
-        let pages = cooler.pages();
-        if pages.is_empty() {
-            return;
-        }
-        for state in long {
-            let until = state.sealed.saturating_sub(COLD_AFTER_US);
-            state.timelines().for_each(|timeline| timeline.cool(until, &pages));
-        }
+        self.run(set, inboxes(set), Some(watermarks))
     }
 
     /// The whole state as bytes; equal states have equal bytes.
@@ -195,8 +163,8 @@ impl Windows {
     ///
     /// # Errors
     /// Where the bytes are no such snapshot.
-    pub fn restore(set: &RuleSet, bytes: &Pieces) -> Result<Self, SnapshotError> {
-        let mut windows = snapshot::read(bytes)?;
+    pub fn restore(set: &RuleSet, bytes: &Pieces, shelf: Shelf) -> Result<Self, SnapshotError> {
+        let mut windows = snapshot::read(bytes, shelf)?;
         windows.retain(set);
         Ok(windows)
     }
@@ -310,11 +278,7 @@ fn by_tenant(inbox: Inbox) -> BTreeMap<TenantId, Vec<(Keys, Arrival)>> {
         put(tenant, keys, Arrival::Removed(place));
     }
     for Observation { tenant, member, time, keys, value, witness, .. } in inbox.added {
-        put(
-            tenant,
-            keys,
-            Arrival::Added(Entry { time: time.0, member, value, witness: Seen::Warm(witness) }),
-        );
+        put(tenant, keys, Arrival::Added(Entry { time: time.0, member, value, witness }));
     }
     tenants
 }

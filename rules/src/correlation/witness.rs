@@ -1,24 +1,28 @@
 //! Events that take part in correlations: what leads back to them. Windows of a day hold many of them, of which few
-//! come to be part of an alert: those that have waited for an hour are pages of compressed bytes.
+//! come to be part of an alert: what is told of them lies on pages, one for the events of a batch, which are beside the
+//! memory where there is a [`Shelf`].
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use event::{Class, Domain, Entity, EntityType, Packed, RecordRef, Role};
-use hashbrown::HashMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use event::{Class, Domain, Entity, EntityType, Kept, RecordRef, Role, Shelf};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 
 use super::observation::{hash_of, hash_of_bytes};
 
 /// An event that takes part in a correlation.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Witness {
     /// 64 bits of the hash of its id.
     hash: u64,
     /// 64 bits of the hash of its id and records.
     content: u64,
-    account: Account,
+    page: Kept,
+    /// Where its [`Account`] is on the page.
+    at: u32,
+    len: u32,
 }
 
 /// Enough to lead back to an event, and to say whom it concerns.
@@ -34,159 +38,136 @@ pub(crate) struct Account {
     pub(crate) class: Class,
 }
 
-impl Witness {
-    pub(crate) fn new(account: Account) -> Self {
-        let hash = hash_of(&[&account.uid]);
+impl Account {
+    /// The hash of the id, and that of the id and records.
+    fn hashes(&self) -> (u64, u64) {
+        let hash = hash_of(&[&self.uid]);
         let mut bytes = SmallVec::<[u8; 128]>::from_slice(&hash.to_le_bytes());
-        for record in &account.records {
+        for record in &self.records {
             bytes.extend_from_slice(record.topic.as_bytes());
             bytes.extend_from_slice(&record.partition.to_le_bytes());
             bytes.extend_from_slice(&record.offset.to_le_bytes());
         }
-        Self { hash, content: hash_of_bytes(&bytes), account }
+        (hash, hash_of_bytes(&bytes))
     }
 }
 
-/// The hashes follow from the rest.
-impl Serialize for Witness {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.account.serialize(serializer)
+impl Witness {
+    /// A witness on a page of its own.
+    pub(crate) fn alone(account: &Account) -> Self {
+        let mut draft = Draft::default();
+        let mut witness = draft.write(account);
+        witness.put_on(&draft.page());
+        witness
     }
-}
 
-impl<'de> Deserialize<'de> for Witness {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Account::deserialize(deserializer).map(Self::new)
+    /// Gives it the page that it was written for.
+    pub(crate) fn put_on(&mut self, page: &Kept) {
+        self.page = page.clone();
     }
-}
 
-/// A witness, or where it waits.
-#[derive(Debug, Clone)]
-pub(crate) enum Seen {
-    Warm(Arc<Witness>),
-    /// The page, and the place on it.
-    Cold(Arc<Page>, u32),
-}
-
-impl Seen {
     /// Equal for the same event, whatever record it came in.
-    pub(crate) fn hash(&self) -> u64 {
-        match self {
-            Self::Warm(witness) => witness.hash,
-            Self::Cold(page, at) => page.hashes[*at as usize].0,
-        }
+    pub(crate) const fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Equal for the same event from the same records.
-    pub(crate) fn content(&self) -> u64 {
-        match self {
-            Self::Warm(witness) => witness.content,
-            Self::Cold(page, at) => page.hashes[*at as usize].1,
+    pub(crate) const fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// Which page it is on, and where.
+    pub(crate) fn place(&self) -> (usize, u32) {
+        (self.page.address(), self.at)
+    }
+
+    /// What it says.
+    pub(crate) fn account(&self) -> Account {
+        let bytes = self.page.part(self.at as usize, self.len as usize);
+        match postcard::from_bytes(&bytes) {
+            Ok(account) => account,
+            // They were made here of such an account.
+            Err(error) => unreachable!("bytes of an account are one: {error}"),
         }
     }
 }
 
-/// Witnesses as compressed bytes.
+/// Accounts on their way to a page.
 #[derive(Debug)]
-pub(crate) struct Page {
-    /// [`Seen::hash`] and [`Seen::content`] of each.
-    hashes: Box<[(u64, u64)]>,
-    packed: Packed<Vec<Arc<Witness>>>,
+pub(crate) struct Draft {
+    bytes: Vec<u8>,
+    /// Stands for the page until there is one.
+    blank: Kept,
 }
 
-impl Page {
-    fn new(packed: Packed<Vec<Arc<Witness>>>, witnesses: &[Arc<Witness>]) -> Self {
-        Self { hashes: witnesses.iter().map(|w| (w.hash, w.content)).collect(), packed }
-    }
-
-    /// The witness at a place of a page, if the page is so long.
-    pub(crate) fn seen(page: &Arc<Self>, at: u32) -> Option<Seen> {
-        (page.hashes.len() > at as usize).then(|| Seen::Cold(Arc::clone(page), at))
+impl Default for Draft {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), blank: Shelf::in_memory().keep(Vec::new()) }
     }
 }
 
-impl Serialize for Page {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.packed.serialize(serializer)
+impl Draft {
+    /// A witness that is on a page once it is given what [`Draft::page`] returns.
+    pub(crate) fn write(&mut self, account: &Account) -> Witness {
+        let (hash, content) = account.hashes();
+        let at = self.bytes.len();
+        match postcard::to_extend(account, std::mem::take(&mut self.bytes)) {
+            Ok(bytes) => self.bytes = bytes,
+            // Memory takes all that is written, and an account refuses nothing.
+            Err(error) => unreachable!("an account is writable: {error}"),
+        }
+        let len = self.bytes.len() - at;
+        Witness { hash, content, page: self.blank.clone(), at: at as u32, len: len as u32 }
+    }
+
+    /// The page of all that was written.
+    pub(crate) fn page(&mut self) -> Kept {
+        Shelf::in_memory().keep(std::mem::take(&mut self.bytes))
     }
 }
 
-impl<'de> Deserialize<'de> for Page {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let packed = Packed::deserialize(deserializer)?;
-        let witnesses: Vec<Arc<Witness>> = packed.unpack();
-        Ok(Self::new(packed, &witnesses))
-    }
-}
-
-/// Reads what witnesses say. Those of one window lie on few pages, one after the other.
-#[derive(Default)]
-pub(crate) struct Reader {
-    page: Option<(Arc<Page>, Vec<Arc<Witness>>)>,
-}
-
-impl Reader {
-    pub(crate) fn read<'a>(&'a mut self, seen: &'a Seen) -> &'a Account {
-        let (page, at) = match seen {
-            Seen::Warm(witness) => return &witness.account,
-            Seen::Cold(page, at) => (page, *at as usize),
+/// Puts the pages of witnesses on a shelf, each once: those of one page follow each other.
+pub(crate) fn shelve<'a>(witnesses: impl Iterator<Item = &'a mut Witness>, shelf: &Shelf) {
+    let mut last: Option<(Kept, Kept)> = None;
+    for witness in witnesses {
+        let page = match &last {
+            Some((page, shelved)) if page.address() == witness.page.address() => shelved,
+            _ => {
+                let mut shelved = witness.page.clone();
+                shelved.shelve(shelf);
+                &last.insert((witness.page.clone(), shelved)).1
+            }
         };
-        let open = self.page.take().filter(|(open, _)| Arc::ptr_eq(open, page));
-        let (_, witnesses) =
-            self.page.insert(open.unwrap_or_else(|| (Arc::clone(page), page.packed.unpack())));
-        &witnesses[at].account
+        witness.page = page.clone();
     }
 }
 
-/// Witnesses of a page: reading one costs that of all.
-pub(crate) const PAGE: usize = if cfg!(test) { 4 } else { 128 };
+/// The witnesses of a page, as they are written: their accounts, one after the other.
+pub(crate) struct Pile(pub(crate) Vec<Witness>);
 
-/// Makes pages of witnesses that several groups may hold.
-#[derive(Default)]
-pub(crate) struct Cooler {
-    /// By address: each is held here until it has been replaced everywhere.
-    places: HashMap<usize, usize>,
-    witnesses: Vec<Arc<Witness>>,
+impl<'de> Deserialize<'de> for Pile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Accounts)
+    }
 }
 
-impl Cooler {
-    /// Notes a witness that is to become part of a page.
-    pub(crate) fn note(&mut self, seen: &Seen) {
-        if let Seen::Warm(witness) = seen {
-            self.places.entry(Arc::as_ptr(witness).addr()).or_insert_with(|| {
-                self.witnesses.push(Arc::clone(witness));
-                self.witnesses.len() - 1
-            });
+struct Accounts;
+
+impl<'de> Visitor<'de> for Accounts {
+    type Value = Pile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("accounts of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut accounts: A) -> Result<Pile, A::Error> {
+        let (mut draft, mut witnesses) = (Draft::default(), Vec::new());
+        while let Some(account) = accounts.next_element::<Account>()? {
+            witnesses.push(draft.write(&account));
         }
-    }
-
-    /// The pages of what was noted. What does not fill half of one stays as it is.
-    pub(crate) fn pages(self) -> Pages {
-        let chunks = self.witnesses.chunks(PAGE).filter(|chunk| chunk.len() > PAGE / 2);
-        let page = |chunk: &[Arc<Witness>]| Arc::new(Page::new(Packed::of(&chunk.to_vec()), chunk));
-        Pages { pages: chunks.map(page).collect(), cooler: self }
-    }
-}
-
-/// Where witnesses are that were noted.
-pub(crate) struct Pages {
-    pages: Vec<Arc<Page>>,
-    cooler: Cooler,
-}
-
-impl Pages {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pages.is_empty()
-    }
-
-    /// Replaces a witness by its place.
-    pub(crate) fn replace(&self, seen: &mut Seen) {
-        let Seen::Warm(witness) = &*seen else { return };
-        let place = self.cooler.places.get(&Arc::as_ptr(witness).addr());
-        let page = place.and_then(|place| Some((self.pages.get(place / PAGE)?, place % PAGE)));
-        if let Some((page, at)) = page {
-            *seen = Seen::Cold(Arc::clone(page), at as u32);
-        }
+        let page = draft.page();
+        witnesses.iter_mut().for_each(|witness| witness.put_on(&page));
+        Ok(Pile(witnesses))
     }
 }
 
@@ -251,8 +232,8 @@ const fn letter(place: u8) -> char {
 mod tests {
     use super::*;
 
-    fn witness(n: usize) -> Seen {
-        Seen::Warm(Arc::new(Witness::new(Account {
+    fn account(n: usize) -> Account {
+        Account {
             uid: format!("event {n}").into(),
             records: SmallVec::from_iter([RecordRef { topic: "t".into(), partition: 0, offset: n as i64 }]),
             entities: PackedEntities::of(&[]),
@@ -260,23 +241,20 @@ mod tests {
             product: "p".into(),
             source: "s".into(),
             class: Class::AUTHENTICATION,
-        })))
+        }
     }
 
     #[test]
-    fn witnesses_say_the_same_on_pages() {
-        let warm: Vec<Seen> = (0..2 * PAGE + 1).map(witness).collect();
-        let mut cooler = Cooler::default();
-        warm.iter().chain(&warm).for_each(|seen| cooler.note(seen));
-        let pages = cooler.pages();
-        let mut cold = warm.clone();
-        cold.iter_mut().for_each(|seen| pages.replace(seen));
-        let is_cold = |seen: &Seen| matches!(seen, Seen::Cold(..));
-        assert_eq!(cold.iter().filter(|seen| is_cold(seen)).count(), 2 * PAGE, "one alone is no page");
-        let (mut of_warm, mut of_cold) = (Reader::default(), Reader::default());
-        for (warm, cold) in warm.iter().zip(&cold) {
-            assert_eq!((cold.hash(), cold.content()), (warm.hash(), warm.content()));
-            assert_eq!(of_cold.read(cold), of_warm.read(warm));
+    fn witnesses_of_a_page_say_what_was_written() {
+        let mut draft = Draft::default();
+        let mut witnesses: Vec<Witness> = (0..100).map(|n| draft.write(&account(n))).collect();
+        let page = draft.page();
+        witnesses.iter_mut().for_each(|witness| witness.put_on(&page));
+        shelve(witnesses.iter_mut(), &Shelf::in_memory());
+        for (n, witness) in witnesses.iter().enumerate() {
+            let alone = Witness::alone(&account(n));
+            assert_eq!((witness.hash(), witness.content()), (alone.hash(), alone.content()));
+            assert_eq!((witness.account(), alone.account()), (account(n), account(n)));
         }
     }
 

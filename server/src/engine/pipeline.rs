@@ -18,7 +18,7 @@ use correlate::{
 use event::snapshot::Pieces;
 use event::{
     Action, ActionId, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
-    InputId, TenantId, Time, Watermark, Watermarks,
+    InputId, Shelf, TenantId, Time, Watermark, Watermarks,
 };
 use ingest::DeadLetter;
 use respond::{
@@ -32,7 +32,7 @@ use rules::{
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, Lake,
     LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, Spool, StateChange, StateDb,
-    SuppressionRow,
+    SuppressionRow, shelf_in,
 };
 use tokio::task::JoinHandle;
 
@@ -40,12 +40,15 @@ use super::analyst::audit_record;
 use super::detection::Detected;
 use super::live::{About, Decided, Decision, Input, InputError, OnlyAt, Verdict};
 use super::meters;
+use crate::output;
 
 /// The stores of a data directory.
 #[derive(Clone)]
 pub(crate) struct Stores {
     pub(crate) state: StateDb,
     pub(crate) lake: Lake,
+    /// For parts of the state that are seldom asked for.
+    shelf: Shelf,
 }
 
 impl Stores {
@@ -56,7 +59,8 @@ impl Stores {
         let location = data_dir.join("lake");
         let location = location.to_str().context("the data directory's path must be UTF-8")?;
         let lake = Lake::open(location, HashMap::new())?;
-        Ok(Self { state, lake })
+        let shelf = shelf_in(data_dir, output::lost_state)?;
+        Ok(Self { state, lake, shelf })
     }
 }
 
@@ -159,15 +163,15 @@ impl Pipeline {
             snapshot.as_ref().map_or((Positions::new(), 0), |s| (s.positions.clone(), s.inputs_seq));
         let (correlator, windows, suppressions, exceptions, completeness) = match snapshot {
             Some(s) => (
-                Correlator::restore(options.parameters, &s.correlator)?,
-                Windows::restore(&options.rules, &s.windows)?,
+                Correlator::restore(options.parameters, &s.correlator)?.on(stores.shelf.clone()),
+                Windows::restore(&options.rules, &s.windows, stores.shelf.clone())?,
                 Suppressions::restore(&s.suppressions)?,
                 ExceptionTallies::restore(&s.exceptions)?,
                 Completeness::restore(&s.completeness)?,
             ),
             None => (
-                Correlator::new(options.parameters),
-                Windows::default(),
+                Correlator::new(options.parameters).on(stores.shelf.clone()),
+                Windows::on(stores.shelf.clone()),
                 Suppressions::default(),
                 ExceptionTallies::default(),
                 Completeness::default(),

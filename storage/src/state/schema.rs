@@ -12,13 +12,14 @@ const APPLICATION_ID: i64 = 0x4173_7472;
 
 /// One step per schema version; the last one's number is the version this program reads and writes.
 /// A released step is never edited: a change is a new step.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// How long a statement waits for another process's lock (a reader's checkpoint, a backup) before it gives up.

@@ -54,7 +54,7 @@ const SLICES: i64 = 8;
 const SLICE_MIN_US: i64 = 600_000_000;
 
 /// Rows that nobody has asked for while so many came are cold.
-const COLD_AFTER: usize = 1 << 14;
+const COLD_AFTER: usize = 1 << 12;
 
 /// A value in words is cut after this many characters.
 const TOLD_MAX: usize = 120;
@@ -343,6 +343,12 @@ impl EventJoins {
     /// Joins that have seen nothing.
     pub fn new(parameters: Parameters) -> Self {
         Self { parameters, tenants: BTreeMap::new(), shelf: Shelf::in_memory() }
+    }
+
+    /// From now on they put on a shelf what they seldom ask for.
+    #[must_use]
+    pub fn on(self, shelf: Shelf) -> Self {
+        Self { shelf, ..self }
     }
 
     /// The pairs that the rows of a batch make with each other and with what came before, in any order.

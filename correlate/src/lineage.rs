@@ -133,7 +133,7 @@ struct Processes {
 }
 
 /// Processes that are cold together.
-const PAGE: usize = if cfg!(test) { 16 } else { 256 };
+const PAGE: usize = if cfg!(test) { 16 } else { 64 };
 
 /// A table that grows makes room for one in so many that it has: twice as many would be megabytes that wait for a day.
 const ROOM_SHARE: usize = 8;

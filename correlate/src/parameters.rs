@@ -11,6 +11,7 @@ use crate::error::CorrelateError;
 use crate::evidence::Evidence;
 use crate::fixed::ONE;
 use crate::join::Definitions;
+use crate::rarity::SLOTS_MAX;
 
 /// Parameters of correlation, read from a file like `parameters.yml`, which documents every one.
 #[derive(Debug, Clone)]
@@ -410,8 +411,8 @@ impl File {
         if !(1..=64).contains(&self.neighbours) {
             return wrong("neighbours must be 1 to 64");
         }
-        if !self.rarity_slots.is_power_of_two() || self.rarity_slots < 64 {
-            return wrong("rarity_slots must be a power of two of at least 64");
+        if !self.rarity_slots.is_power_of_two() || !(64..=SLOTS_MAX).contains(&self.rarity_slots) {
+            return wrong("rarity_slots must be a power of two from 64 to 16777216");
         }
         if !(1..=128).contains(&self.rarity_hearsay) {
             return wrong("rarity_hearsay must be 1 to 128");

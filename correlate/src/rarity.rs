@@ -4,7 +4,7 @@
 //! Telemetry is counted in fixed-size sketches, one an epoch of event time. An alert reads only epochs that
 //! ended before its own began: by the time it is sealed those are complete, so arrival order is nothing to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event::Time;
 use hashbrown::HashMap;
@@ -63,8 +63,8 @@ impl Crowd {
     }
 
     /// The bits that are set, in order.
-    fn bits(self) -> impl Iterator<Item = u16> {
-        (0..128_u16).filter(move |bit| {
+    fn bits(self) -> impl Iterator<Item = u64> {
+        (0..128).filter(move |bit| {
             let (word, place) = if *bit < 64 { (self.0, *bit) } else { (self.1, bit - 64) };
             word >> place & 1 == 1
         })
@@ -106,8 +106,19 @@ enum Slots {
         used: HashMap<u32, Crowd>,
     },
     Dense(Vec<Crowd>),
-    /// Of an epoch that is most likely over.
-    Settled(Bits),
+    /// Of an epoch that is most likely over; what came late is apart, as [`code`].
+    Settled {
+        bits: Bits,
+        late: BTreeSet<u32>,
+    },
+}
+
+/// Slots of each of the two rows of a sketch, at most: [`code`] has room for no more.
+pub(crate) const SLOTS_MAX: usize = 1 << 24;
+
+/// A bit of the crowd of a slot.
+const fn code(slot: u32, bit: u64) -> u32 {
+    slot << 7 | bit as u32
 }
 
 impl Slots {
@@ -122,65 +133,83 @@ impl Slots {
         match self {
             Slots::Sparse { len, .. } => *len,
             Slots::Dense(crowds) => crowds.len(),
-            Slots::Settled(bits) => bits.len,
+            Slots::Settled { bits, .. } => bits.len,
         }
     }
 
-    /// Those that are not empty, in no order.
-    fn used(&self) -> Vec<(u32, Crowd)> {
-        match self {
-            Slots::Sparse { used, .. } => used.iter().map(|(slot, crowd)| (*slot, *crowd)).collect(),
-            Slots::Dense(crowds) => {
-                (0..).zip(crowds.iter().copied()).filter(|(_, c)| *c != Crowd::default()).collect()
-            }
-            Slots::Settled(bits) => bits.used(),
-        }
-    }
-
-    /// Of slots that are not empty.
-    fn of(len: usize, used: &[(u32, Crowd)]) -> Self {
-        if used.len() < len / Self::SPARSE_SHARE {
-            return Slots::Sparse { len, used: used.iter().copied().collect() };
-        }
-        let mut crowds = vec![Crowd::default(); len];
-        used.iter().for_each(|(slot, crowd)| crowds[*slot as usize] = *crowd);
-        Slots::Dense(crowds)
+    /// The bits that are set, as [`code`], in order.
+    fn codes(&self) -> Vec<u32> {
+        let of_slot = |(slot, crowd): (u32, Crowd)| crowd.bits().map(move |bit| code(slot, bit));
+        let mut codes: Vec<u32> = match self {
+            Slots::Sparse { used, .. } => used.iter().map(|(s, c)| (*s, *c)).flat_map(of_slot).collect(),
+            Slots::Dense(crowds) => (0..).zip(crowds.iter().copied()).flat_map(of_slot).collect(),
+            Slots::Settled { bits, late } => bits.codes().chain(late.iter().copied()).collect(),
+        };
+        codes.sort_unstable();
+        codes
     }
 
     /// As few bytes as may be.
     fn settle(&mut self) {
-        if let Slots::Settled(_) = self {
-            return;
+        if !matches!(self, Slots::Settled { .. }) {
+            *self = Slots::Settled { bits: Bits::of(self.len(), &self.codes()), late: BTreeSet::new() };
         }
-        let bits = Bits::of(self.len(), self.used());
-        if bits.bytes() < self.len() * size_of::<Crowd>() {
-            *self = Slots::Settled(bits);
+    }
+
+    /// More comes.
+    fn open(&mut self) {
+        let codes = self.codes();
+        let mut used: HashMap<u32, Crowd> = HashMap::new();
+        for code in codes {
+            used.entry(code >> 7).or_default().set(u64::from(code & 127));
         }
+        *self = Slots::Sparse { len: self.len(), used };
+    }
+
+    fn dense(len: usize, used: impl Iterator<Item = (u32, Crowd)>) -> Self {
+        let mut crowds = vec![Crowd::default(); len];
+        used.for_each(|(slot, crowd)| crowds[slot as usize] = crowd);
+        Slots::Dense(crowds)
     }
 
     fn get(&self, slot: usize) -> Crowd {
         match self {
             Slots::Sparse { used, .. } => used.get(&(slot as u32)).copied().unwrap_or_default(),
             Slots::Dense(crowds) => crowds[slot],
-            Slots::Settled(bits) => bits.get(slot),
+            Slots::Settled { bits, late } => {
+                let mut crowd = bits.get(slot);
+                let late = late.range(code(slot as u32, 0)..=code(slot as u32, 127));
+                late.for_each(|code| {
+                    crowd.set(u64::from(code & 127));
+                });
+                crowd
+            }
         }
     }
 
     /// Sets a bit of the crowd of a slot; `true` where it was not.
     fn set(&mut self, slot: usize, bit: u64) -> bool {
-        let is_full = matches!(self, Slots::Sparse { len, used } if used.len() >= *len / Self::SPARSE_SHARE);
-        // Events that come late are few, and seldom the first of what they tell.
-        let is_new = matches!(self, Slots::Settled(bits) if bits.get(slot).set(bit));
-        if is_full || is_new {
-            *self = Self::of(self.len(), &self.used());
+        if let Slots::Sparse { len, used } = self
+            && used.len() >= *len / Self::SPARSE_SHARE
+        {
+            *self = Self::dense(*len, used.iter().map(|(slot, crowd)| (*slot, *crowd)));
         }
         match self {
             Slots::Sparse { used, .. } => used.entry(slot as u32).or_default().set(bit),
             Slots::Dense(crowds) => crowds[slot].set(bit),
-            Slots::Settled(_) => false,
+            Slots::Settled { bits, late } => {
+                let is_new = !bits.has(slot, bit) && late.insert(code(slot as u32, bit));
+                if late.len() > LATE_MAX {
+                    self.open();
+                }
+                is_new
+            }
         }
     }
 }
+
+/// As many late bits are not late: the epoch is not over.
+const LATE_MAX: usize = if cfg!(test) { 16 } else { 4_096 };
 
 /// Slots as the bits that are set, in order: two bytes for each.
 #[derive(Debug, Clone)]
@@ -197,29 +226,23 @@ struct Bits {
 const SLOTS_OF_BLOCK: usize = 512;
 
 impl Bits {
-    fn of(len: usize, mut used: Vec<(u32, Crowd)>) -> Self {
-        used.sort_unstable_by_key(|(slot, _)| *slot);
-        let mut bits = Vec::with_capacity(used.iter().map(|(_, crowd)| crowd.bits().count()).sum());
-        let mut blocks = vec![0];
-        let mut used = used.into_iter().peekable();
-        for block in 1..=len.div_ceil(SLOTS_OF_BLOCK) {
-            while let Some((slot, crowd)) =
-                used.next_if(|(slot, _)| (*slot as usize) < block * SLOTS_OF_BLOCK)
-            {
-                let slot = (slot as usize % SLOTS_OF_BLOCK) as u16;
-                bits.extend(crowd.bits().map(|bit| slot << 7 | bit));
-            }
-            blocks.push(bits.len() as u32);
-        }
-        Self { len, blocks: blocks.into(), bits: bits.into() }
-    }
-
-    const fn bytes(&self) -> usize {
-        self.blocks.len() * size_of::<u32>() + self.bits.len() * size_of::<u16>()
+    /// Of bits in order.
+    fn of(len: usize, codes: &[u32]) -> Self {
+        let begin = |block: usize| {
+            codes.partition_point(|code| ((code >> 7) as usize) < block * SLOTS_OF_BLOCK) as u32
+        };
+        let blocks = (0..=len.div_ceil(SLOTS_OF_BLOCK)).map(begin).collect();
+        // Sixteen bits are the slot within its block, and the bit.
+        Self { len, blocks, bits: codes.iter().map(|code| *code as u16).collect() }
     }
 
     fn block(&self, block: usize) -> &[u16] {
         &self.bits[self.blocks[block] as usize..self.blocks[block + 1] as usize]
+    }
+
+    fn has(&self, slot: usize, bit: u64) -> bool {
+        let of_block = code((slot % SLOTS_OF_BLOCK) as u32, bit) as u16;
+        self.block(slot / SLOTS_OF_BLOCK).binary_search(&of_block).is_ok()
     }
 
     fn get(&self, slot: usize) -> Crowd {
@@ -233,18 +256,12 @@ impl Bits {
         crowd
     }
 
-    fn used(&self) -> Vec<(u32, Crowd)> {
+    fn codes(&self) -> impl Iterator<Item = u32> + '_ {
         let of_block = |block: usize| {
-            let slots = self.block(block).chunk_by(|a, b| a >> 7 == b >> 7);
-            slots.map(move |bits| {
-                let mut crowd = Crowd::default();
-                bits.iter().for_each(|bit| {
-                    crowd.set(u64::from(bit & 127));
-                });
-                ((block * SLOTS_OF_BLOCK) as u32 + u32::from(bits[0] >> 7), crowd)
-            })
+            let first = code((block * SLOTS_OF_BLOCK) as u32, 0);
+            self.block(block).iter().map(move |bit| first + u32::from(*bit))
         };
-        (0..self.blocks.len() - 1).flat_map(of_block).collect()
+        (0..self.blocks.len() - 1).flat_map(of_block)
     }
 }
 
@@ -292,8 +309,8 @@ impl Rarity {
             return is_earlier.then_some(i64::MIN);
         }
         if !self.epochs.contains_key(&epoch) {
-            // What comes late is mostly of the epoch before.
-            self.epochs.values_mut().rev().skip(1).for_each(|sketch| sketch.crowds.settle());
+            // Few come late.
+            self.epochs.range_mut(..epoch).for_each(|(_, sketch)| sketch.crowds.settle());
         }
         let sketch = self.epochs.entry(epoch).or_insert_with(|| Sketch::new(file.rarity_slots));
         let is_new = sketch.set(key, member.bit(file.rarity_hearsay));
@@ -338,28 +355,30 @@ impl Rarity {
     }
 }
 
-/// Stored as the slots in use, in their order.
+/// Stored as the bits that are set, in their order.
 mod sparse {
+    use std::collections::BTreeSet;
+
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Crowd, Slots};
+    use super::{Bits, SLOTS_MAX, Slots};
 
     pub(super) fn serialize<S: Serializer>(slots: &Slots, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut used = slots.used();
-        used.sort_unstable_by_key(|(slot, _)| *slot);
-        (slots.len() as u32, used).serialize(serializer)
+        (slots.len() as u32, slots.codes()).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Slots, D::Error> {
-        let (len, used) = <(u32, Vec<(u32, Crowd)>)>::deserialize(deserializer)?;
+        let (len, mut codes) = <(u32, Vec<u32>)>::deserialize(deserializer)?;
         // A hostile length must not allocate: no parameter file makes a sketch this large.
-        if len > 1 << 26 {
-            return Err(serde::de::Error::custom("sketch of more than 2^26 slots"));
+        if len > 2 * SLOTS_MAX as u32 {
+            return Err(serde::de::Error::custom("sketch of more slots than there can be"));
         }
-        if used.iter().any(|(slot, _)| *slot >= len) {
+        if codes.iter().any(|code| code >> 7 >= len) {
             return Err(serde::de::Error::custom("slot outside its sketch"));
         }
-        Ok(Slots::of(len as usize, &used))
+        codes.sort_unstable();
+        codes.dedup();
+        Ok(Slots::Settled { bits: Bits::of(len as usize, &codes), late: BTreeSet::new() })
     }
 }
 
@@ -417,12 +436,12 @@ mod tests {
             }
             let mut settled = open.clone();
             settled.crowds.settle();
-            prop_assert!(matches!(settled.crowds, Slots::Settled(_)));
+            let is_settled = matches!(settled.crowds, Slots::Settled { .. });
+            prop_assert!(is_settled);
             for (key, member) in late.into_iter().chain([(1, 2), (1, 2)]) {
                 let bit = Member::Seen(Key(member)).bit(8);
                 prop_assert_eq!(settled.set(Key(key), bit), open.set(Key(key), bit));
                 prop_assert!((0..2_048).all(|slot| settled.crowds.get(slot) == open.crowds.get(slot)));
-                settled.crowds.settle();
             }
             let bytes = event::snapshot::write(b"asterc03", &open);
             prop_assert_eq!(event::snapshot::write(b"asterc03", &settled), bytes);

@@ -6,7 +6,9 @@
 mod support;
 
 use correlate::{AnalystInput, Correlator, Parameters, Said};
-use event::{Alert, EventBatch, IncidentDelta, IncidentStatus, RelationChange, Tactic, TenantId, Watermark};
+use event::{
+    Alert, EventBatch, IncidentDelta, IncidentStatus, RelationChange, Shelf, Tactic, TenantId, Watermark,
+};
 use proptest::prelude::*;
 use support::{With, alert, at, batch, correlator, event, groups, watermark};
 
@@ -308,7 +310,9 @@ fn run_with(
     parameters: &Parameters,
     inputs: &[(usize, AnalystInput)],
 ) -> String {
-    let mut correlator = Correlator::new(parameters.clone());
+    // What is on a shelf says what it would say in memory.
+    let shelf = || Shelf::on(std::sync::Mutex::new(Vec::new()));
+    let mut correlator = Correlator::new(parameters.clone()).on(shelf());
     let mut consumer = Consumer::default();
     let mut newest = i64::MIN;
     let mut inputs = inputs.iter().peekable();
@@ -327,7 +331,7 @@ fn run_with(
         consumer.relations(correlator.take_relations());
         if i % restart_every == restart_every - 1 {
             let bytes = correlator.snapshot();
-            correlator = Correlator::restore(parameters.clone(), &bytes).unwrap();
+            correlator = Correlator::restore(parameters.clone(), &bytes).unwrap().on(shelf());
             assert!(bytes == correlator.snapshot(), "a restored state has the bytes it came from");
         }
     }

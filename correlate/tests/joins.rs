@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::sync::Mutex;
+
 use correlate::{Correlator, EventJoins, Parameters};
-use event::{Alert, AlertId, EventBatch, Incident, TenantId};
+use event::{Alert, AlertId, EventBatch, Incident, Shelf, TenantId};
 use support::{With, alert, correlator, event, groups, rows, watermark};
 
 /// One event of a join.
@@ -491,17 +493,23 @@ fn the_graph_shows_the_plain_events() {
 fn what_nobody_asked_for_in_a_long_time_joins_as_before() {
     let nothing = rows("process_activity", 17_000);
     for Example { name, first, second, .. } in examples() {
-        let run = |between: usize| {
-            let mut joins = EventJoins::new(Parameters::builtin().unwrap());
+        // What is of the latest time is about to be asked for.
+        let later = 40 * 3_600;
+        let run = |between: usize, shelf: Shelf| {
+            let mut joins = EventJoins::new(Parameters::builtin().unwrap()).on(shelf.clone());
             let mut pairs = joins.observe(&first.batch(1));
+            pairs.extend(joins.observe(&first.at(first.s + later).batch(4)));
             (0..between).for_each(|_| pairs.extend(joins.observe(&nothing)));
+            let shelved = shelf.used();
             pairs.extend(joins.observe(&second.batch(2)));
             pairs.extend(joins.observe(&second.at(second.s + 1).batch(3)));
-            pairs
+            (pairs, shelved)
         };
-        let pairs = run(3);
+        let (pairs, _) = run(0, Shelf::in_memory());
         assert!(!pairs.is_empty(), "{name}");
-        assert_eq!(pairs, run(0), "{name}");
+        assert_eq!(run(3, Shelf::in_memory()), (pairs.clone(), 0), "{name}");
+        let (same, shelved) = run(3, Shelf::on(Mutex::new(Vec::new())));
+        assert!(same == pairs && shelved > 0, "{name}: {shelved} bytes on the shelf");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A batch: rows of one OCSF class that one mapping variant made, with the native fields rules asked for.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -8,7 +9,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
@@ -81,11 +82,8 @@ pub fn bytes_of(columns: &RecordBatch) -> usize {
     filled.map(|column| column.get_buffer_memory_size()).sum()
 }
 
-/// A copy of its own size; a column without values is a part of one that all batches share.
+/// A copy of its own size.
 fn compact(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if column.null_count() == column.len() {
-        return Ok(nulls(column.data_type(), column.len()));
-    }
     match column.as_string_view_opt() {
         Some(texts) => Ok(Arc::new(texts.gc())),
         None => concat(&[column.as_ref(), column.slice(0, 0).as_ref()]),
@@ -117,21 +115,20 @@ impl EventBatch {
         self.columns.num_rows() == 0
     }
 
-    /// The rows for keeping: in buffers of their own size, without native fields. Batches come in blocks that are
-    /// large so that decoding does not copy, and with a column for everything that their class can say; kept as they
-    /// are, a few rows cost many times what is in them.
+    /// Rows for keeping: the columns that have a value in any of them, in buffers of their own size. Batches come in blocks
+    /// that are large so that decoding does not copy, and with a column for everything that their class can say; kept as
+    /// they are, a few rows cost many times what is in them.
     ///
     /// # Errors
     /// [`ArrowError`] where Arrow refuses to copy a column: a bug.
-    pub fn compacted(&self) -> Result<EventBatch, ArrowError> {
-        let columns = self.columns.columns().iter().map(compact).collect::<Result<Vec<_>, _>>()?;
-        let columns = RecordBatch::try_new(self.columns.schema(), columns)?;
-        Ok(EventBatch {
-            class: self.class,
-            meta: Arc::clone(&self.meta),
-            columns,
-            native: NativeFields::default(),
-        })
+    pub fn compacted(&self, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
+        let rows = self.columns.slice(rows.start, rows.len());
+        let filled = rows.columns().iter().zip(self.columns.schema_ref().fields());
+        let filled = filled.filter(|(column, _)| column.null_count() < column.len());
+        let compact = |(column, field): (&ArrayRef, &FieldRef)| Ok((Arc::clone(field), compact(column)?));
+        let (fields, columns): (Vec<_>, Vec<_>) =
+            filled.map(compact).collect::<Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
     }
 
     /// The flat schema of the batch.

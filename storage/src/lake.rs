@@ -11,6 +11,7 @@
 mod durable;
 mod marks;
 mod schema;
+mod waiting;
 mod writer;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use event::Class;
 
 use crate::StorageError;
 
+pub use waiting::Waiting;
 pub use writer::{Flushed, LakeWriter};
 
 pub(crate) use schema::{TENANT, table_schema};

@@ -1,7 +1,7 @@
 //! What is kept, and how it is asked: the event lake, the state database and hunting queries.
 //!
 //! ```text
-//! EventBatch  -> LakeWriter -> Lake: a Delta table per OCSF class, parted by tenant and date --+
+//! EventBatch  -> Waiting -> LakeWriter -> Lake: a Delta table per OCSF class, parted by tenant and date --+
 //!                                                                                             +-> Hunt: SQL
 //! StateChange -> StateDb: one SQLite file: alerts, incidents, actions, audit, outbox, ... -----+
 //! ```
@@ -29,7 +29,7 @@ mod state;
 
 pub use error::StorageError;
 pub use hunt::{Hunt, HuntLimits, HuntResult};
-pub use lake::{Flushed, Lake, LakeWriter};
+pub use lake::{Flushed, Lake, LakeWriter, Waiting};
 pub use positions::Positions;
 pub use shelf::shelf_in;
 pub use state::{

@@ -71,9 +71,13 @@ fn build(definition: &Definition, tenant: &TenantId, keys: &[Arc<str>], window: 
     for witness in telling(&window.witnesses) {
         let account = witness.account();
         alert.entities.extend(account.entities.iter());
-        for record in &account.records {
-            if alert.records.len() < WITNESSES_MAX && !alert.records.contains(record) {
-                alert.records.push(record.clone());
+        for mut record in account.records {
+            if alert.records.len() < WITNESSES_MAX && !alert.records.contains(&record) {
+                // Mostly they are of one topic, whose name need not be there for each.
+                if let Some(last) = alert.records.last().filter(|last| last.topic == record.topic) {
+                    record.topic = Arc::clone(&last.topic);
+                }
+                alert.records.push(record);
             }
         }
     }

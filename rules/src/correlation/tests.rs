@@ -480,7 +480,8 @@ proptest! {
         let again: Vec<(i64, Value)> = arrivals.iter().step_by(5).cloned().collect();
         arrivals.extend(again);
         arrivals.sort_by_key(|(arrival, _)| *arrival);
-        let mut windows = Windows::default();
+        let shelf = || Shelf::on(std::sync::Mutex::new(Vec::new()));
+        let mut windows = Windows::on(shelf());
         let mut standing = Standing::default();
         let mut rest = arrivals.as_slice();
         for (i, portion) in portions.iter().cycle().enumerate() {
@@ -497,7 +498,7 @@ proptest! {
             standing.apply(windows.advance(&set, &Watermark(sealed).into()));
             if i == restart_at {
                 let bytes = windows.snapshot();
-                windows = Windows::restore(&set, &bytes, Shelf::in_memory()).unwrap();
+                windows = Windows::restore(&set, &bytes, shelf()).unwrap();
                 prop_assert_eq!(windows.snapshot(), bytes);
             }
         }

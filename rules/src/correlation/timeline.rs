@@ -247,8 +247,12 @@ impl Timeline {
         let is_in_order = self.entries.back().is_none_or(|last| last.order(first).is_lt());
         let first = (first.time, first.member, 0);
         let is_one = added.len() == 1;
-        if self.entries.len() + added.len() <= FEW {
-            self.entries.reserve_exact(added.len().max(self.entries.len()));
+        let len = self.entries.len() + added.len();
+        if len > self.entries.capacity() {
+            // Twice while there are few, and then by a quarter: there may be millions of groups.
+            let room =
+                if len <= FEW { added.len().max(self.entries.len()) } else { added.len().max(len / 4) };
+            self.entries.reserve_exact(room);
         }
         self.entries.extend(added.drain(..));
         if is_in_order && is_one {
@@ -426,10 +430,18 @@ impl Timeline {
             });
             if self.entries.len() < before {
                 self.tip = None;
-                self.entries.shrink_to(self.entries.len() * 2);
+                self.give_room_back();
             }
         }
         self.settled = self.entries.len() as u32;
+    }
+
+    /// Lets go of room where most of it is left, with some to spare: events come as they go.
+    fn give_room_back(&mut self) {
+        let len = self.entries.len();
+        if self.entries.capacity() > len * 2 {
+            self.entries.shrink_to(len + len / 4);
+        }
     }
 
     /// Forgets events before `time`, which no window holds that can still be judged, and firings a timespan older,
@@ -445,7 +457,7 @@ impl Timeline {
                 _ => self.tip = None,
             }
             self.entries.drain(..old);
-            self.entries.shrink_to(self.entries.len() * 2);
+            self.give_room_back();
         }
         self.firings.forget_before(time.saturating_sub(span_us));
     }

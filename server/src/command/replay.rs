@@ -20,9 +20,6 @@ use crate::{output, rule_loading};
 const POLL_RECORDS_MAX: usize = 4_096;
 const POLL_BYTES_MAX: usize = 4 << 20;
 
-/// Rows wait for their commit in memory. Half of what the daemon lets wait is 43 commits of two million records and not 20.
-const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
-
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;
     let content = config::in_file(args.config.as_deref(), Content::load(&config))?;
@@ -35,10 +32,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let source = FileSource::open(&args.input.files, options)?;
     let stores = Stores::open(&args.data_dir).await?;
     // Offline nothing is executed: what would be done is recorded, and waits.
-    let mut options = pipeline_options(&config, content, None);
-    // Nobody waits for a response here: the disk sets the pace, in little memory. Files of tables may be small.
-    options.checkpoint.waiting_bytes_max = 0;
-    options.checkpoint.bytes_max = options.checkpoint.bytes_max.min(CHECKPOINT_BYTES_MAX);
+    let options = pipeline_options(&config, content, None);
     let mut pipeline = Pipeline::open(stores.clone(), options, now()).await?;
     let mut tally = feed(source, detector, budget(&config), &mut pipeline).await?;
     tally.windows = pipeline.window_counts();
@@ -106,7 +100,7 @@ async fn feed(
             for fault in &polled.faults {
                 tally.fault(fault);
             }
-            let detected = detector.detect(&polled.records, now()).compacted();
+            let detected = detector.detect(&polled.records, now());
             for (partition, reached) in &detected.progress {
                 if let Some(time) = reached.time_max {
                     source.progress(partition, time);

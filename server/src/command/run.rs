@@ -323,9 +323,6 @@ fn refuse_shared_topic(kafka: &[Topic], journal: &Journal) -> anyhow::Result<()>
 }
 
 /// How the stateful half works under this configuration.
-/// Some seconds of a busy daemon: a commit to the lake must not hold up detection and response.
-const WAITING_BYTES_MAX: usize = 64 << 20;
-
 pub(crate) fn pipeline_options(
     config: &Config,
     content: Content,
@@ -339,7 +336,6 @@ pub(crate) fn pipeline_options(
         checkpoint: CheckpointLimits {
             rows_max: config.store.checkpoint_rows_max,
             bytes_max: config.store.checkpoint_bytes_max,
-            waiting_bytes_max: WAITING_BYTES_MAX,
         },
         providers,
         pulled: config.respond.pulled.clone(),

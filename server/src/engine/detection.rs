@@ -64,18 +64,6 @@ impl Detected {
             misfit: None,
         }
     }
-
-    /// For the way to the stores, where it waits: rows take no more than their own size, and no native fields, which
-    /// only rules read.
-    pub(crate) fn compacted(mut self) -> Self {
-        self.batches.iter_mut().for_each(|batch| {
-            // Arrow refuses to copy no column of ours; the original would be as right.
-            if let Ok(compact) = batch.compacted() {
-                *batch = compact;
-            }
-        });
-        self
-    }
 }
 
 impl Detector {

@@ -349,8 +349,7 @@ impl Intake {
             if self.rules.has_changed().unwrap_or(false) {
                 detector.set_rules(Arc::clone(&self.rules.borrow_and_update()));
             }
-            let detected =
-                tokio::task::block_in_place(|| detector.detect(&polled.records, now()).compacted());
+            let detected = tokio::task::block_in_place(|| detector.detect(&polled.records, now()));
             if let Some(sink) = dead_letters.as_ref().filter(|_| !detected.dead.is_empty()) {
                 let letters: Vec<DeadLetter> =
                     detected.dead.iter().map(|(_, letter)| letter.clone()).collect();

@@ -17,8 +17,8 @@ use correlate::{
 };
 use event::snapshot::Pieces;
 use event::{
-    Action, ActionId, AlertId, EventBatch, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId,
-    InputId, Shelf, TenantId, Time, Watermark, Watermarks,
+    Action, ActionId, AlertId, Explanation, Incident, IncidentDelta, IncidentGraph, IncidentId, InputId,
+    Shelf, TenantId, Time, Watermark, Watermarks,
 };
 use ingest::DeadLetter;
 use respond::{
@@ -32,7 +32,7 @@ use rules::{
 use storage::{
     AnalystInput as StoredInput, AuditRow, Committed, CompletenessRow, DeadLetterRow, ExceptionRow, Lake,
     LakeWriter, Positions, RunningOf, RunningSuppressions, Snapshot, Spool, StateChange, StateDb,
-    SuppressionRow, shelf_in,
+    SuppressionRow, Waiting, shelf_in,
 };
 use tokio::task::JoinHandle;
 
@@ -87,10 +87,9 @@ pub(crate) struct PipelineOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckpointLimits {
     pub(crate) rows_max: usize,
-    /// Bytes of rows that wait encoded.
+    /// Bytes of rows that wait. As many more may come while others are on their way into the lake; then all else waits
+    /// for these.
     pub(crate) bytes_max: usize,
-    /// Bytes of rows that may come while others are on their way to disk; then all else waits for these.
-    pub(crate) waiting_bytes_max: usize,
 }
 
 /// The parameters of the correlation state, by their name among the small values of the state database.
@@ -108,9 +107,6 @@ pub(crate) const PLAYBOOKS: &str = "playbooks";
 /// Writing the state stops everything else: it may take one part in so many of the time.
 const STATE_SHARE: u32 = 20;
 
-/// Rows are encoded when they take this many bytes as Arrow columns. As much again may be under way.
-const ENCODE_BYTES: usize = 4 << 20;
-
 /// The stateful half of the engine.
 pub(crate) struct Pipeline {
     stores: Stores,
@@ -124,13 +120,8 @@ pub(crate) struct Pipeline {
     responder: Responder,
     positions: Positions,
     inputs_seq: i64,
-    /// Portions that are not encoded yet, each with all rows of its records.
-    buffered: Vec<Vec<EventBatch>>,
-    buffered_bytes: usize,
-    /// Rows that are not on their way into the lake, encoded or not.
-    rows: usize,
-    /// Bytes of them that are encoded.
-    encoded_bytes: usize,
+    /// Rows that are not on their way into the lake.
+    waiting: Waiting,
     /// Whether the state on disk is behind.
     is_ahead: bool,
     /// When the state was last written, and how long that took.
@@ -138,7 +129,7 @@ pub(crate) struct Pipeline {
     limits: CheckpointLimits,
     /// The lake's writer, while nothing is under way.
     writer: Option<LakeWriter>,
-    /// Rows that are encoded, or a checkpoint on its way to disk; at most one.
+    /// Rows, or a checkpoint, on their way to disk; at most one.
     in_flight: Option<JoinHandle<Result<LakeWriter, storage::StorageError>>>,
     counts: BTreeMap<String, i64>,
     work: Vec<Work>,
@@ -191,6 +182,7 @@ impl Pipeline {
         }
         let counts = stores.state.counters()?;
         let writer = LakeWriter::new(stores.lake.clone());
+        let waiting = Waiting::on(stores.shelf.clone());
         let mut pipeline = Self {
             stores,
             rules: options.rules,
@@ -203,10 +195,7 @@ impl Pipeline {
             responder,
             positions,
             inputs_seq,
-            buffered: Vec::new(),
-            buffered_bytes: 0,
-            rows: 0,
-            encoded_bytes: 0,
+            waiting,
             is_ahead: false,
             state_written: (Instant::now(), Duration::ZERO),
             limits: options.checkpoint,
@@ -328,28 +317,20 @@ impl Pipeline {
         let told = self.windows.observe(&detected.rules, detected.observations);
         self.complete(&detected.rules, told, &mut change);
         self.pass(&self.watermarks.watermarks(), change, now).await?;
-        self.buffer(detected.batches);
-        if self.rows >= self.limits.rows_max || self.encoded_bytes >= self.limits.bytes_max {
+        self.is_ahead = true;
+        self.waiting.push(&detected.batches)?;
+        if self.must_save() {
             self.save().await?;
-        } else if self.must_encode() {
-            self.settle().await?;
-            self.write(Then::Wait)?;
         }
         Ok(())
     }
 
-    /// Whether rows are to be encoded now: not as long as others are on their way to disk, unless too many wait for that.
-    fn must_encode(&self) -> bool {
+    /// Whether enough rows wait: not as long as others are on their way into the lake, unless twice as many do.
+    fn must_save(&self) -> bool {
         let is_under_way = self.in_flight.as_ref().is_some_and(|task| !task.is_finished());
-        let may_wait = is_under_way && self.buffered_bytes < self.limits.waiting_bytes_max;
-        self.buffered_bytes >= ENCODE_BYTES && !may_wait
-    }
-
-    fn buffer(&mut self, portion: Vec<EventBatch>) {
-        self.is_ahead = true;
-        self.rows += portion.iter().map(EventBatch::len).sum::<usize>();
-        self.buffered_bytes += portion.iter().map(|batch| event::bytes_of(&batch.columns)).sum::<usize>();
-        self.buffered.push(portion);
+        let room = 1 + usize::from(is_under_way);
+        self.waiting.rows() >= self.limits.rows_max.saturating_mul(room)
+            || self.waiting.bytes() >= self.limits.bytes_max.saturating_mul(room)
     }
 
     /// Enters what the rules are told into the ledger.
@@ -512,9 +493,9 @@ impl Pipeline {
     }
 
     fn gauges(&self) {
-        metrics::gauge!("asterism_lake_buffered_rows").set(self.rows as f64);
-        metrics::gauge!("asterism_lake_buffered_bytes")
-            .set((self.buffered_bytes + self.encoded_bytes) as f64);
+        metrics::gauge!("asterism_lake_buffered_rows").set(self.waiting.rows() as f64);
+        metrics::gauge!("asterism_lake_buffered_bytes").set(self.waiting.bytes() as f64);
+        metrics::gauge!("asterism_shelf_bytes").set(self.stores.shelf.used() as f64);
         meters::windows(self.windows.counts(), self.windows.groups());
         meters::suppressions(self.suppressions.counts(), self.suppressions.keys());
         meters::correlator(&self.correlator.stats());
@@ -816,7 +797,7 @@ impl Pipeline {
             return Ok(true);
         }
         self.settle().await?;
-        self.write(Then::Commit(None))?;
+        self.write(None)?;
         Ok(false)
     }
 
@@ -837,7 +818,7 @@ impl Pipeline {
         self.state_written = (Instant::now(), begun.elapsed());
         metrics::histogram!("asterism_state_write_seconds").record(begun.elapsed().as_secs_f64());
         self.is_ahead = false;
-        self.write(Then::Commit(Some(change)))
+        self.write(Some(change))
     }
 
     fn snapshot(&self) -> Result<Snapshot<Spool>, storage::StorageError> {
@@ -855,25 +836,16 @@ impl Pipeline {
         })
     }
 
-    /// Encodes the buffered rows beside whatever comes next, and then does what is asked. What was under way before must
-    /// have settled: the disk sets the pace.
-    fn write(&mut self, then: Then) -> anyhow::Result<()> {
-        let portions = std::mem::take(&mut self.buffered);
-        self.buffered_bytes = 0;
-        if matches!(then, Then::Commit(_)) {
-            (self.rows, self.encoded_bytes) = (0, 0);
-        }
+    /// Brings the rows that wait into the lake beside whatever comes next, and then writes the state, if there is one. What
+    /// was under way before must have settled: the disk sets the pace.
+    fn write(&mut self, state: Option<StateChange>) -> anyhow::Result<()> {
+        let waiting = self.waiting.take();
         let mut writer = self.writer.take().context("bug: the lake's writer is away")?;
         let db = self.stores.state.clone();
         self.in_flight = Some(tokio::spawn(async move {
-            for portion in portions {
-                writer.push(&portion).await?;
-            }
-            if let Then::Commit(state) = then {
-                writer.flush().await?;
-                if let Some(state) = state {
-                    db.commit(state).await?;
-                }
+            writer.write(waiting).await?;
+            if let Some(state) = state {
+                db.commit(state).await?;
             }
             Ok(writer)
         }));
@@ -885,7 +857,6 @@ impl Pipeline {
         if let Some(task) = self.in_flight.take() {
             let writer = task.await.context("bug: the checkpoint panicked")?;
             let writer = writer.context("cannot write rows and state")?;
-            self.encoded_bytes = writer.bytes();
             self.writer = Some(writer);
         }
         Ok(())
@@ -955,15 +926,6 @@ fn said(responder: &mut Responder, decision: &Decision, now: Time) -> Result<Dec
             Ok(Decided { changes, left, ..Decided::default() })
         }
     }
-}
-
-/// What comes after rows are encoded.
-#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is moved on at once")]
-enum Then {
-    /// Nothing: they wait for others.
-    Wait,
-    /// They become part of the lake, and then the state is written, if there is one.
-    Commit(Option<StateChange>),
 }
 
 /// The id of an input is its own: one that is stored twice is stored once.

@@ -31,12 +31,12 @@ pub(crate) fn table_schema(class: Class) -> SchemaRef {
     found.unwrap_or_else(|| unreachable!("class {} has a schema", class.uid()))
 }
 
-/// A batch of a class as the table takes it: with its day.
-pub(super) fn table_batch(class: Class, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let date = date_of(batch)?;
-    let mut columns = batch.columns().to_vec();
-    columns.push(date);
-    RecordBatch::try_new(table_schema(class), columns)
+/// A batch as the table takes it: with its day.
+pub(super) fn table_batch(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let date = Field::new(DATE, DataType::Date32, true);
+    let fields = batch.schema().fields().iter().cloned().chain([date.into()]).collect::<Vec<_>>();
+    let columns = batch.columns().iter().cloned().chain([date_of(batch)?]).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 fn date_of(batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {

@@ -1,4 +1,4 @@
-//! Encodes rows as they come and commits them together.
+//! Encodes rows and commits them, class by class.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,7 @@ use deltalake::kernel::{StructField, StructType, Transaction};
 use deltalake::protocol::SaveMode;
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError};
-use event::{Class, EventBatch};
-use futures::{FutureExt, StreamExt, stream};
+use event::Class;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -23,6 +22,7 @@ use super::Lake;
 use super::durable::sync_last_commit;
 use super::marks::{Marks, after, merge, raise};
 use super::schema::{DATE, TENANT, missing_columns, table_batch, table_schema};
+use super::waiting::{Batches, Waiting};
 use crate::StorageError;
 
 /// What a flush wrote.
@@ -36,15 +36,10 @@ pub struct Flushed {
 
 /// The one writer of a lake's tables in this process. Several processes may write one lake, as long as a
 /// topic-partition has one reader at a time.
-///
-/// Rows become Parquet when they are pushed, a file for each class, tenant and day, so that what waits for the next
-/// flush is a tenth of its size as Arrow columns. Nobody sees them before.
 #[derive(Debug)]
 pub struct LakeWriter {
     lake: Lake,
     classes: BTreeMap<Class, ClassWriter>,
-    /// Rows dropped on the way in since the last flush: read again.
-    known: usize,
 }
 
 /// The table of a class and the files that its next commit adds.
@@ -59,17 +54,14 @@ struct ClassWriter {
     pending: Marks,
     /// The last offsets of the rows that wait.
     last: Marks,
-    /// Rows that wait.
+    /// Rows that are encoded and not committed.
     rows: usize,
 }
 
-/// Tables committed at once: a commit waits for the store about as long as it computes.
-const COMMITS_AT_ONCE: usize = 2;
-
 impl LakeWriter {
-    /// A writer with nothing waiting.
+    /// A writer that knows no table yet.
     pub fn new(lake: Lake) -> Self {
-        Self { lake, classes: BTreeMap::new(), known: 0 }
+        Self { lake, classes: BTreeMap::new() }
     }
 
     /// The lake.
@@ -77,71 +69,23 @@ impl LakeWriter {
         &self.lake
     }
 
-    /// Encodes batches. One push must hold all rows of each of its records, and pushes follow the offsets of a
-    /// partition: what is at or below an offset of an earlier push, or of the table, is dropped as read again.
+    /// Encodes and commits rows that waited, a file for each class, tenant and day. Pushes follow the offsets of a partition:
+    /// what is at or below an offset of an earlier push, or of the table, is dropped as read again. After it returns,
+    /// every row is in the lake.
     ///
     /// # Errors
-    /// [`StorageError`] where a table cannot be opened or made, or its files not be written. Whatever was pushed since
-    /// the last flush is given up then, and must be pushed again.
-    pub async fn push(&mut self, batches: &[EventBatch]) -> Result<(), StorageError> {
-        for batch in batches {
-            match self.push_one(batch.class, &batch.columns).await {
-                Ok(known) => self.known += known,
-                Err(error) => {
-                    self.reset();
-                    return Err(error);
-                }
-            }
-        }
-        for batch in batches {
-            if let Some(writer) = self.classes.get_mut(&batch.class) {
-                merge(&mut writer.marks, writer.pending.drain());
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns how many rows were known.
-    async fn push_one(&mut self, class: Class, batch: &RecordBatch) -> Result<usize, StorageError> {
-        if !self.classes.contains_key(&class) {
-            self.classes.insert(class, ClassWriter::open(&self.lake, class).await?);
-        }
-        match self.classes.get_mut(&class) {
-            Some(writer) => writer.push(class, batch).await.map_err(|e| self.lake.error(class, &e)),
-            None => Ok(0),
-        }
-    }
-
-    /// Rows that wait.
-    pub fn rows(&self) -> usize {
-        self.classes.values().map(|writer| writer.rows).sum()
-    }
-
-    /// Bytes that wait, encoded: about what the next commit writes.
-    pub fn bytes(&self) -> usize {
-        self.classes.values().map(|writer| writer.files.buffer_len()).sum()
-    }
-
-    /// Commits everything. After it returns, every row that was pushed is in the lake.
-    ///
-    /// # Errors
-    /// The first error of a table. The rows of the tables that failed are given up, the others are committed. Pushing them again is right, also where a commit did happen but its answer was lost.
-    pub async fn flush(&mut self) -> Result<Flushed, StorageError> {
-        let mut flushed = Flushed { rows_known: std::mem::take(&mut self.known), ..Flushed::default() };
-        let lake = &self.lake;
-        let (due, idle): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.classes).into_iter().partition(|(_, writer)| writer.rows > 0);
-        self.classes = idle;
-        // Boxed: a stream of nameless futures that borrow is not `Send` enough for a spawned task.
-        let commit = |(class, writer): (Class, ClassWriter)| {
-            async move { (class, writer.rows, writer.commit(lake, class).await) }.boxed()
-        };
-        let mut commits = stream::iter(due.into_iter().map(commit)).buffer_unordered(COMMITS_AT_ONCE);
-        let mut error = None;
-        while let Some((class, rows, result)) = commits.next().await {
-            match result {
-                Ok(writer) => {
-                    flushed.rows.insert(class, rows);
+    /// The first [`StorageError`] of a table. The rows of the tables that failed are given up, the others are committed.
+    /// Writing all of them again is right, also where a commit did happen but its answer was lost.
+    pub async fn write(&mut self, waiting: Waiting) -> Result<Flushed, StorageError> {
+        let (mut flushed, mut error) = (Flushed::default(), None);
+        for (class, batches) in waiting.into_classes() {
+            let writer = self.classes.remove(&class);
+            match commit(&self.lake, class, writer, batches).await {
+                Ok((writer, rows, known)) => {
+                    if rows > 0 {
+                        flushed.rows.insert(class, rows);
+                    }
+                    flushed.rows_known += known;
                     self.classes.insert(class, writer);
                 }
                 Err(e) => error = error.or(Some(e)),
@@ -150,20 +94,17 @@ impl LakeWriter {
         error.map_or(Ok(flushed), Err)
     }
 
-    /// Forgets what waits and what the tables were known to have. Call it when reading starts again elsewhere
-    /// (a seek, partitions assigned anew): another writer may have come further meanwhile.
+    /// Forgets what the tables were known to have. Call it when reading starts again elsewhere (a seek, partitions assigned
+    /// anew): another writer may have come further meanwhile.
     pub fn reset(&mut self) {
         self.classes.clear();
-        self.known = 0;
     }
 
     /// Joins the small files of a class into large ones, and lets go of files that no reader of the last week needs.
-    /// Rows that wait are committed first.
     ///
     /// # Errors
     /// [`StorageError`] where the table cannot be read or written; it stays as it was.
     pub async fn optimize(&mut self, class: Class) -> Result<(), StorageError> {
-        self.flush().await?;
         self.classes.remove(&class);
         let at = |e: DeltaTableError| self.lake.error(class, &e);
         let table = self.lake.table(class).await?;
@@ -174,6 +115,33 @@ impl LakeWriter {
         table.vacuum().await.map_err(at)?;
         Ok(())
     }
+}
+
+/// Commits the rows of a class; with its writer, how many they were, and how many the table had.
+async fn commit(
+    lake: &Lake,
+    class: Class,
+    writer: Option<ClassWriter>,
+    batches: Batches,
+) -> Result<(ClassWriter, usize, usize), StorageError> {
+    let at = |e: DeltaTableError| lake.error(class, &e);
+    let mut writer = match writer {
+        Some(writer) => writer,
+        None => ClassWriter::open(lake, class).await?,
+    };
+    let (mut known, mut last_push) = (0, 0);
+    for batch in batches {
+        let (push, batch) = batch.map_err(|e| at(e.into()))?;
+        if push != last_push {
+            merge(&mut writer.marks, writer.pending.drain());
+            last_push = push;
+        }
+        known += writer.push(&batch).await.map_err(at)?;
+    }
+    merge(&mut writer.marks, writer.pending.drain());
+    let rows = std::mem::take(&mut writer.rows);
+    let writer = if rows > 0 { writer.commit(lake, class).await? } else { writer };
+    Ok((writer, rows, known))
 }
 
 impl ClassWriter {
@@ -195,7 +163,8 @@ impl ClassWriter {
         opened.await.map_err(|e: DeltaTableError| lake.error(class, &e))
     }
 
-    async fn push(&mut self, class: Class, batch: &RecordBatch) -> Result<usize, DeltaTableError> {
+    /// Encodes the rows that are not known; how many are.
+    async fn push(&mut self, batch: &RecordBatch) -> Result<usize, DeltaTableError> {
         self.learn(batch).await?;
         let fresh = after(batch, &self.marks)?;
         let known = batch.num_rows() - fresh.num_rows();
@@ -205,7 +174,7 @@ impl ClassWriter {
         raise(&mut self.pending, &fresh)?;
         raise(&mut self.last, &fresh)?;
         self.rows += fresh.num_rows();
-        let fresh = self.in_table_order(&table_batch(class, &fresh)?)?;
+        let fresh = self.in_table_order(&table_batch(&fresh)?)?;
         self.files.write(fresh).await?;
         Ok(known)
     }
@@ -246,7 +215,6 @@ impl ClassWriter {
         self.files.flush_and_commit(&mut self.table).await.map_err(|e| lake.error(class, &e))?;
         let synced = sync_last_commit(&self.table).await;
         synced.map_err(|e| StorageError::io(Path::new(&lake.location(class)), &e))?;
-        self.rows = 0;
         Ok(self)
     }
 }
@@ -285,12 +253,16 @@ fn writer_properties() -> WriterProperties {
         .set_column_data_page_size_limit(RAW.into(), RAW_PAGE_BYTES)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_dictionary_enabled(false);
     let few = FEW_VALUES
         .iter()
         .map(|path| ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>()));
     few.fold(properties, |properties, column| properties.set_column_dictionary_enabled(column, true)).build()
 }
+
+/// As much of a file is in memory until it is on its way to the store.
+const ROW_GROUP_BYTES: usize = 4 << 20;
 
 const RAW: &str = "raw";
 

@@ -172,19 +172,18 @@ fn relations(tenant: &str) -> Vec<RelationChange> {
 /// Ten processes of tenant `t` and three of tenant `u`, on two days, with alerts and an incident for each tenant.
 async fn company() -> Fixture {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     let theirs: Vec<_> =
         (0..3).map(|offset| Place { tenant: "u", topic: "theirs", ..place(0, offset) }).collect();
     let next_day = place(1, 1_500);
-    writer
+    waiting
         .push(&[
             processes(0, 0..9),
             batch_of(Class::PROCESS_ACTIVITY, &[next_day]),
             batch_of(Class::PROCESS_ACTIVITY, &theirs),
         ])
-        .await
         .unwrap();
-    writer.flush().await.unwrap();
+    writer.write(waiting.take()).await.unwrap();
     f.state.commit(state_of("t")).await.unwrap();
     f.state.commit(state_of("u")).await.unwrap();
     f
@@ -302,10 +301,10 @@ async fn a_query_sees_what_was_just_committed() {
         text(&collect(hunt, "SELECT count(*) AS n FROM process_activity", "t").await.unwrap())
     };
     assert!(count(&hunt).await.contains("| 0 |"));
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     for end in [5, 9] {
-        writer.push(&[processes(0, 0..end)]).await.unwrap();
-        writer.flush().await.unwrap();
+        waiting.push(&[processes(0, 0..end)]).unwrap();
+        writer.write(waiting.take()).await.unwrap();
         assert!(count(&hunt).await.contains(&format!("| {end} |")), "{}", count(&hunt).await);
     }
 }

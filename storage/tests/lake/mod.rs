@@ -1,7 +1,7 @@
 //! Each row once, whatever is read again.
 
-use event::{Class, ClassSchema};
-use storage::{Lake, LakeWriter};
+use event::{Class, ClassSchema, Shelf};
+use storage::{Lake, LakeWriter, Waiting};
 
 use crate::fixture::{Fixture, Place, batch_of, place, processes};
 
@@ -12,20 +12,20 @@ fn once(offsets: &std::collections::BTreeMap<String, i64>) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_come_again_are_written_once() {
     let f = Fixture::new();
-    let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10)]).await.unwrap();
-    writer.push(&[processes(0, 5..15)]).await.unwrap();
-    let flushed = writer.flush().await.unwrap();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
+    waiting.push(&[processes(0, 0..10)]).unwrap();
+    waiting.push(&[processes(0, 5..15)]).unwrap();
+    let flushed = writer.write(waiting.take()).await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (15, 5));
     // The same writer, after its flush.
-    writer.push(&[processes(0, 0..20)]).await.unwrap();
-    let flushed = writer.flush().await.unwrap();
+    waiting.push(&[processes(0, 0..20)]).unwrap();
+    let flushed = writer.write(waiting.take()).await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (5, 15));
     // Another one, after a restart: nothing in memory, the table knows.
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..20)]).await.unwrap();
-    writer.push(&[processes(0, 20..25)]).await.unwrap();
-    let flushed = writer.flush().await.unwrap();
+    waiting.push(&[processes(0, 0..20)]).unwrap();
+    waiting.push(&[processes(0, 20..25)]).unwrap();
+    let flushed = writer.write(waiting.take()).await.unwrap();
     assert_eq!((flushed.rows[&Class::PROCESS_ACTIVITY], flushed.rows_known), (5, 20));
     let offsets = f.offsets("process_activity").await;
     assert_eq!(offsets.len(), 25);
@@ -35,14 +35,13 @@ async fn rows_that_come_again_are_written_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_buffered_when_the_process_died_comes_again() {
     let f = Fixture::new();
-    let mut writer = f.writer();
-    writer.push(&[processes(0, 0..10)]).await.unwrap();
-    writer.flush().await.unwrap();
-    writer.push(&[processes(0, 10..30)]).await.unwrap();
-    drop(writer);
-    let mut writer = f.writer();
-    writer.push(&[processes(0, 5..40)]).await.unwrap();
-    writer.flush().await.unwrap();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
+    waiting.push(&[processes(0, 0..10)]).unwrap();
+    writer.write(waiting.take()).await.unwrap();
+    waiting.push(&[processes(0, 10..30)]).unwrap();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
+    waiting.push(&[processes(0, 5..40)]).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     let offsets = f.offsets("process_activity").await;
     assert_eq!(offsets.len(), 40);
     assert!(once(&offsets), "{offsets:?}");
@@ -51,16 +50,16 @@ async fn what_was_buffered_when_the_process_died_comes_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_and_classes_have_marks_of_their_own() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     let files = batch_of(Class::from_name("file_activity").unwrap(), &[place(0, 3), place(1, 1)]);
-    writer.push(&[processes(0, 0..10), processes(1, 0..2), files.clone()]).await.unwrap();
-    writer.flush().await.unwrap();
+    waiting.push(&[processes(0, 0..10), processes(1, 0..2), files.clone()]).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     let mut writer = f.writer();
     // Behind partition 0's mark, ahead of partition 1's; a topic of another name begins anew.
     let other = Place { topic: "endpoint-2", ..place(0, 0) };
     let mixed = batch_of(Class::PROCESS_ACTIVITY, &[place(0, 9), place(1, 2), place(0, 10), other]);
-    writer.push(&[mixed, files]).await.unwrap();
-    let flushed = writer.flush().await.unwrap();
+    waiting.push(&[mixed, files]).unwrap();
+    let flushed = writer.write(waiting.take()).await.unwrap();
     assert_eq!(
         flushed.rows.iter().map(|(c, n)| (c.name(), *n)).collect::<Vec<_>>(),
         [("process_activity", 3)]
@@ -73,35 +72,35 @@ async fn partitions_and_classes_have_marks_of_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_one_exploded_record_stay_together() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     // One record made two rows of one variant and one of another.
     let twice = batch_of(Class::PROCESS_ACTIVITY, &[place(0, 7), place(0, 7)]);
-    writer.push(&[twice.clone(), processes(0, 7..8)]).await.unwrap();
-    writer.push(&[twice]).await.unwrap();
-    writer.flush().await.unwrap();
+    waiting.push(&[twice.clone(), processes(0, 7..8)]).unwrap();
+    waiting.push(&[twice]).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     assert_eq!(f.offsets("process_activity").await, [("0/7".to_owned(), 3)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_seen_by_nobody_and_is_small() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     let batch = processes(0, 0..1_000);
-    writer.push(std::slice::from_ref(&batch)).await.unwrap();
-    assert_eq!(writer.rows(), 1_000);
-    let (there, here) = (writer.bytes(), event::bytes_of(&batch.columns));
+    waiting.push(std::slice::from_ref(&batch)).unwrap();
+    assert_eq!(waiting.rows(), 1_000);
+    let (there, here) = (waiting.bytes(), event::bytes_of(&batch.columns));
     assert!(there > 0 && there * 2 < here, "{here} bytes wait as {there}");
     assert_eq!(f.offsets("process_activity").await.len(), 0);
-    writer.flush().await.unwrap();
-    assert_eq!((writer.rows(), writer.bytes()), (0, 0));
+    writer.write(waiting.take()).await.unwrap();
+    assert_eq!((waiting.rows(), waiting.bytes()), (0, 0));
     assert_eq!(f.offsets("process_activity").await.len(), 1_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_error_the_same_rows_can_be_pushed_again() {
+async fn after_an_error_the_same_rows_can_be_written_again() {
     let f = Fixture::new();
-    let mut writer = f.writer();
-    writer.push(&[processes(0, 0..5)]).await.unwrap();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
+    waiting.push(&[processes(0, 0..5)]).unwrap();
     let class = Class::from_name("file_activity").unwrap();
     // A file where the folder of the table should be.
     let location = f.lake.location(class);
@@ -109,12 +108,12 @@ async fn after_an_error_the_same_rows_can_be_pushed_again() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, "").unwrap();
     let both = [processes(0, 5..10), batch_of(class, &[place(0, 0)])];
-    writer.push(&both).await.unwrap_err();
-    assert_eq!(writer.rows(), 0, "what was pushed is given up as a whole");
+    waiting.push(&both).unwrap();
+    writer.write(waiting.take()).await.unwrap_err();
     std::fs::remove_file(path).unwrap();
-    writer.push(&[processes(0, 0..5)]).await.unwrap();
-    writer.push(&both).await.unwrap();
-    writer.flush().await.unwrap();
+    waiting.push(&[processes(0, 0..5)]).unwrap();
+    waiting.push(&both).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     let offsets = f.offsets("process_activity").await;
     assert!(offsets.len() == 10 && once(&offsets), "{offsets:?}");
     assert_eq!(f.offsets("file_activity").await.len(), 1);
@@ -123,10 +122,10 @@ async fn after_an_error_the_same_rows_can_be_pushed_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_class_comes_back_as_it_went() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     let batches: Vec<_> = Class::all().map(|class| batch_of(class, &[place(0, 1), place(0, 2)])).collect();
-    writer.push(&batches).await.unwrap();
-    writer.flush().await.unwrap();
+    waiting.push(&batches).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     for batch in &batches {
         let schema = ClassSchema::of(batch.class);
         let sql = format!("SELECT * FROM {} ORDER BY \"offset\"", schema.name);
@@ -158,9 +157,9 @@ async fn a_table_of_an_older_schema_gains_its_new_columns() {
     std::fs::create_dir_all(location.trim_start_matches("file://")).unwrap();
     create("message", PrimitiveType::String).await.unwrap();
     assert_eq!(f.offsets("process_activity").await.len(), 0, "a new column is null before the first write");
-    let mut writer = f.writer();
-    writer.push(&[processes(0, 0..3)]).await.unwrap();
-    writer.flush().await.unwrap();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
+    waiting.push(&[processes(0, 0..3)]).unwrap();
+    writer.write(waiting.take()).await.unwrap();
     assert_eq!(f.offsets("process_activity").await.len(), 3);
     // A column whose type changed is an error with the place, not a silent cast.
     let class = Class::from_name("file_activity").unwrap();
@@ -172,22 +171,23 @@ async fn a_table_of_an_older_schema_gains_its_new_columns() {
         .await
         .unwrap();
     let mut writer = f.writer();
-    let error = writer.push(&[batch_of(class, &[place(0, 0)])]).await.unwrap_err();
+    waiting.push(&[batch_of(class, &[place(0, 0)])]).unwrap();
+    let error = writer.write(waiting.take()).await.unwrap_err();
     assert!(error.to_string().contains("file_activity: column time is"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn optimized_tables_keep_rows_and_marks() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     for i in 0..5 {
-        writer.push(&[processes(0, i * 10..(i + 1) * 10)]).await.unwrap();
-        writer.flush().await.unwrap();
+        waiting.push(&[processes(0, i * 10..(i + 1) * 10)]).unwrap();
+        writer.write(waiting.take()).await.unwrap();
     }
     writer.optimize(Class::PROCESS_ACTIVITY).await.unwrap();
     let mut writer = f.writer();
-    writer.push(&[processes(0, 0..60)]).await.unwrap();
-    assert_eq!(writer.flush().await.unwrap().rows_known, 50);
+    waiting.push(&[processes(0, 0..60)]).unwrap();
+    assert_eq!(writer.write(waiting.take()).await.unwrap().rows_known, 50);
     let offsets = f.offsets("process_activity").await;
     assert_eq!(offsets.len(), 60);
     assert!(once(&offsets));
@@ -196,16 +196,16 @@ async fn optimized_tables_keep_rows_and_marks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_keeps_the_marks() {
     let f = Fixture::new();
-    let mut writer = f.writer();
+    let (mut waiting, mut writer) = (f.waiting(), f.writer());
     for i in 0..55 {
-        writer.push(&[processes(i % 3, i..i + 1)]).await.unwrap();
-        writer.flush().await.unwrap();
+        waiting.push(&[processes(i % 3, i..i + 1)]).unwrap();
+        writer.write(waiting.take()).await.unwrap();
     }
     let mut writer = f.writer();
     for partition in 0..3 {
-        writer.push(&[processes(partition, 0..52)]).await.unwrap();
+        waiting.push(&[processes(partition, 0..52)]).unwrap();
     }
-    let flushed = writer.flush().await.unwrap();
+    let flushed = writer.write(waiting.take()).await.unwrap();
     assert_eq!(flushed.rows.len(), 0, "{flushed:?}");
 }
 
@@ -213,8 +213,9 @@ async fn a_checkpoint_keeps_the_marks() {
 fn a_lake_needs_a_place_it_knows() {
     let error = Lake::open("nowhere://bucket/x", Default::default()).and_then(|lake| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut writer = LakeWriter::new(lake);
-        runtime.block_on(writer.push(&[processes(0, 0..1)]))
+        let (mut waiting, mut writer) = (Waiting::on(Shelf::in_memory()), LakeWriter::new(lake));
+        waiting.push(&[processes(0, 0..1)])?;
+        runtime.block_on(writer.write(waiting))
     });
     let error = error.unwrap_err().to_string();
     assert!(error.contains("nowhere://bucket/x"), "{error}");

@@ -222,8 +222,11 @@ struct Bits {
     bits: Box<[u16]>,
 }
 
-/// So that a slot within it and a bit of a crowd are sixteen bits.
-const SLOTS_OF_BLOCK: usize = 512;
+/// Few bits to search; more would be fewer bytes. A slot within it and a bit of a crowd must be sixteen bits.
+const SLOTS_OF_BLOCK: usize = 64;
+
+/// Codes of the bits of a block.
+const CODES_OF_BLOCK: u32 = code(SLOTS_OF_BLOCK as u32, 0);
 
 impl Bits {
     /// Of bits in order.
@@ -232,8 +235,8 @@ impl Bits {
             codes.partition_point(|code| ((code >> 7) as usize) < block * SLOTS_OF_BLOCK) as u32
         };
         let blocks = (0..=len.div_ceil(SLOTS_OF_BLOCK)).map(begin).collect();
-        // Sixteen bits are the slot within its block, and the bit.
-        Self { len, blocks, bits: codes.iter().map(|code| *code as u16).collect() }
+        let of_block = |code: &u32| (code % CODES_OF_BLOCK) as u16;
+        Self { len, blocks, bits: codes.iter().map(of_block).collect() }
     }
 
     fn block(&self, block: usize) -> &[u16] {

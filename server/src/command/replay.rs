@@ -17,8 +17,8 @@ use crate::engine::{Detected, Detector, Pipeline, Stores, Topics};
 use crate::{output, rule_loading};
 
 /// What one poll reads of a file at most: three portions are under way at once.
-const POLL_RECORDS_MAX: usize = 4_096;
-const POLL_BYTES_MAX: usize = 4 << 20;
+const POLL_RECORDS_MAX: usize = 2_048;
+const POLL_BYTES_MAX: usize = 2 << 20;
 
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = settings(&args)?;

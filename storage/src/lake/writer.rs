@@ -111,7 +111,11 @@ impl LakeWriter {
         if table.version().is_none() {
             return Ok(());
         }
-        let (table, _) = table.optimize().with_writer_properties(writer_properties()).await.map_err(at)?;
+        let (table, _) = table
+            .optimize()
+            .with_writer_properties(writer_properties(LARGE_ROW_GROUP_BYTES))
+            .await
+            .map_err(at)?;
         table.vacuum().await.map_err(at)?;
         Ok(())
     }
@@ -157,7 +161,8 @@ impl ClassWriter {
                     Arc::new(arrow::datatypes::Schema::new(missing)).try_into_kernel()?;
                 table.add_columns().with_fields(fields.fields().cloned().collect::<Vec<_>>()).await?
             };
-            let files = RecordBatchWriter::for_table(&table)?.with_writer_properties(writer_properties());
+            let files = RecordBatchWriter::for_table(&table)?
+                .with_writer_properties(writer_properties(ROW_GROUP_BYTES));
             Ok(Self { table, files, marks: Marks::new(), pending: Marks::new(), last: Marks::new(), rows: 0 })
         };
         opened.await.map_err(|e: DeltaTableError| lake.error(class, &e))
@@ -245,7 +250,7 @@ fn app_id(topic: &str, partition: i64) -> String {
 /// column of every open file has a compressor of its own, though, and Zstandard's holds up to a megabyte; a dictionary
 /// holds some 50 KB before its first value, and of each column one page waits as it is, in a vector of up to twice its
 /// size. So the other columns take Snappy and small pages, and those with few values a dictionary.
-fn writer_properties() -> WriterProperties {
+fn writer_properties(row_group_bytes: usize) -> WriterProperties {
     let level = ZstdLevel::try_new(1).unwrap_or_default();
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -253,7 +258,7 @@ fn writer_properties() -> WriterProperties {
         .set_column_data_page_size_limit(RAW.into(), RAW_PAGE_BYTES)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_max_row_group_bytes(Some(row_group_bytes))
         .set_dictionary_enabled(false);
     let few = FEW_VALUES
         .iter()
@@ -262,7 +267,10 @@ fn writer_properties() -> WriterProperties {
 }
 
 /// As much of a file is in memory until it is on its way to the store.
-const ROW_GROUP_BYTES: usize = 4 << 20;
+const ROW_GROUP_BYTES: usize = 2 << 20;
+
+/// As usual; of files that are made of others, one at a time.
+const LARGE_ROW_GROUP_BYTES: usize = 64 << 20;
 
 const RAW: &str = "raw";
 

@@ -665,7 +665,7 @@ fn strange_files_are_refused_with_a_remedy() {
     drop(StateDb::open(&path).unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = StateDb::open(&path).unwrap_err();
-    assert!(matches!(error, StorageError::Version { found: 99, expected: 6, .. }), "{error}");
+    assert!(matches!(error, StorageError::Version { found: 99, expected: 7, .. }), "{error}");
     assert_eq!(StateDb::open_read_only(&path).unwrap_err(), error);
 }
 

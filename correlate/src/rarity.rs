@@ -92,10 +92,28 @@ impl Crowd {
 /// Crowds of many entities in fixed memory: two rows of slots, of which the intersection is read, so that a
 /// collision can only make an entity look more common, and only if both of its slots collide.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "WrittenSketch")]
 struct Sketch {
     slots: usize,
     #[serde(with = "sparse")]
     crowds: Slots,
+}
+
+#[derive(Deserialize)]
+struct WrittenSketch {
+    slots: usize,
+    #[serde(with = "sparse")]
+    crowds: Slots,
+}
+
+/// Every key has two slots.
+impl TryFrom<WrittenSketch> for Sketch {
+    type Error = &'static str;
+
+    fn try_from(WrittenSketch { slots, crowds }: WrittenSketch) -> Result<Self, Self::Error> {
+        let fits = slots.is_power_of_two() && slots.checked_mul(2) == Some(crowds.len());
+        fits.then_some(Self { slots, crowds }).ok_or("sketch of another size than it says")
+    }
 }
 
 /// The slots of a sketch. At night and in small companies most are empty, and most others have a bit or two.
@@ -424,6 +442,18 @@ mod tests {
             assert!((0..50).all(|key| restored.crowd(Key(key)) == sketch.crowd(Key(key))));
         }
         assert!(matches!(sketch.crowds, Slots::Dense(_)));
+    }
+
+    #[test]
+    fn a_sketch_of_another_size_is_refused() {
+        let of = |sketch: &Sketch| {
+            let bytes = event::snapshot::write(b"asterc03", sketch);
+            event::snapshot::read::<Sketch>(b"asterc03", &bytes)
+        };
+        let sketch = Sketch::new(64);
+        assert!(of(&sketch).is_ok());
+        assert!(of(&Sketch { slots: 128, ..sketch.clone() }).is_err());
+        assert!(of(&Sketch { slots: usize::MAX, ..sketch }).is_err());
     }
 
     proptest! {

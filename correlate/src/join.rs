@@ -145,7 +145,8 @@ impl Joins {
         let mut found: BTreeMap<usize, (Row<'_>, Vec<(Row<'_>, u8)>)> = BTreeMap::new();
         for selection in 0..definition.selections(others).len() as u8 {
             let Some(ring) = self.rings.get(&(place.join as u8, others, selection)) else { continue };
-            for (hash, row) in segment.keys() {
+            for entry in segment.entries().iter() {
+                let (hash, row) = (entry.0, segment.row(*entry));
                 let window = definition.window(place.side, row.time().0);
                 for other in ring.find(hash, window, slice_us) {
                     let (_, met) = found.entry(row.row).or_insert_with(|| (row, Vec::new()));

@@ -11,7 +11,7 @@ use event::{Medium, Shelf};
 
 use crate::error::StorageError;
 
-/// A shelf on a file in `dir`. Where the disk is full, what is to be put there stays in memory, which is logged once; where
+/// A shelf on a file in `dir`. Where the disk is full, what is to be put there stays in memory, which is counted, and logged once; where
 /// the disk has lost what was put there, `lost` ends the process.
 ///
 /// # Errors
@@ -32,6 +32,7 @@ struct ShelfFile {
 impl Medium for ShelfFile {
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, at).inspect_err(|error| {
+            metrics::counter!("asterism_shelf_refused_total").increment(1);
             if !self.is_told.swap(true, Ordering::Relaxed) {
                 let error = StorageError::io(&self.dir, error);
                 tracing::warn!("state that is seldom asked for stays in memory: {error}");

@@ -34,7 +34,7 @@ impl Ring {
         self.rows += segment.len();
         self.hashes += segment.keys_len();
         if self.hashes <= self.bloom.room() {
-            segment.keys().for_each(|(hash, _)| self.bloom.insert(hash));
+            segment.entries().iter().for_each(|(hash, _, _)| self.bloom.insert(*hash));
         }
         let segments = self.slices.entry(slice).or_default();
         segments.push(segment);
@@ -50,7 +50,9 @@ impl Ring {
         self.hashes = segments().map(Segment::keys_len).sum();
         // Room for half as many more: rebuilding costs a hash no more than inserting it twice.
         let mut bloom = Bloom::with_room(self.hashes + self.hashes / 2);
-        segments().flat_map(Segment::keys).for_each(|(hash, _)| bloom.insert(hash));
+        for segment in segments() {
+            segment.entries().iter().for_each(|(hash, _, _)| bloom.insert(*hash));
+        }
         self.bloom = bloom;
     }
 

@@ -1,7 +1,8 @@
 //! Mini-segments: rows of one selection that came together, as immutable columns of their own size, with the hashes of
 //! their keys in order and a Bloom filter before them.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, AsArray, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
@@ -228,10 +229,12 @@ impl Segment {
 
     /// Rows at or before a time.
     pub(crate) fn late(&self, t: Time) -> usize {
-        let is_late = |(_, row): &(u64, Row<'_>)| row.time <= t.0;
-        let mut late: Vec<usize> = self.keys().filter(is_late).map(|(_, row)| row.row).collect();
-        late.sort_unstable();
-        late.dedup();
+        if self.from > t.0 {
+            return 0;
+        }
+        // A row may have several keys.
+        let late: HashSet<u32> =
+            self.entries().iter().filter(|(_, _, time)| *time <= t.0).map(|(_, row, _)| *row).collect();
         late.len()
     }
 
@@ -240,10 +243,14 @@ impl Segment {
         self.index.len()
     }
 
-    /// Each key with its row.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (u64, Row<'_>)> {
-        let row = |(hash, row, time)| (hash, Row { segment: self, row: row as usize, time });
-        self.index.all().into_iter().map(row)
+    /// The hash of each key, its row, and the time of that, in order.
+    pub(crate) fn entries(&self) -> Cow<'_, [Entry]> {
+        self.index.all()
+    }
+
+    /// The row of an entry.
+    pub(crate) fn row(&self, (_, row, time): Entry) -> Row<'_> {
+        Row { segment: self, row: row as usize, time }
     }
 
     /// The rows of a key within a span of time.
@@ -252,7 +259,7 @@ impl Segment {
         let found = if is_possible { self.index.find(hash) } else { SmallVec::new() };
         found
             .into_iter()
-            .map(|(row, time)| Row { segment: self, row: row as usize, time })
+            .map(move |(row, time)| self.row((hash, row, time)))
             .filter(move |row| (from..=to).contains(&row.time))
     }
 
@@ -262,8 +269,7 @@ impl Segment {
         let mut len = 0;
         for segment in segments {
             let before = len as u32;
-            entries
-                .extend(segment.index.all().into_iter().map(|(hash, row, time)| (hash, row + before, time)));
+            entries.extend(segment.entries().iter().map(|(hash, row, time)| (*hash, row + before, *time)));
             len += segment.len();
         }
         let bodies: Vec<&Body> = segments.iter().map(|segment| segment.body.get()).collect();
@@ -293,21 +299,21 @@ impl Body {
 
 /// A segment in a snapshot. Everything else follows from it.
 #[derive(Serialize, Deserialize)]
-struct Written<B> {
+struct Written<B, E> {
     body: B,
     len: usize,
-    entries: Vec<Entry>,
+    entries: E,
 }
 
 impl Serialize for Segment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Written { body: &self.body, len: self.len, entries: self.index.all() }.serialize(serializer)
+        Written { body: &self.body, len: self.len, entries: self.entries() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { body, len, entries } = Written::<Cold<Body>>::deserialize(deserializer)?;
+        let Written { body, len, entries } = Written::<Cold<Body>, Vec<Entry>>::deserialize(deserializer)?;
         if !body.get().is_of(len) || entries.iter().any(|(_, row, _)| *row as usize >= len) {
             return Err(serde::de::Error::custom("rows of a join that do not fit together"));
         }

@@ -250,7 +250,9 @@ mod tests {
         let mut witnesses: Vec<Witness> = (0..100).map(|n| draft.write(&account(n))).collect();
         let page = draft.page();
         witnesses.iter_mut().for_each(|witness| witness.put_on(&page));
-        shelve(witnesses.iter_mut(), &Shelf::in_memory());
+        let shelf = Shelf::on(std::sync::Mutex::new(Vec::new()));
+        shelve(witnesses.iter_mut(), &shelf);
+        assert!(shelf.used() > 0);
         for (n, witness) in witnesses.iter().enumerate() {
             let alone = Witness::alone(&account(n));
             assert_eq!((witness.hash(), witness.content()), (alone.hash(), alone.content()));

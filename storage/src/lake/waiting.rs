@@ -1,5 +1,5 @@
-//! Rows that wait for their commit: as Arrow IPC, compressed (LZ4), on a shelf, by class. A commit then has the columns of one class open at a
-//! time, and what waits takes no memory.
+//! Rows that wait for their commit: as Arrow IPC, compressed (LZ4), on a shelf, by class. A commit then has the columns of
+//! one class open at a time, and what waits takes no memory.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -68,7 +68,8 @@ impl Waiting {
     /// What waits from now on; what waited until now is returned.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let next = Self::on(self.shelf.clone());
+        let scratch = std::mem::take(&mut self.scratch);
+        let next = Self { scratch, ..Self::on(self.shelf.clone()) };
         std::mem::replace(self, next)
     }
 

@@ -25,7 +25,7 @@ use super::schema::{DATE, TENANT, missing_columns, table_batch, table_schema};
 use super::waiting::{Batches, Waiting};
 use crate::StorageError;
 
-/// What a flush wrote.
+/// What [`LakeWriter::write`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Flushed {
     /// Rows written, by class.
@@ -92,12 +92,6 @@ impl LakeWriter {
             }
         }
         error.map_or(Ok(flushed), Err)
-    }
-
-    /// Forgets what the tables were known to have. Call it when reading starts again elsewhere (a seek, partitions assigned
-    /// anew): another writer may have come further meanwhile.
-    pub fn reset(&mut self) {
-        self.classes.clear();
     }
 
     /// Joins the small files of a class into large ones, and lets go of files that no reader of the last week needs.
